@@ -1,0 +1,35 @@
+//! What can be wrong with a table or a location, told so that its owner can mend it.
+
+/// The result of a catalog operation.
+pub type Result<T> = std::result::Result<T, CatalogError>;
+
+/// Conditions that a caller can tell apart.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// A location does not exist or holds nothing that is a table.
+    #[error("location {location:?} {problem}")]
+    Location {
+        /// The location as the user wrote it.
+        location: String,
+        /// What is wrong with it, continuing the sentence.
+        problem: String,
+    },
+    /// Two files or folders claim the same table name.
+    #[error("table {name:?} is found twice: in {first:?} and in {second:?}")]
+    DuplicateTable {
+        /// The table's name.
+        name: String,
+        /// Where it was found first.
+        first: String,
+        /// Where it was found again.
+        second: String,
+    },
+    /// A table's files could not be read as what they claim to be.
+    #[error("table {name:?} cannot be read: {source}")]
+    Unreadable {
+        /// The table's name.
+        name: String,
+        /// The reader's complaint.
+        source: datafusion::error::DataFusionError,
+    },
+}

@@ -1,0 +1,124 @@
+//! Tables over Parquet files: a single file, or a folder with optional Hive `key=value` folders.
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, Schema};
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::TableReference;
+use datafusion::datasource::file_format::parquet::ParquetFormat;
+use datafusion::datasource::listing::{
+    ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl,
+};
+use datafusion::error::{DataFusionError, Result as DataFusionResult};
+
+use crate::definition::{TableDefinition, TableName, stable_oid};
+use crate::table::StringLayout;
+use crate::{CatalogError, DATABASE, Result};
+
+/// Opens a discovered table: reads the footers its schema comes from and names its partition columns.
+///
+/// Fails with [`CatalogError::Unreadable`] when no file can be read as Parquet.
+pub async fn open(session: &dyn Session, name: TableName, location: &str) -> Result<TableDefinition> {
+    let unreadable =
+        |source: DataFusionError| CatalogError::Unreadable { name: name.table.clone(), source };
+    let url = ListingTableUrl::parse(location).map_err(unreadable)?;
+    let options = listing_options();
+    let partition_names = options.infer_partitions(session, &url).await.map_err(unreadable)?;
+    let found = options.infer_schema(session, &url).await.map_err(unreadable)?;
+
+    // A folder column wins over a column of the same name inside the files, as in Spark and Hive.
+    let fields: Vec<_> = found
+        .fields()
+        .iter()
+        .filter(|field| !partition_names.contains(field.name()))
+        .cloned()
+        .collect();
+    if fields.is_empty() && partition_names.is_empty() {
+        let source = DataFusionError::Plan("its files have no columns".to_owned());
+        return Err(unreadable(source));
+    }
+    let mut partition_columns = Vec::with_capacity(partition_names.len());
+    for partition in partition_names {
+        let data_type = partition_type(session, &url, &partition).await.map_err(unreadable)?;
+        partition_columns.push((partition, data_type));
+    }
+    Ok(TableDefinition {
+        oid: stable_oid(&name),
+        location: location.to_owned(),
+        // Metadata differs from file to file and says nothing about the rows.
+        file_schema: StringLayout::Plain.apply(&Schema::new(fields)),
+        partition_columns,
+        name,
+    })
+}
+
+/// A scan of `definition` with its strings in `layout`.
+pub fn provider(
+    definition: &TableDefinition,
+    layout: StringLayout,
+) -> DataFusionResult<Arc<dyn TableProvider>> {
+    // The two layouts are different entries in the caches: a footer's statistics are kept per schema.
+    let scope = TableReference::full(
+        format!("{DATABASE}/{layout:?}"),
+        definition.name.schema.as_str(),
+        definition.name.table.as_str(),
+    );
+    let url = ListingTableUrl::parse(&definition.location)?.with_table_ref(scope);
+    let options = listing_options().with_table_partition_cols(definition.partition_columns.clone());
+    let config = ListingTableConfig::new(url)
+        .with_listing_options(options)
+        .with_schema(layout.apply(&definition.file_schema));
+    Ok(Arc::new(ListingTable::try_new(config)?))
+}
+
+fn listing_options() -> ListingOptions {
+    ListingOptions::new(Arc::new(ParquetFormat::default())).with_file_extension(".parquet")
+}
+
+/// `BIGINT` or `DATE` when every folder value reads as one, else text.
+async fn partition_type(
+    session: &dyn Session,
+    url: &ListingTableUrl,
+    partition: &str,
+) -> DataFusionResult<DataType> {
+    use futures::TryStreamExt;
+
+    let store = session.runtime_env().object_store(url)?;
+    let marker = format!("{partition}=");
+    let mut files = url
+        .list_all_files(session, store.as_ref(), ".parquet")
+        .await?;
+    let (mut saw_value, mut all_integers, mut all_dates) = (false, true, true);
+    while let Some(file) = files.try_next().await? {
+        let value = file.location.parts().find_map(|part| {
+            part.as_ref().strip_prefix(&marker).map(|v| {
+                percent_encoding::percent_decode_str(v).decode_utf8_lossy().into_owned()
+            })
+        });
+        let Some(value) = value else { continue };
+        if value == HIVE_NULL {
+            continue;
+        }
+        saw_value = true;
+        // A leading zero is part of a code (`month=01` still counts as a number in Hive and Spark).
+        all_integers &= value.parse::<i64>().is_ok();
+        all_dates &= is_iso_date(&value);
+    }
+    Ok(match (saw_value, all_integers, all_dates) {
+        (true, true, _) => DataType::Int64,
+        (true, _, true) => DataType::Date32,
+        _ => DataType::Utf8,
+    })
+}
+
+/// The folder value that Hive and Spark write for a null key.
+const HIVE_NULL: &str = "__HIVE_DEFAULT_PARTITION__";
+
+fn is_iso_date(value: &str) -> bool {
+    let bytes = value.as_bytes();
+    bytes.len() == 10
+        && bytes.iter().enumerate().all(|(i, b)| match i {
+            4 | 7 => *b == b'-',
+            _ => b.is_ascii_digit(),
+        })
+}

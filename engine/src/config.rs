@@ -1,0 +1,528 @@
+//! Every setting, in one place: defaults, then a TOML file (`--config`), then the environment
+//! (`SLUICE_SECTION__KEY`), then flags. Unknown keys are refused; all problems are told at once.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use figment::Figment;
+use figment::providers::{Env, Format, Serialized, Toml};
+use serde::{Deserialize, Serialize};
+
+use crate::memory::{CAP_MIN, machine_limit};
+use crate::{ByteSize, Interval};
+
+/// Everything that `sluice serve` and `sluice executor` can be told.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The server.
+    pub server: ServerConfig,
+    /// The cluster as the server sees it.
+    pub cluster: ClusterConfig,
+    /// One executor.
+    pub executor: ExecutorConfig,
+    /// Bounds on what a client may ask for.
+    pub limits: LimitsConfig,
+    /// Credentials of object stores.
+    pub stores: StoresConfig,
+}
+
+/// `[server]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServerConfig {
+    /// Where Postgres clients connect.
+    pub listen: SocketAddr,
+    /// Where the dashboard is served.
+    pub dashboard: SocketAddr,
+    /// Where the server keeps all it writes of its own.
+    pub data_dir: PathBuf,
+    /// Folders and object-store prefixes whose tables are served.
+    pub locations: Vec<String>,
+    /// Resident size of the server process; by default 70 % of what the machine allows, less what its
+    /// supervised executors are given.
+    pub memory: Option<ByteSize>,
+    /// Threads that compute local queries; by default one per core.
+    pub threads: Option<usize>,
+    /// Spill files of the server process, at most.
+    pub spill_bytes_max: ByteSize,
+    /// Queries that may run at once; further ones wait.
+    pub concurrent_queries_max: usize,
+    /// Queries that may wait; further ones are refused (53400).
+    pub queued_queries_max: usize,
+    /// Finished queries that `sys.queries` remembers.
+    pub query_history_max: usize,
+}
+
+/// `[cluster]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClusterConfig {
+    /// Where executors join.
+    pub listen: SocketAddr,
+    /// The address that executors reach `listen` under, when it is not the same (`HOST:PORT`).
+    pub advertise: Option<String>,
+    /// Executors to start on this machine.
+    pub executors: usize,
+    /// Partitions that each of them computes at once.
+    pub executor_threads: usize,
+    /// Resident size of each of them.
+    pub executor_memory: ByteSize,
+    /// How long a query waits for an executor to appear before it fails (58000).
+    pub executor_grace: Interval,
+    /// How often a query is run again because an executor was lost.
+    pub executor_loss_retries: usize,
+    /// A query whose estimated input exceeds this share of the server's pool goes to the cluster.
+    pub route_pool_share: f64,
+    /// Bytes of input that one partition of a distributed scan should hold.
+    pub target_partition_size: ByteSize,
+    /// The largest build side of a join that is sent whole to every task.
+    pub broadcast_bytes_max: ByteSize,
+}
+
+/// `[executor]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ExecutorConfig {
+    /// The coordinator's cluster address.
+    pub coordinator: Option<String>,
+    /// Where other executors and the coordinator reach this one; port 0 picks free ones.
+    pub listen: SocketAddr,
+    /// The host name told to others, when `listen` is not reachable under its own address.
+    pub advertise: Option<String>,
+    /// Partitions computed at once; by default one per core.
+    pub threads: Option<usize>,
+    /// Resident size of the process; by default 70 % of what the machine allows.
+    pub memory: Option<ByteSize>,
+    /// Where spill and shuffle files lie, in a subfolder of its own.
+    pub work_dir: PathBuf,
+    /// Spill files, at most.
+    pub spill_bytes_max: ByteSize,
+    /// Folders that this machine shares with the coordinator's, for tables on local paths.
+    pub shared_paths: Vec<PathBuf>,
+}
+
+/// `[limits]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsConfig {
+    /// Connections at once; one more is refused (53300).
+    pub connections_max: usize,
+    /// Length of a statement.
+    pub statement_bytes_max: ByteSize,
+    /// Tokens of a statement.
+    pub statement_tokens_max: usize,
+    /// Nesting of a statement, and length of a chain of operators.
+    pub statement_depth_max: usize,
+    /// Size of one protocol message after sign-in.
+    pub message_bytes_max: ByteSize,
+    /// Prepared statements and portals of one session.
+    pub prepared_statements_max: usize,
+    /// Time to complete sign-in.
+    pub authentication_timeout: Interval,
+    /// Time to plan a statement.
+    pub planning_timeout: Interval,
+}
+
+/// `[stores]`
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StoresConfig {
+    /// S3 and compatible stores.
+    pub s3: S3Config,
+    /// Google Cloud Storage.
+    pub gcs: GcsConfig,
+    /// Azure Blob Storage.
+    pub azure: AzureConfig,
+}
+
+/// `[stores.s3]`
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs)] // The names of the AWS tools.
+pub struct S3Config {
+    pub endpoint: Option<String>,
+    pub region: Option<String>,
+    pub access_key_id: Option<Secret>,
+    pub secret_access_key: Option<Secret>,
+    pub session_token: Option<Secret>,
+    pub allow_http: bool,
+}
+
+/// `[stores.gcs]`
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs)]
+pub struct GcsConfig {
+    pub service_account_path: Option<String>,
+}
+
+/// `[stores.azure]`
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs)]
+pub struct AzureConfig {
+    pub account: Option<String>,
+    pub access_key: Option<Secret>,
+}
+
+/// Text that is never printed.
+#[derive(Clone, Deserialize)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text itself, for the one who must present it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("***")
+    }
+}
+
+const fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), port)
+}
+
+const fn seconds(n: u64) -> Interval {
+    Interval(Duration::from_secs(n))
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            server: ServerConfig::default(),
+            cluster: ClusterConfig::default(),
+            executor: ExecutorConfig::default(),
+            limits: LimitsConfig::default(),
+            stores: StoresConfig::default(),
+        }
+    }
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            listen: loopback(5433),
+            dashboard: loopback(8787),
+            data_dir: PathBuf::from("sluice-data"),
+            locations: Vec::new(),
+            memory: None,
+            threads: None,
+            spill_bytes_max: ByteSize(100 * ByteSize::GIB),
+            concurrent_queries_max: 32,
+            queued_queries_max: 1000,
+            query_history_max: 1000,
+        }
+    }
+}
+
+impl Default for ClusterConfig {
+    fn default() -> Self {
+        Self {
+            listen: loopback(50050),
+            advertise: None,
+            executors: 0,
+            executor_threads: 1,
+            executor_memory: ByteSize(4 * ByteSize::GIB),
+            executor_grace: seconds(10),
+            executor_loss_retries: 3,
+            route_pool_share: 0.25,
+            target_partition_size: ByteSize::mib(256),
+            broadcast_bytes_max: ByteSize::mib(32),
+        }
+    }
+}
+
+impl Default for ExecutorConfig {
+    fn default() -> Self {
+        Self {
+            coordinator: None,
+            listen: loopback(0),
+            advertise: None,
+            threads: None,
+            memory: None,
+            work_dir: PathBuf::from("sluice-work"),
+            spill_bytes_max: ByteSize(100 * ByteSize::GIB),
+            shared_paths: Vec::new(),
+        }
+    }
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            connections_max: 200,
+            statement_bytes_max: ByteSize::mib(1),
+            statement_tokens_max: 100_000,
+            statement_depth_max: 500,
+            message_bytes_max: ByteSize::mib(64),
+            prepared_statements_max: 1000,
+            authentication_timeout: seconds(30),
+            planning_timeout: seconds(10),
+        }
+    }
+}
+
+/// Flags of `sluice serve`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ServeFlags {
+    /// Folders or object-store prefixes; each NAME.parquet and each folder NAME/ is the table NAME
+    #[arg(value_name = "LOCATION")]
+    pub locations: Vec<String>,
+    /// Where Postgres clients connect [default: 127.0.0.1:5433]
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<SocketAddr>,
+    /// Where the dashboard is served [default: 127.0.0.1:8787]
+    #[arg(long, value_name = "ADDR")]
+    pub dashboard: Option<SocketAddr>,
+    /// Where executors join [default: 127.0.0.1:50050]
+    #[arg(long, value_name = "ADDR")]
+    pub cluster_listen: Option<SocketAddr>,
+    /// Where the server keeps all it writes of its own [default: ./sluice-data]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Resident size of the server process [default: 70 % of the machine's, less the executors']
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<ByteSize>,
+    /// Executors (workers) to start on this machine [default: 0]
+    #[arg(long, value_name = "N")]
+    pub executors: Option<usize>,
+    /// Partitions each of them computes at once [default: 1]
+    #[arg(long, value_name = "N")]
+    pub executor_threads: Option<usize>,
+    /// Resident size of each of them [default: 4GB]
+    #[arg(long, value_name = "SIZE")]
+    pub executor_memory: Option<ByteSize>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub common: CommonFlags,
+}
+
+/// Flags of `sluice executor`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ExecutorFlags {
+    /// The coordinator's cluster address
+    #[arg(long, value_name = "HOST:PORT")]
+    pub coordinator: Option<String>,
+    /// Where others reach this executor; port 0 picks free ones [default: 127.0.0.1:0]
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<SocketAddr>,
+    /// The host name told to others [default: the address of --listen]
+    #[arg(long, value_name = "HOST")]
+    pub advertise: Option<String>,
+    /// Partitions computed at once [default: one per core]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Resident size of the process [default: 70 % of the machine's]
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<ByteSize>,
+    /// Where spill and shuffle files lie, in a subfolder of its own [default: ./sluice-work]
+    #[arg(long, value_name = "DIR")]
+    pub work_dir: Option<PathBuf>,
+    /// A folder shared with the coordinator's machine, for tables on local paths; may be repeated
+    #[arg(long = "shared-path", value_name = "PREFIX")]
+    pub shared_paths: Vec<PathBuf>,
+    /// Ends with this process, its supervisor
+    #[arg(long, hide = true, value_name = "PID")]
+    pub supervisor: Option<u32>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub common: CommonFlags,
+}
+
+/// Flags of every verb.
+#[derive(Debug, Clone, Default, Args)]
+pub struct CommonFlags {
+    /// A TOML file with settings
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Show the merged settings and exit
+    #[arg(long)]
+    pub print_config: bool,
+}
+
+/// Why a configuration cannot be used: every problem, a line each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError(Vec<String>);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Config {
+    /// Layers `--config`, the environment and the flags of `sluice serve` over the defaults.
+    pub fn for_server(flags: &ServeFlags) -> Result<Self, ConfigError> {
+        let mut config = Self::load(&flags.common)?;
+        let ServeFlags { locations, listen, dashboard, cluster_listen, data_dir, .. } = flags.clone();
+        set(&mut config.server.listen, listen);
+        set(&mut config.server.dashboard, dashboard);
+        set(&mut config.server.data_dir, data_dir);
+        set(&mut config.cluster.listen, cluster_listen);
+        set(&mut config.cluster.executors, flags.executors);
+        set(&mut config.cluster.executor_threads, flags.executor_threads);
+        set(&mut config.cluster.executor_memory, flags.executor_memory);
+        config.server.memory = flags.memory.or(config.server.memory);
+        if !locations.is_empty() {
+            config.server.locations = locations;
+        }
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// Layers `--config`, the environment and the flags of `sluice executor` over the defaults.
+    pub fn for_executor(flags: &ExecutorFlags) -> Result<Self, ConfigError> {
+        let mut config = Self::load(&flags.common)?;
+        let executor = &mut config.executor;
+        let flags = flags.clone();
+        set(&mut executor.listen, flags.listen);
+        set(&mut executor.work_dir, flags.work_dir);
+        executor.coordinator = flags.coordinator.or(executor.coordinator.take());
+        executor.advertise = flags.advertise.or(executor.advertise.take());
+        executor.threads = flags.threads.or(executor.threads);
+        executor.memory = flags.memory.or(executor.memory);
+        if !flags.shared_paths.is_empty() {
+            executor.shared_paths = flags.shared_paths;
+        }
+        config.validate()?;
+        Ok(config)
+    }
+
+    fn load(flags: &CommonFlags) -> Result<Self, ConfigError> {
+        let mut layers = Figment::from(Serialized::defaults(Self::default()));
+        if let Some(path) = &flags.config {
+            if !path.is_file() {
+                return Err(ConfigError(vec![format!("config file {} does not exist", path.display())]));
+            }
+            layers = layers.merge(Toml::file_exact(path));
+        }
+        layers
+            .merge(Env::prefixed("SLUICE_").ignore(&["LOG"]).filter(|key| key.as_str().contains("__")).split("__"))
+            .extract()
+            .map_err(|error| ConfigError(error.into_iter().map(|problem| problem.to_string()).collect()))
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        let mut problems = Vec::new();
+        let mut require = |holds: bool, problem: String| {
+            if !holds {
+                problems.push(problem);
+            }
+        };
+        for (name, size) in [
+            ("server.memory", self.server.memory),
+            ("executor.memory", self.executor.memory),
+            ("cluster.executor_memory", Some(self.cluster.executor_memory)),
+        ] {
+            let size = size.unwrap_or(CAP_MIN);
+            require(size >= CAP_MIN, format!("{name} is {size}: it must be at least {CAP_MIN}"));
+        }
+        require(self.cluster.executor_threads > 0, "cluster.executor_threads must be at least 1".into());
+        require(self.executor.threads != Some(0), "executor.threads must be at least 1".into());
+        require(self.server.threads != Some(0), "server.threads must be at least 1".into());
+        require(self.server.concurrent_queries_max > 0, "server.concurrent_queries_max must be at least 1".into());
+        require(self.limits.connections_max > 0, "limits.connections_max must be at least 1".into());
+        require(
+            self.cluster.target_partition_size.0 >= ByteSize::MIB,
+            "cluster.target_partition_size must be at least 1MB".into(),
+        );
+        let share = self.cluster.route_pool_share;
+        require(share > 0.0, format!("cluster.route_pool_share is {share}: it must be above 0"));
+        if problems.is_empty() { Ok(()) } else { Err(ConfigError(problems)) }
+    }
+
+    /// Resident size of the server process.
+    pub fn server_memory(&self) -> ByteSize {
+        self.server.memory.unwrap_or_else(|| {
+            let own = machine_limit().0 as f64 * 0.7;
+            let executors = self.cluster.executor_memory.0 * self.cluster.executors as u64;
+            ByteSize((own as u64).saturating_sub(executors)).max(ByteSize::mib(512))
+        })
+    }
+
+    /// Threads that compute local queries.
+    pub fn server_threads(&self) -> usize {
+        self.server.threads.unwrap_or_else(cores)
+    }
+
+    /// Resident size of the executor process.
+    pub fn executor_memory(&self) -> ByteSize {
+        self.executor.memory.unwrap_or_else(|| ByteSize((machine_limit().0 as f64 * 0.7) as u64))
+    }
+
+    /// Partitions that the executor computes at once.
+    pub fn executor_threads(&self) -> usize {
+        self.executor.threads.unwrap_or_else(cores)
+    }
+
+    /// The merged settings as TOML, secrets hidden.
+    pub fn to_toml(&self) -> String {
+        toml::to_string_pretty(self).expect("the settings are plain data")
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn set<T>(target: &mut T, flag: Option<T>) {
+    if let Some(value) = flag {
+        *target = value;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_win_over_the_file_and_unknown_keys_are_refused() {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let path = folder.path().join("sluice.toml");
+        std::fs::write(&path, "[cluster]\nexecutors = 3\nexecutor_memory = \"2GB\"\n").expect("written");
+        let mut flags = ServeFlags { executors: Some(5), ..Default::default() };
+        flags.common.config = Some(path.clone());
+        let config = Config::for_server(&flags).expect("the settings are valid");
+        assert_eq!(config.cluster.executors, 5);
+        assert_eq!(config.cluster.executor_memory, ByteSize(2 << 30));
+
+        std::fs::write(&path, "[cluster]\nexecuters = 3\n").expect("written");
+        let refused = Config::for_server(&flags).expect_err("the key is unknown");
+        assert!(refused.to_string().contains("executers"), "{refused}");
+    }
+
+    #[test]
+    fn all_problems_are_told_at_once() {
+        let flags = ServeFlags {
+            memory: Some(ByteSize::mib(1)),
+            executor_threads: Some(0),
+            ..Default::default()
+        };
+        let refused = Config::for_server(&flags).expect_err("two settings are wrong");
+        assert_eq!(refused.to_string().lines().count(), 2, "{refused}");
+    }
+
+    #[test]
+    fn secrets_never_print() {
+        let mut config = Config::default();
+        config.stores.s3.secret_access_key = Some(Secret("canary".into()));
+        assert!(!config.to_toml().contains("canary"));
+        assert!(!format!("{config:?}").contains("canary"));
+    }
+}

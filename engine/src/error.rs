@@ -1,0 +1,527 @@
+//! What went wrong, as conditions that a client can tell apart.
+//!
+//! Ballista carries errors between processes as text alone. [`Error::to_stamp`] writes the SQLSTATE
+//! and the message into that text so that both survive being wrapped, quoted and escaped on the way;
+//! [`Error::from_stamp`] finds them again.
+
+use ballista_core::error::BallistaError;
+use catalog::CatalogError;
+use datafusion::arrow::error::ArrowError;
+use datafusion::common::SchemaError;
+use datafusion::error::DataFusionError;
+use datafusion::parquet::errors::ParquetError;
+
+use crate::SqlState;
+
+/// The result of a step of a query.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A condition that ends a statement, told to the person who meets it.
+///
+/// `position` counts characters of the statement from 1, as the protocol does.
+#[derive(Debug, Clone, thiserror::Error)]
+#[allow(missing_docs)] // The messages say what each condition is; fields carry their usual names.
+pub enum Error {
+    #[error("{message}")]
+    Syntax { message: String, position: Option<usize> },
+    #[error("relation \"{name}\" does not exist")]
+    UndefinedTable { name: String, position: Option<usize> },
+    #[error("schema \"{name}\" does not exist")]
+    UndefinedSchema { name: String, position: Option<usize> },
+    #[error("column {} does not exist", quoted_column(column))]
+    UndefinedColumn { column: String, suggestion: Option<String>, position: Option<usize> },
+    #[error("column reference \"{column}\" is ambiguous")]
+    AmbiguousColumn { column: String },
+    #[error("{message}")]
+    UndefinedFunction { message: String },
+    #[error("{message}")]
+    UndefinedObject { message: String },
+    #[error("database \"{name}\" does not exist")]
+    UndefinedDatabase { name: String },
+    #[error("there is no parameter {name}")]
+    UndefinedParameter { name: String },
+    #[error("could not determine data type of parameter {name}")]
+    IndeterminateType { name: String },
+    #[error("{message}")]
+    InvalidQuery { message: String },
+    #[error("{message}")]
+    Grouping { message: String },
+    #[error("{message}")]
+    TypeMismatch { message: String },
+    #[error("{message}")]
+    InvalidText { message: String },
+    #[error("{message}")]
+    InvalidBinary { message: String },
+    #[error("{message}")]
+    InvalidParameterValue { message: String },
+    #[error("{message}")]
+    InvalidEncoding { message: String },
+    #[error("division by zero")]
+    DivisionByZero,
+    #[error("{message}")]
+    OutOfRange { message: String },
+    #[error("{message}")]
+    DataException { message: String },
+    #[error("{message}")]
+    TooComplex { message: String, hint: String },
+    #[error("{message}")]
+    TooLarge { message: String, hint: String },
+    #[error("{message}")]
+    NotSupported { message: String },
+    #[error("cannot execute {statement} in a read-only server")]
+    ReadOnly { statement: String },
+    #[error("sorry, too many clients already")]
+    TooManyConnections,
+    #[error("out of memory: {message}")]
+    OutOfMemory { message: String },
+    #[error("{message}")]
+    DiskFull { message: String },
+    #[error("{message}")]
+    LimitReached { message: String, hint: String },
+    #[error("canceling statement due to user request")]
+    Cancelled,
+    #[error("canceling statement due to statement timeout")]
+    StatementTimeout,
+    #[error("canceling statement due to planning timeout")]
+    PlanningTimeout,
+    #[error("terminating connection due to administrator command")]
+    ShuttingDown,
+    #[error("{message}")]
+    NotReady { message: String },
+    #[error("{message}")]
+    ExecutorsLost { message: String, hint: String },
+    #[error("could not read data: {message}")]
+    Io { message: String },
+    #[error("a file of the table is missing: {message}")]
+    MissingFile { message: String },
+    #[error("a file of the table is damaged: {message}")]
+    CorruptFile { message: String },
+    #[error("{message}")]
+    Protocol { message: String },
+    #[error("current transaction is aborted, commands ignored until end of transaction block")]
+    InFailedTransaction,
+    #[error("prepared statement \"{name}\" does not exist")]
+    UndefinedStatement { name: String },
+    #[error("portal \"{name}\" does not exist")]
+    UndefinedPortal { name: String },
+    #[error("prepared statement \"{name}\" already exists")]
+    DuplicateStatement { name: String },
+    #[error("cursor \"{name}\" already exists")]
+    DuplicatePortal { name: String },
+    /// A condition that an executor met and stamped.
+    #[error("{message}")]
+    Stamped { sqlstate: SqlState, message: String },
+    /// A bug of ours. The message goes to the log; the client is told only that it happened.
+    #[error("internal error")]
+    Internal { message: String },
+}
+
+fn quoted_column(column: &str) -> String {
+    // PostgreSQL prints a bare name in quotes and a qualified one without.
+    if column.contains('.') { column.to_owned() } else { format!("\"{column}\"") }
+}
+
+const STAMP: &str = "sqlstate=";
+
+impl Error {
+    /// An error of ours, with what the log should say.
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::Internal { message: message.into() }
+    }
+
+    /// What the client may try next, where there is something to say.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::UndefinedColumn { suggestion, .. } => suggestion
+                .as_ref()
+                .map(|name| format!("Perhaps you meant to reference the column \"{name}\".")),
+            Self::TooComplex { hint, .. }
+            | Self::TooLarge { hint, .. }
+            | Self::LimitReached { hint, .. }
+            | Self::ExecutorsLost { hint, .. } => Some(hint.clone()),
+            Self::OutOfMemory { .. } => {
+                Some("Give the process more --memory, or make the statement touch less at once.".into())
+            }
+            Self::DiskFull { .. } => Some("Raise spill_bytes_max, or free space in the data folder.".into()),
+            Self::Stamped { sqlstate, .. } if sqlstate.as_str() == "53200" => {
+                Some("Give the executors more --executor-memory, or start more of them.".into())
+            }
+            _ => None,
+        }
+    }
+
+    /// Where in the statement the error lies, counted in characters from 1.
+    pub fn position(&self) -> Option<usize> {
+        match self {
+            Self::Syntax { position, .. }
+            | Self::UndefinedTable { position, .. }
+            | Self::UndefinedSchema { position, .. }
+            | Self::UndefinedColumn { position, .. } => *position,
+            _ => None,
+        }
+    }
+
+    /// True when the same statement may well succeed if it is run again.
+    pub fn is_passing(&self) -> bool {
+        matches!(self.sqlstate().as_str(), "58030" | "58000")
+    }
+
+    /// Text that carries this error through a channel that knows only text.
+    pub fn to_stamp(&self) -> String {
+        let message = match self {
+            Self::Internal { message } => message.clone(),
+            other => other.to_string(),
+        };
+        let mut encoded = String::with_capacity(message.len());
+        for byte in message.bytes() {
+            if byte.is_ascii_alphanumeric() {
+                encoded.push(char::from(byte));
+            } else {
+                encoded.push_str(&format!("%{byte:02X}"));
+            }
+        }
+        format!("{STAMP}{};message={encoded};", self.sqlstate())
+    }
+
+    /// Finds a stamp anywhere in `text`.
+    pub fn from_stamp(text: &str) -> Option<Self> {
+        let stamp = &text[text.find(STAMP)? + STAMP.len()..];
+        let (code, rest) = stamp.split_once(';')?;
+        let (message, _) = rest.strip_prefix("message=")?.split_once(';')?;
+        let message =
+            percent_encoding::percent_decode_str(message).decode_utf8_lossy().into_owned();
+        let sqlstate = SqlState::from_text(code);
+        Some(match sqlstate.as_str() {
+            "XX000" => Self::Internal { message },
+            "22012" => Self::DivisionByZero,
+            _ => Self::Stamped { sqlstate, message },
+        })
+    }
+}
+
+impl From<CatalogError> for Error {
+    fn from(error: CatalogError) -> Self {
+        match error {
+            CatalogError::Location { .. } => Self::MissingFile { message: error.to_string() },
+            CatalogError::DuplicateTable { .. } => Self::InvalidQuery { message: error.to_string() },
+            CatalogError::Unreadable { name, source } => match Self::from(source) {
+                Self::Internal { message } => Self::CorruptFile { message: format!("table {name}: {message}") },
+                other => other,
+            },
+        }
+    }
+}
+
+impl From<BallistaError> for Error {
+    fn from(error: BallistaError) -> Self {
+        from_ballista(&error)
+    }
+}
+
+impl From<DataFusionError> for Error {
+    fn from(error: DataFusionError) -> Self {
+        from_datafusion(&error)
+    }
+}
+
+fn from_datafusion(error: &DataFusionError) -> Error {
+    match error {
+        DataFusionError::Diagnostic(_, inner) | DataFusionError::Context(_, inner) => {
+            from_datafusion(inner)
+        }
+        DataFusionError::Collection(errors) => {
+            errors.first().map_or_else(|| Error::internal("empty error"), from_datafusion)
+        }
+        DataFusionError::Shared(inner) => from_datafusion(inner),
+        DataFusionError::ArrowError(inner, _) => from_arrow(inner),
+        DataFusionError::ParquetError(inner) => from_parquet(inner),
+        DataFusionError::ObjectStore(inner) => from_object_store(inner),
+        DataFusionError::IoError(inner) => from_io(inner),
+        DataFusionError::SQL(inner, _) => {
+            Error::Syntax { message: syntax_message(&inner.to_string()), position: None }
+        }
+        DataFusionError::SchemaError(inner, _) => from_schema(inner),
+        DataFusionError::NotImplemented(message) => {
+            Error::NotSupported { message: first_line(message) }
+        }
+        DataFusionError::ResourcesExhausted(message) => from_exhausted(message),
+        DataFusionError::Plan(message) => from_plan(message),
+        DataFusionError::Configuration(message) => {
+            Error::InvalidParameterValue { message: first_line(message) }
+        }
+        DataFusionError::Execution(message) => from_execution(message),
+        DataFusionError::External(inner) => from_external(inner.as_ref()),
+        DataFusionError::ExecutionJoin(inner) => Error::internal(inner.to_string()),
+        DataFusionError::Internal(message)
+        | DataFusionError::Substrait(message)
+        | DataFusionError::Ffi(message) => {
+            Error::from_stamp(message).unwrap_or_else(|| Error::internal(message.as_str()))
+        }
+    }
+}
+
+/// Wrapped errors keep their type somewhere down the chain of sources.
+fn from_external(error: &(dyn std::error::Error + 'static)) -> Error {
+    let mut cause = Some(error);
+    while let Some(current) = cause {
+        if let Some(ours) = current.downcast_ref::<Error>() {
+            return ours.clone();
+        }
+        if let Some(inner) = current.downcast_ref::<DataFusionError>() {
+            return from_datafusion(inner);
+        }
+        if let Some(inner) = current.downcast_ref::<BallistaError>() {
+            return from_ballista(inner);
+        }
+        if let Some(inner) = current.downcast_ref::<ArrowError>() {
+            return from_arrow(inner);
+        }
+        if let Some(inner) = current.downcast_ref::<ParquetError>() {
+            return from_parquet(inner);
+        }
+        if let Some(inner) = current.downcast_ref::<object_store::Error>() {
+            return from_object_store(inner);
+        }
+        if let Some(inner) = current.downcast_ref::<std::io::Error>() {
+            return from_io(inner);
+        }
+        cause = current.source();
+    }
+    let message = error.to_string();
+    Error::from_stamp(&message).unwrap_or_else(|| Error::internal(message))
+}
+
+/// What happens between nodes. A broken connection or a missing shuffle file passes when the work is
+/// run again elsewhere.
+fn from_ballista(error: &BallistaError) -> Error {
+    match error {
+        BallistaError::DataFusionError(inner) => from_datafusion(inner),
+        BallistaError::ArrowError(inner) => from_arrow(inner),
+        BallistaError::Cancelled => Error::Cancelled,
+        BallistaError::IoError(inner) => from_io(inner),
+        BallistaError::FetchFailed(..)
+        | BallistaError::TonicError(_)
+        | BallistaError::GrpcError(_)
+        | BallistaError::GrpcConnectionError(_)
+        | BallistaError::GrpcActionError(_) => {
+            Error::Io { message: "an executor's intermediate results could not be fetched".into() }
+        }
+        BallistaError::NotImplemented(message) => Error::NotSupported { message: first_line(message) },
+        BallistaError::SqlError(_)
+        | BallistaError::TokioError(_)
+        | BallistaError::General(_)
+        | BallistaError::Internal(_)
+        | BallistaError::Configuration(_) => {
+            let message = error.to_string();
+            Error::from_stamp(&message).unwrap_or_else(|| Error::internal(message))
+        }
+    }
+}
+
+fn from_arrow(error: &ArrowError) -> Error {
+    match error {
+        // Batches travel between nodes as IPC streams: a stream that ends early is a lost peer.
+        ArrowError::IpcError(_) => {
+            Error::Io { message: "an executor's intermediate results could not be read".into() }
+        }
+        ArrowError::DivideByZero => Error::DivisionByZero,
+        ArrowError::ArithmeticOverflow(message) => Error::OutOfRange { message: first_line(message) },
+        ArrowError::CastError(message) | ArrowError::ParseError(message) => {
+            Error::InvalidText { message: first_line(message) }
+        }
+        ArrowError::OffsetOverflowError(_) | ArrowError::DictionaryKeyOverflowError => {
+            Error::TooLarge {
+                message: "a value or a batch grew past what one array can hold".into(),
+                hint: "Make the strings or lists that the statement builds shorter.".into(),
+            }
+        }
+        ArrowError::MemoryError(message) => Error::OutOfMemory { message: first_line(message) },
+        ArrowError::IoError(_, inner) => from_io(inner),
+        ArrowError::ExternalError(inner) => from_external(inner.as_ref()),
+        ArrowError::NotYetImplemented(message) => Error::NotSupported { message: first_line(message) },
+        ArrowError::ParquetError(message) => Error::CorruptFile { message: first_line(message) },
+        ArrowError::InvalidArgumentError(message) | ArrowError::ComputeError(message) => {
+            Error::from_stamp(message)
+                .unwrap_or_else(|| Error::DataException { message: first_line(message) })
+        }
+        other => {
+            let message = other.to_string();
+            Error::from_stamp(&message).unwrap_or_else(|| Error::internal(message))
+        }
+    }
+}
+
+fn from_parquet(error: &ParquetError) -> Error {
+    match error {
+        ParquetError::External(inner) => match from_external(inner.as_ref()) {
+            Error::Internal { message } => Error::Io { message: first_line(&message) },
+            other => other,
+        },
+        ParquetError::NYI(message) => Error::NotSupported { message: first_line(message) },
+        other => Error::CorruptFile { message: first_line(&other.to_string()) },
+    }
+}
+
+fn from_object_store(error: &object_store::Error) -> Error {
+    match error {
+        object_store::Error::NotFound { path, .. } => Error::MissingFile { message: file_name(path) },
+        object_store::Error::PermissionDenied { path, .. }
+        | object_store::Error::Unauthenticated { path, .. } => {
+            Error::Io { message: format!("the store refused access to {}", file_name(path)) }
+        }
+        _ => Error::Io { message: "the store did not answer as it should".into() },
+    }
+}
+
+fn from_io(error: &std::io::Error) -> Error {
+    match error.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+            Error::DiskFull { message: "no space left for spill or shuffle files".into() }
+        }
+        std::io::ErrorKind::NotFound => Error::MissingFile { message: "no such file".into() },
+        kind => match error.get_ref() {
+            Some(inner) => match from_external(inner) {
+                Error::Internal { .. } => Error::Io { message: kind.to_string() },
+                other => other,
+            },
+            None => Error::Io { message: kind.to_string() },
+        },
+    }
+}
+
+fn from_schema(error: &SchemaError) -> Error {
+    match error {
+        SchemaError::FieldNotFound { field, valid_fields } => Error::UndefinedColumn {
+            column: match &field.relation {
+                Some(relation) => format!("{}.{}", relation.table(), field.name),
+                None => field.name.clone(),
+            },
+            suggestion: nearest(&field.name, valid_fields.iter().map(|c| c.name.as_str())),
+            position: None,
+        },
+        SchemaError::AmbiguousReference { field } => {
+            Error::AmbiguousColumn { column: field.name.clone() }
+        }
+        SchemaError::DuplicateQualifiedField { name, .. }
+        | SchemaError::DuplicateUnqualifiedField { name } => {
+            Error::InvalidQuery { message: format!("column \"{name}\" specified more than once") }
+        }
+    }
+}
+
+/// Memory and disk limits share one DataFusion error; only its text tells them apart.
+fn from_exhausted(message: &str) -> Error {
+    if message.contains("disk") || message.contains("temporary file") {
+        Error::DiskFull { message: first_line(message) }
+    } else {
+        Error::OutOfMemory { message: first_line(message) }
+    }
+}
+
+/// DataFusion's planner reports most conditions as plain text. Table names never get here: they are
+/// resolved before planning, where their absence is typed.
+fn from_plan(message: &str) -> Error {
+    if let Some(stamped) = Error::from_stamp(message) {
+        return stamped;
+    }
+    let message = first_line(message);
+    if message.starts_with("Invalid function") {
+        let name = message.split('\'').nth(1).unwrap_or("").to_owned();
+        return Error::UndefinedFunction { message: format!("function {name} does not exist") };
+    }
+    if message.contains("No function matches")
+        || message.contains("does not support")
+        || message.contains("failed to match any signature")
+    {
+        return Error::UndefinedFunction { message };
+    }
+    if message.contains("must appear in the GROUP BY clause")
+        || message.contains("could not be resolved from available columns")
+    {
+        return Error::Grouping { message };
+    }
+    if message.contains("Cannot infer common") || message.contains("coerc") || message.contains("Cannot cast")
+    {
+        return Error::TypeMismatch { message };
+    }
+    if let Some(table) = message.strip_prefix("table '").and_then(|rest| rest.split('\'').next()) {
+        let name = table.rsplit('.').next().unwrap_or(table).to_owned();
+        return Error::UndefinedTable { name, position: None };
+    }
+    Error::InvalidQuery { message }
+}
+
+fn from_execution(message: &str) -> Error {
+    if let Some(stamped) = Error::from_stamp(message) {
+        return stamped;
+    }
+    let line = first_line(message);
+    if line.to_ascii_lowercase().contains("divide by zero") {
+        return Error::DivisionByZero;
+    }
+    Error::DataException { message: line }
+}
+
+fn syntax_message(message: &str) -> String {
+    first_line(message).trim_start_matches("sql parser error: ").to_owned()
+}
+
+/// DataFusion appends explanations over several lines; the first says what happened.
+fn first_line(message: &str) -> String {
+    message.lines().next().unwrap_or_default().trim().to_owned()
+}
+
+/// The last part of a path: enough to find the file, nothing about where the server keeps it.
+fn file_name(path: &str) -> String {
+    path.rsplit('/').next().unwrap_or(path).to_owned()
+}
+
+/// The candidate that differs from `name` by at most a third of its letters.
+fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<String> {
+    candidates
+        .map(|candidate| (edit_distance(name, candidate), candidate))
+        .filter(|(distance, _)| *distance <= name.len().div_ceil(3))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate.to_owned())
+}
+
+fn edit_distance(a: &str, b: &str) -> usize {
+    datafusion::common::utils::datafusion_strsim::levenshtein(a, b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stamp_survives_being_wrapped_and_escaped() {
+        let stamp = Error::InvalidText { message: "invalid \"12x\";\nfor int".into() }.to_stamp();
+        let wrapped = format!("Job failed: {:?}", format!("DataFusionError(Execution({stamp:?}))"));
+        let found = Error::from_stamp(&wrapped).expect("the stamp is found");
+        assert_eq!(found.sqlstate().as_str(), "22P02");
+        assert_eq!(found.to_string(), "invalid \"12x\";\nfor int");
+    }
+
+    #[test]
+    fn text_without_a_stamp_has_none() {
+        assert!(Error::from_stamp("h2 protocol error").is_none());
+        assert!(Error::from_stamp("sqlstate=22").is_none());
+    }
+
+    #[test]
+    fn a_wrapped_arrow_error_keeps_its_code() {
+        let inner = DataFusionError::ArrowError(Box::new(ArrowError::DivideByZero), None);
+        let wrapped = DataFusionError::Context("Optimizer rule failed".into(), Box::new(inner));
+        assert_eq!(Error::from(wrapped).sqlstate().as_str(), "22012");
+        let external = DataFusionError::ParquetError(Box::new(ParquetError::External(Box::new(
+            std::io::Error::from(std::io::ErrorKind::StorageFull),
+        ))));
+        assert_eq!(Error::from(external).sqlstate().as_str(), "53100");
+    }
+
+    #[test]
+    fn a_misspelt_column_gets_a_suggestion() {
+        assert_eq!(nearest("custmer_id", ["order_id", "customer_id"].into_iter()), Some("customer_id".into()));
+        assert_eq!(nearest("x", ["customer_id"].into_iter()), None);
+    }
+}

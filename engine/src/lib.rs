@@ -1,0 +1,23 @@
+//! One DataFusion, configured once for every node. Never sees a socket.
+//!
+//! The scheduler and every executor must agree on functions, codecs and settings; both are built from
+//! the one place here, so they cannot differ.
+
+pub mod codec;
+pub mod config;
+mod error;
+pub mod functions;
+mod ids;
+pub mod memory;
+pub mod object_stores;
+pub mod runtime;
+pub mod session_state;
+mod sqlstate;
+pub mod telemetry;
+mod units;
+pub mod work_folder;
+
+pub use error::{Error, Result};
+pub use ids::{ExecutorId, QueryId};
+pub use sqlstate::SqlState;
+pub use units::{ByteSize, Interval};

@@ -1,0 +1,143 @@
+//! Builds the object stores that tables lie in, once per bucket, with credentials from the usual
+//! environment variables or the configuration. Nothing else in the house builds one.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use datafusion::error::{DataFusionError, Result as DataFusionResult};
+use datafusion::execution::object_store::ObjectStoreRegistry;
+use object_store::aws::AmazonS3Builder;
+use object_store::azure::MicrosoftAzureBuilder;
+use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::http::HttpBuilder;
+use object_store::local::LocalFileSystem;
+use object_store::{ClientOptions, ObjectStore, RetryConfig};
+use parking_lot::Mutex;
+use url::Url;
+
+use crate::config::StoresConfig;
+
+/// Every store this process has opened, by scheme and bucket.
+#[derive(Debug)]
+pub struct ObjectStores {
+    config: StoresConfig,
+    open: Mutex<HashMap<String, Arc<dyn ObjectStore>>>,
+}
+
+impl ObjectStores {
+    /// Opens stores on demand with the credentials in `config`.
+    pub fn new(config: StoresConfig) -> Arc<Self> {
+        Arc::new(Self { config, open: Mutex::new(HashMap::new()) })
+    }
+
+    fn build(&self, url: &Url) -> DataFusionResult<Arc<dyn ObjectStore>> {
+        let bucket = url.host_str().unwrap_or_default();
+        let needs_bucket = || {
+            DataFusionError::Configuration(format!(
+                "a {} location needs a bucket or container name",
+                url.scheme()
+            ))
+        };
+        Ok(match url.scheme() {
+            "file" => Arc::new(LocalFileSystem::new()),
+            "s3" | "s3a" if !bucket.is_empty() => Arc::new(self.s3(bucket)?),
+            "gs" | "gcs" if !bucket.is_empty() => Arc::new(self.gcs(bucket)?),
+            "az" | "azure" | "abfs" | "abfss" if !bucket.is_empty() => Arc::new(self.azure(url)?),
+            "http" | "https" => Arc::new(
+                HttpBuilder::new()
+                    .with_url(&url[..url::Position::BeforePath])
+                    .with_client_options(client_options().with_allow_http(true))
+                    .with_retry(RetryConfig::default())
+                    .build()?,
+            ),
+            "s3" | "s3a" | "gs" | "gcs" | "az" | "azure" | "abfs" | "abfss" => return Err(needs_bucket()),
+            other => {
+                return Err(DataFusionError::Configuration(format!(
+                    "locations of the kind {other}:// are not supported: use a folder, s3://, gs:// or az://"
+                )));
+            }
+        })
+    }
+
+    fn s3(&self, bucket: &str) -> DataFusionResult<impl ObjectStore + use<>> {
+        let config = &self.config.s3;
+        let mut builder = AmazonS3Builder::from_env()
+            .with_bucket_name(bucket)
+            .with_client_options(client_options().with_allow_http(config.allow_http || is_http_allowed()));
+        if let Some(region) = &config.region {
+            builder = builder.with_region(region);
+        }
+        if let Some(endpoint) = &config.endpoint {
+            builder = builder.with_endpoint(endpoint);
+        }
+        if let Some(id) = &config.access_key_id {
+            builder = builder.with_access_key_id(id.reveal());
+        }
+        if let Some(key) = &config.secret_access_key {
+            builder = builder.with_secret_access_key(key.reveal());
+        }
+        if let Some(token) = &config.session_token {
+            builder = builder.with_token(token.reveal());
+        }
+        Ok(builder.build()?)
+    }
+
+    fn gcs(&self, bucket: &str) -> DataFusionResult<impl ObjectStore + use<>> {
+        let mut builder = GoogleCloudStorageBuilder::from_env()
+            .with_bucket_name(bucket)
+            .with_client_options(client_options());
+        if let Some(path) = &self.config.gcs.service_account_path {
+            builder = builder.with_service_account_path(path);
+        }
+        Ok(builder.build()?)
+    }
+
+    fn azure(&self, url: &Url) -> DataFusionResult<impl ObjectStore + use<>> {
+        let config = &self.config.azure;
+        let mut builder = MicrosoftAzureBuilder::from_env()
+            .with_url(url.as_str())
+            .with_client_options(client_options().with_allow_http(is_http_allowed()));
+        if let Some(account) = &config.account {
+            builder = builder.with_account(account);
+        }
+        if let Some(key) = &config.access_key {
+            builder = builder.with_access_key(key.reveal());
+        }
+        Ok(builder.build()?)
+    }
+}
+
+fn client_options() -> ClientOptions {
+    ClientOptions::default()
+        .with_timeout(std::time::Duration::from_secs(60))
+        .with_connect_timeout(std::time::Duration::from_secs(5))
+}
+
+/// The AWS tools' switch for endpoints without TLS, honoured as they do.
+fn is_http_allowed() -> bool {
+    std::env::var("AWS_ALLOW_HTTP").is_ok_and(|value| value.eq_ignore_ascii_case("true"))
+}
+
+fn key(url: &Url) -> String {
+    url[url::Position::BeforeScheme..url::Position::BeforePath].to_owned()
+}
+
+impl ObjectStoreRegistry for ObjectStores {
+    fn register_store(
+        &self,
+        url: &Url,
+        store: Arc<dyn ObjectStore>,
+    ) -> Option<Arc<dyn ObjectStore>> {
+        self.open.lock().insert(key(url), store)
+    }
+
+    fn get_store(&self, url: &Url) -> DataFusionResult<Arc<dyn ObjectStore>> {
+        let mut open = self.open.lock();
+        if let Some(store) = open.get(&key(url)) {
+            return Ok(Arc::clone(store));
+        }
+        let store = self.build(url)?;
+        open.insert(key(url), Arc::clone(&store));
+        Ok(store)
+    }
+}

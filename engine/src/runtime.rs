@@ -1,0 +1,53 @@
+//! What every query on a node shares: the memory pool, spill files, caches and object stores.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+
+use crate::memory::CappedPool;
+use crate::object_stores::ObjectStores;
+use crate::{ByteSize, Result};
+
+/// Footers kept decoded, at most. They live outside the memory pool, hence the share.
+const METADATA_CACHE_SHARE: u64 = 32;
+/// A folder listing is trusted for this long; new files show up afterwards.
+const LISTING_LIFETIME: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// The shared resources of one process.
+#[derive(Debug, Clone)]
+pub struct NodeRuntime {
+    /// What DataFusion takes its memory, spill files and stores from.
+    pub env: Arc<RuntimeEnv>,
+    /// The same pool as in `env`, with what only we ask of it.
+    pub pool: Arc<CappedPool>,
+}
+
+impl NodeRuntime {
+    /// A runtime whose process stays below `cap` and whose spill files lie in `spill_folder`.
+    pub fn new(
+        cap: ByteSize,
+        spill_folder: &Path,
+        spill_bytes_max: ByteSize,
+        stores: Arc<ObjectStores>,
+    ) -> Result<Self> {
+        let pool = CappedPool::for_cap(cap);
+        let disk = DiskManagerBuilder::default()
+            .with_mode(DiskManagerMode::Directories(vec![spill_folder.to_owned()]))
+            .with_max_temp_directory_size(spill_bytes_max.0);
+        let env = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::clone(&pool) as _)
+            .with_disk_manager_builder(disk)
+            .with_metadata_cache_limit(ByteSize(cap.0 / METADATA_CACHE_SHARE).as_usize())
+            .with_object_list_cache_ttl(Some(LISTING_LIFETIME))
+            .with_object_store_registry(stores)
+            .build_arc()?;
+        Ok(Self { env, pool })
+    }
+
+    /// Bytes of spill files that exist now.
+    pub fn spilled_bytes(&self) -> u64 {
+        self.env.disk_manager.used_disk_space()
+    }
+}

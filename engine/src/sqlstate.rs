@@ -1,0 +1,84 @@
+//! The one place where a condition becomes a SQLSTATE.
+//!
+//! Codes are those of PostgreSQL 15, appendix A.
+
+use std::fmt;
+
+use crate::Error;
+
+/// Five characters that clients act on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SqlState([u8; 5]);
+
+impl SqlState {
+    /// A code from its five characters; anything else is `XX000`.
+    pub fn from_text(text: &str) -> Self {
+        match <[u8; 5]>::try_from(text.as_bytes()) {
+            Ok(code) if code.iter().all(u8::is_ascii_alphanumeric) => Self(code),
+            _ => Self(*b"XX000"),
+        }
+    }
+
+    /// The code as text.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("a SQLSTATE is five ASCII characters")
+    }
+}
+
+impl fmt::Display for SqlState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Error {
+    /// The SQLSTATE of this condition.
+    pub fn sqlstate(&self) -> SqlState {
+        let code: &[u8; 5] = match self {
+            Error::Syntax { .. } => b"42601",
+            Error::UndefinedTable { .. } => b"42P01",
+            Error::UndefinedSchema { .. } => b"3F000",
+            Error::UndefinedColumn { .. } => b"42703",
+            Error::AmbiguousColumn { .. } => b"42702",
+            Error::UndefinedFunction { .. } => b"42883",
+            Error::UndefinedObject { .. } => b"42704",
+            Error::UndefinedDatabase { .. } => b"3D000",
+            Error::UndefinedParameter { .. } => b"42P02",
+            Error::IndeterminateType { .. } => b"42P18",
+            Error::InvalidQuery { .. } => b"42000",
+            Error::Grouping { .. } => b"42803",
+            Error::TypeMismatch { .. } => b"42804",
+            Error::InvalidText { .. } => b"22P02",
+            Error::InvalidBinary { .. } => b"22P03",
+            Error::InvalidParameterValue { .. } => b"22023",
+            Error::InvalidEncoding { .. } => b"22021",
+            Error::DivisionByZero => b"22012",
+            Error::OutOfRange { .. } => b"22003",
+            Error::DataException { .. } => b"22000",
+            Error::TooComplex { .. } => b"54001",
+            Error::TooLarge { .. } => b"54000",
+            Error::NotSupported { .. } => b"0A000",
+            Error::ReadOnly { .. } => b"25006",
+            Error::TooManyConnections => b"53300",
+            Error::OutOfMemory { .. } => b"53200",
+            Error::DiskFull { .. } => b"53100",
+            Error::LimitReached { .. } => b"53400",
+            Error::Cancelled | Error::StatementTimeout | Error::PlanningTimeout => b"57014",
+            Error::ShuttingDown => b"57P01",
+            Error::NotReady { .. } => b"57P03",
+            Error::ExecutorsLost { .. } => b"58000",
+            Error::Io { .. } => b"58030",
+            Error::MissingFile { .. } => b"58P01",
+            Error::CorruptFile { .. } => b"XX001",
+            Error::Protocol { .. } => b"08P01",
+            Error::InFailedTransaction => b"25P02",
+            Error::UndefinedStatement { .. } => b"26000",
+            Error::UndefinedPortal { .. } => b"34000",
+            Error::DuplicateStatement { .. } => b"42P05",
+            Error::DuplicatePortal { .. } => b"42P03",
+            Error::Stamped { sqlstate, .. } => return *sqlstate,
+            Error::Internal { .. } => b"XX000",
+        };
+        SqlState(*code)
+    }
+}

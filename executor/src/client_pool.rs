@@ -1,0 +1,79 @@
+//! Keeps connections to other executors open between shuffle reads.
+//!
+//! Ballista has such a pool, but keeps it to itself as soon as the execution engine is ours.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use ballista_core::client::BallistaClient;
+use ballista_core::client_pool::{BallistaClientPool, PooledClient};
+use ballista_core::error::Result;
+use ballista_core::extension::BallistaConfigGrpcEndpoint;
+use ballista_core::utils::GrpcClientConfig;
+use parking_lot::Mutex;
+
+/// Idle connections kept to one executor.
+const IDLE_PER_PEER_MAX: usize = 8;
+const IO_RETRIES: u8 = 2;
+const IO_RETRY_WAIT_MS: u64 = 100;
+const CONNECTION_WINDOW_BYTES: u32 = 64 << 20;
+const STREAM_WINDOW_BYTES: u32 = 16 << 20;
+
+type Idle = Arc<Mutex<HashMap<(String, u16), Vec<BallistaClient>>>>;
+
+/// Connections by peer.
+#[derive(Default)]
+pub struct ClientPool {
+    idle: Idle,
+}
+
+impl std::fmt::Debug for ClientPool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClientPool").field("peers", &self.idle.lock().len()).finish()
+    }
+}
+
+#[async_trait]
+impl BallistaClientPool for ClientPool {
+    async fn acquire(
+        &self,
+        host: &str,
+        port: u16,
+        _config: &GrpcClientConfig,
+        customize_endpoint: Option<Arc<BallistaConfigGrpcEndpoint>>,
+    ) -> Result<PooledClient> {
+        let peer = (host.to_owned(), port);
+        let idle = self.idle.lock().get_mut(&peer).and_then(Vec::pop);
+        let client = match idle {
+            Some(client) => client,
+            None => {
+                BallistaClient::try_new(
+                    host,
+                    port,
+                    engine::codec::MESSAGE_BYTES_MAX as usize,
+                    false,
+                    customize_endpoint,
+                    IO_RETRIES,
+                    IO_RETRY_WAIT_MS,
+                    CONNECTION_WINDOW_BYTES,
+                    STREAM_WINDOW_BYTES,
+                )
+                .await?
+            }
+        };
+        let pool = Arc::clone(&self.idle);
+        let give_back = move |client| {
+            let mut pool = pool.lock();
+            let idle = pool.entry(peer).or_default();
+            if idle.len() < IDLE_PER_PEER_MAX {
+                idle.push(client);
+            }
+        };
+        Ok(PooledClient::new(client, Box::new(give_back)))
+    }
+
+    async fn evict_idle(&self) {
+        self.idle.lock().clear();
+    }
+}

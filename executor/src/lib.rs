@@ -1,0 +1,9 @@
+//! Runs the tasks of distributed queries under a memory cap. Meets the server only on the wire.
+
+mod client_pool;
+mod process;
+mod report;
+mod stage_runner;
+mod supervision;
+
+pub use process::{StartError, run};

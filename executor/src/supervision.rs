@@ -1,0 +1,23 @@
+//! Ends a supervised executor together with its server, also when the server is killed.
+//!
+//! The server holds the write end of our standard input and never writes. When it goes, however it
+//! goes, the read ends; a thread of its own notices even while every other thread computes.
+
+use std::io::Read;
+use std::sync::Arc;
+
+use engine::work_folder::WorkFolder;
+
+/// Exits the process when standard input ends.
+pub fn end_with_server(work_folder: Arc<WorkFolder>) {
+    std::thread::Builder::new()
+        .name("supervision".into())
+        .spawn(move || {
+            let mut sink = [0u8; 64];
+            while std::io::stdin().read(&mut sink).is_ok_and(|read| read > 0) {}
+            // Exiting runs no destructors, so the folder is removed here.
+            let _ = std::fs::remove_dir_all(work_folder.path());
+            std::process::exit(0);
+        })
+        .expect("a thread can be started when the process starts");
+}

@@ -1,0 +1,131 @@
+//! Bounds on a statement, checked on its tokens: before anything recursive touches it.
+//!
+//! A chain of 2,000 `+` was seen to overflow a 2 MiB stack in the planner, and a stack overflow takes
+//! every session with it. Planning runs on large stacks; the bounds here keep it also quick.
+
+use engine::config::LimitsConfig;
+use engine::{Error, Result};
+use sqlparser::keywords::Keyword;
+use sqlparser::tokenizer::{Token, TokenWithSpan};
+
+/// Checks the length of the text, before it is even split into tokens.
+pub fn check_length(sql: &str, limits: &LimitsConfig) -> Result<()> {
+    if sql.len() as u64 > limits.statement_bytes_max.0 {
+        return Err(Error::TooLarge {
+            message: format!("the statement is longer than {}", limits.statement_bytes_max),
+            hint: "Send long lists of values as a table or in several statements.".into(),
+        });
+    }
+    Ok(())
+}
+
+/// Checks the number of tokens, the nesting, and the length of chains such as `a + b + c`.
+pub fn check_tokens(tokens: &[TokenWithSpan], limits: &LimitsConfig) -> Result<()> {
+    let significant = tokens.iter().filter(|t| !matches!(t.token, Token::Whitespace(_))).count();
+    if significant > limits.statement_tokens_max {
+        return Err(Error::TooLarge {
+            message: format!("the statement has more than {} tokens", limits.statement_tokens_max),
+            hint: "Send long lists of values as a table or in several statements.".into(),
+        });
+    }
+    // One counter per open parenthesis: operators since the last comma at that level, and set
+    // operations, which nest just as deep.
+    let mut chains = vec![Chain::default()];
+    for token in tokens {
+        match &token.token {
+            Token::LParen | Token::LBracket => chains.push(Chain::default()),
+            Token::RParen | Token::RBracket => {
+                if chains.len() > 1 {
+                    chains.pop();
+                }
+            }
+            Token::SemiColon => chains = vec![Chain::default()],
+            other => chains.last_mut().expect("one level is always open").count(other),
+        }
+        let chain = chains.last().expect("one level is always open");
+        let depth = limits.statement_depth_max;
+        if chains.len() > depth || chain.operators > depth || chain.set_operations > depth {
+            return Err(Error::TooComplex {
+                message: format!("the statement nests or chains more than {depth} deep"),
+                hint: "Replace long chains of OR with IN, and long unions with a table of values.".into(),
+            });
+        }
+    }
+    Ok(())
+}
+
+#[derive(Default)]
+struct Chain {
+    operators: usize,
+    set_operations: usize,
+}
+
+impl Chain {
+    fn count(&mut self, token: &Token) {
+        match token {
+            Token::Comma => self.operators = 0,
+            Token::Word(word) => match word.keyword {
+                Keyword::AND | Keyword::OR | Keyword::NOT | Keyword::CASE | Keyword::JOIN => {
+                    self.operators += 1;
+                }
+                Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT => {
+                    self.set_operations += 1;
+                    self.operators = 0;
+                }
+                Keyword::WHEN => self.operators = 0,
+                _ => {}
+            },
+            Token::Plus
+            | Token::Minus
+            | Token::Mul
+            | Token::Div
+            | Token::Mod
+            | Token::Eq
+            | Token::Neq
+            | Token::Lt
+            | Token::Gt
+            | Token::LtEq
+            | Token::GtEq
+            | Token::StringConcat
+            | Token::Ampersand
+            | Token::Pipe
+            | Token::Caret
+            | Token::Sharp
+            | Token::ExclamationMark
+            | Token::Tilde
+            | Token::DoubleColon => self.operators += 1,
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlparser::dialect::PostgreSqlDialect;
+    use sqlparser::tokenizer::Tokenizer;
+
+    use super::*;
+
+    fn check(sql: &str) -> Result<()> {
+        let tokens = Tokenizer::new(&PostgreSqlDialect {}, sql)
+            .tokenize_with_location()
+            .expect("the test's text has tokens");
+        check_tokens(&tokens, &LimitsConfig::default())
+    }
+
+    #[test]
+    fn long_chains_are_refused_and_long_lists_are_not() {
+        assert!(check(&format!("select 1{}", " + 1".repeat(2000))).is_err());
+        assert!(check(&format!("select 1{}", " or true".repeat(20_000))).is_err());
+        assert!(check(&format!("select 1{}", " union all select 1".repeat(5000))).is_err());
+        assert!(check(&format!("select {}1", "(".repeat(10_000))).is_err());
+        assert!(check(&format!("select 1 in (1{})", ", 1".repeat(20_000))).is_ok());
+        assert!(check(&format!("select 1{}", ", 1 + 1".repeat(1000))).is_ok());
+    }
+
+    #[test]
+    fn too_many_tokens_are_too_large() {
+        let error = check(&format!("select 1{}", ", 1".repeat(60_000))).expect_err("refused");
+        assert_eq!(error.sqlstate().as_str(), "54000");
+    }
+}

@@ -1,0 +1,12 @@
+//! From the text of a client to statements: the one room that knows the SQL parser.
+
+mod classify;
+mod dialect;
+mod limits;
+mod names;
+mod parse;
+
+pub use classify::{Command, Query, TransactionCommand};
+pub use dialect::SessionFacts;
+pub use names::{TableReference, qualify_system_tables};
+pub use parse::{Parsed, parse};

@@ -1,0 +1,194 @@
+//! The tables a statement names, and the names PostgreSQL would give its columns.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
+use catalog::identifier;
+use datafusion::sql::parser::Statement;
+use sqlparser::ast::{
+    Expr, Ident, ObjectName, ObjectNamePart, Query, SelectItem, SetExpr, Spanned,
+    Statement as SqlStatement, Visit, VisitMut, Visitor, VisitorMut,
+};
+
+use super::parse::position_of;
+
+/// A table named in a statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableReference {
+    /// The schema, where it was written.
+    pub schema: Option<String>,
+    /// The table, folded.
+    pub table: String,
+    /// Where it stands in the statement, in characters from 1.
+    pub position: Option<usize>,
+}
+
+impl TableReference {
+    /// The name as PostgreSQL prints it in an error.
+    pub fn shown(&self) -> String {
+        match &self.schema {
+            Some(schema) => format!("{schema}.{}", self.table),
+            None => self.table.clone(),
+        }
+    }
+}
+
+/// Every table that `statement` reads, common table expressions left out.
+pub fn tables(statement: &SqlStatement, sql: &str) -> Vec<TableReference> {
+    let mut collector = Collector { sql, in_scope: Vec::new(), found: Vec::new() };
+    let _ = statement.visit(&mut collector);
+    collector.found
+}
+
+struct Collector<'a> {
+    sql: &'a str,
+    // Names of the common table expressions of the queries that are open, innermost last. One that is
+    // declared after its use in a sibling is taken for known: planning then reports it.
+    in_scope: Vec<BTreeSet<String>>,
+    found: Vec<TableReference>,
+}
+
+impl Visitor for Collector<'_> {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        let names = query.with.iter().flat_map(|with| &with.cte_tables);
+        self.in_scope.push(names.map(|cte| folded(&cte.alias.name)).collect());
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+        self.in_scope.pop();
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<()> {
+        let mut parts: Vec<&Ident> = relation.0.iter().filter_map(ObjectNamePart::as_ident).collect();
+        let Some(table) = parts.pop() else { return ControlFlow::Continue(()) };
+        let schema = parts.pop().map(folded);
+        let name = folded(table);
+        let is_cte = schema.is_none() && self.in_scope.iter().any(|scope| scope.contains(&name));
+        if !is_cte {
+            let start = relation.span().start;
+            let position = position_of(self.sql, start.line, start.column);
+            self.found.push(TableReference { schema, table: name, position });
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn folded(ident: &Ident) -> String {
+    identifier::fold(&ident.value, ident.quote_style.is_some())
+}
+
+/// Writes `pg_catalog.` before the system tables that `statement` names without a schema, as
+/// PostgreSQL's search path does. `is_system_table` says which names those are.
+pub fn qualify_system_tables(statement: &mut Statement, is_system_table: impl Fn(&str) -> bool) {
+    let Statement::Statement(statement) = statement else { return };
+    struct Qualifier<F>(F);
+    impl<F: Fn(&str) -> bool> VisitorMut for Qualifier<F> {
+        type Break = ();
+        fn pre_visit_relation(&mut self, relation: &mut ObjectName) -> ControlFlow<()> {
+            if let [ObjectNamePart::Identifier(table)] = relation.0.as_slice()
+                && (self.0)(&folded(table))
+            {
+                let table = table.clone();
+                *relation = ObjectName::from(vec![Ident::new("pg_catalog"), table]);
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let _ = statement.visit(&mut Qualifier(is_system_table));
+}
+
+/// PostgreSQL's names for the columns of a query, where its text decides them: `None` where the
+/// column is a plain one, or stands under a wildcard.
+///
+/// The first list counts columns from the left, the second from the right, for queries with a
+/// wildcard in the middle.
+pub fn output_names(statement: &SqlStatement) -> (Vec<Option<String>>, Vec<Option<String>>) {
+    let SqlStatement::Query(query) = statement else { return Default::default() };
+    let mut body = query.body.as_ref();
+    while let SetExpr::SetOperation { left, .. } = body {
+        body = left.as_ref();
+    }
+    let SetExpr::Select(select) = body else {
+        return match body {
+            SetExpr::Query(inner) => output_names(&SqlStatement::Query(inner.clone())),
+            _ => Default::default(),
+        };
+    };
+    let name = |item: &SelectItem| match item {
+        SelectItem::UnnamedExpr(expr) => Some(column_name(expr)),
+        SelectItem::ExprWithAlias { alias, .. } => Some(folded(alias)),
+        _ => None,
+    };
+    let is_wildcard =
+        |item: &&SelectItem| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..));
+    let left: Vec<_> = select.projection.iter().take_while(|i| !is_wildcard(i)).map(name).collect();
+    if left.len() == select.projection.len() {
+        return (left, Vec::new());
+    }
+    let right = select.projection.iter().rev().take_while(|i| !is_wildcard(i)).map(name).collect();
+    (left, right)
+}
+
+/// The rule of PostgreSQL's `FigureColname` (parse_target.c) for the expressions that occur here.
+fn column_name(expr: &Expr) -> String {
+    match expr {
+        Expr::Identifier(ident) => folded(ident),
+        Expr::CompoundIdentifier(parts) => parts.last().map_or_else(unnamed, folded),
+        Expr::Function(function) => {
+            let last = function.name.0.last().and_then(ObjectNamePart::as_ident);
+            last.map_or_else(unnamed, folded)
+        }
+        Expr::Cast { expr, data_type, .. } => {
+            let inner = column_name(expr);
+            if inner == UNNAMED { type_name(&data_type.to_string()) } else { inner }
+        }
+        Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => column_name(inner),
+        Expr::Case { else_result, .. } => match else_result.as_deref().map(column_name) {
+            Some(name) if name != UNNAMED => name,
+            _ => "case".to_owned(),
+        },
+        Expr::Exists { .. } => "exists".to_owned(),
+        Expr::Extract { .. } => "extract".to_owned(),
+        Expr::Substring { .. } => "substring".to_owned(),
+        Expr::Trim { .. } => "btrim".to_owned(),
+        Expr::Position { .. } => "position".to_owned(),
+        Expr::Array(_) => "array".to_owned(),
+        Expr::Interval(_) => "interval".to_owned(),
+        Expr::TypedString(typed) => type_name(&typed.data_type.to_string()),
+        Expr::Subquery(query) => match output_names(&SqlStatement::Query(query.clone())).0.first() {
+            Some(Some(name)) => name.clone(),
+            _ => unnamed(),
+        },
+        _ => unnamed(),
+    }
+}
+
+const UNNAMED: &str = "?column?";
+
+fn unnamed() -> String {
+    UNNAMED.to_owned()
+}
+
+/// PostgreSQL's internal name of a type, which it uses as a column name for casts of constants.
+fn type_name(written: &str) -> String {
+    let bare = written.to_ascii_lowercase();
+    let bare = bare.split('(').next().unwrap_or_default().trim().to_owned();
+    match bare.as_str() {
+        "int" | "integer" => "int4",
+        "bigint" => "int8",
+        "smallint" => "int2",
+        "real" => "float4",
+        "double precision" | "float" | "double" => "float8",
+        "boolean" => "bool",
+        "decimal" => "numeric",
+        "character varying" => "varchar",
+        "timestamp with time zone" => "timestamptz",
+        "timestamp without time zone" => "timestamp",
+        other => other,
+    }
+    .to_owned()
+}
