@@ -1,2 +1,140 @@
-//! stub
-fn main() {}
+//! `sluice`: one binary that serves SQL, runs executors, and shows itself off.
+
+mod demo;
+mod tpch;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use engine::config::{Config, ConfigError, ExecutorFlags, ServeFlags};
+use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// A SQL query server with distributed execution that speaks the Postgres wire protocol.
+#[derive(Debug, Parser)]
+#[command(version, about, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Serve tables to Postgres clients
+    Serve(ServeFlags),
+    /// Run tasks for a coordinator
+    Executor(ExecutorFlags),
+    /// Generate TPC-H data and serve it with two executors
+    Demo(demo::DemoFlags),
+}
+
+/// Wrong flags and settings, as sysexits.h has it.
+const USAGE: u8 = 64;
+
+fn main() -> ExitCode {
+    let cli = Cli::try_parse().unwrap_or_else(|error| {
+        let _ = error.print();
+        std::process::exit(if error.use_stderr() { USAGE.into() } else { 0 });
+    });
+    let outcome = match cli.verb {
+        Verb::Serve(flags) => serve(&flags),
+        Verb::Executor(flags) => executor(&flags),
+        Verb::Demo(flags) => demo::run(&flags),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("sluice: {error:#}");
+            ExitCode::from(if error.is::<ConfigError>() { USAGE } else { 1 })
+        }
+    }
+}
+
+fn serve(flags: &ServeFlags) -> anyhow::Result<()> {
+    let config = Config::for_server(flags)?;
+    if flags.common.print_config {
+        print!("{}", config.to_toml());
+        return Ok(());
+    }
+    run_server(config, flags.common.config.clone(), |server| {
+        println!("serving {} tables on {}, dashboard on http://{}", server.table_names().len(), server.listen, server.dashboard);
+    })
+}
+
+/// Serves until the process is told to stop. `announce` is called once the ports are open.
+fn run_server(
+    config: Config,
+    config_file: Option<std::path::PathBuf>,
+    announce: impl FnOnce(&server::Server),
+) -> anyhow::Result<()> {
+    log_to_stderr("info");
+    let compute = runtime("compute", config.server_threads())?;
+    runtime("network", config.server_threads().max(2))?.block_on(async {
+        let shutdown = stop_on_signal()?;
+        let server = server::Server::start(config, config_file, compute.handle().clone(), shutdown).await?;
+        announce(&server);
+        server.run().await;
+        anyhow::Ok(())
+    })?;
+    compute.shutdown_background();
+    Ok(())
+}
+
+fn executor(flags: &ExecutorFlags) -> anyhow::Result<()> {
+    let config = Config::for_executor(flags)?;
+    if flags.common.print_config {
+        print!("{}", config.to_toml());
+        return Ok(());
+    }
+    log_to_stderr("warn,sluice_executor=info");
+    let threads = config.executor_threads().max(2);
+    let outcome =
+        runtime("executor", threads)?.block_on(executor::run(config, flags.supervisor.is_some()));
+    outcome.map_err(|error| match error {
+        executor::StartError::Usage(problem) => anyhow::Error::new(ConfigError::new(problem)),
+        other => anyhow::Error::new(other),
+    })
+}
+
+/// Planning and running recurse as deep as a plan; the memory of a stack is taken only where it is
+/// used, so a large one costs nothing.
+const STACK_BYTES: usize = 256 << 20;
+
+fn runtime(name: &str, threads: usize) -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .thread_stack_size(STACK_BYTES)
+        .thread_name(name)
+        .enable_all()
+        .build()
+}
+
+fn stop_on_signal() -> anyhow::Result<CancellationToken> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut interrupt, mut terminate) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let shutdown = CancellationToken::new();
+    let told = shutdown.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        told.cancel();
+    });
+    Ok(shutdown)
+}
+
+/// `SLUICE_LOG` chooses what is logged; Ballista and DataFusion only warn.
+fn log_to_stderr(default: &str) {
+    let quiet = "warn,sluice=info,sluice_server=info,sluice_engine=info,sluice_catalog=info";
+    let default = if default == "info" { quiet } else { default };
+    let filter = std::env::var("SLUICE_LOG").unwrap_or_else(|_| default.to_owned());
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
+        .with_writer(std::io::stderr)
+        .try_init();
+}

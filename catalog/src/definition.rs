@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Field, SchemaRef};
 
 /// A table's name within the one database: schema and table, already folded.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,6 +44,8 @@ pub struct TableDefinition {
     pub file_schema: SchemaRef,
     /// Hive `key=value` folder columns, in the order of the folders. They follow the file columns.
     pub partition_columns: Vec<(String, DataType)>,
+    /// What the footers told when the table was opened.
+    pub statistics: TableStatistics,
 }
 
 impl TableDefinition {
@@ -57,10 +59,37 @@ impl TableDefinition {
         url::Url::parse(&self.location).ok().filter(|url| url.scheme() == "file")?.to_file_path().ok()
     }
 
-    /// Number of columns, partition columns included.
-    pub fn column_count(&self) -> usize {
-        self.file_schema.fields().len() + self.partition_columns.len()
+    /// Every column as the table shows it: those of the files, then the partition columns.
+    pub fn fields(&self) -> Vec<Field> {
+        let in_files = self.file_schema.fields().iter().map(|field| field.as_ref().clone());
+        let in_folders =
+            self.partition_columns.iter().map(|(name, kind)| Field::new(name, kind.clone(), true));
+        in_files.chain(in_folders).collect()
     }
+
+    /// Bytes in memory of the rows in `file_bytes` of this table's files, counting only `columns`
+    /// (indexes into file columns followed by partition columns).
+    pub fn decoded_bytes(&self, file_bytes: u64, columns: &[usize]) -> u64 {
+        let statistics = &self.statistics;
+        let per_column = columns.iter().map(|column| {
+            statistics.column_bytes.get(*column).copied().unwrap_or(statistics.rows * 8)
+        });
+        let share = file_bytes as f64 / statistics.file_bytes.max(1) as f64;
+        (per_column.sum::<u64>() as f64 * share) as u64
+    }
+}
+
+/// How large a table is. Exact for one file; for a folder, taken from one file and scaled by bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TableStatistics {
+    /// Number of files.
+    pub files: u64,
+    /// Bytes of all files as stored.
+    pub file_bytes: u64,
+    /// Rows in all files.
+    pub rows: u64,
+    /// Bytes of each file column once decoded: whole values, not dictionary keys.
+    pub column_bytes: Vec<u64>,
 }
 
 /// A stable object identifier for a name, outside the range PostgreSQL keeps for itself (below 16384).

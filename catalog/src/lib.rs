@@ -11,7 +11,7 @@ mod provider;
 mod snapshot;
 pub mod table;
 
-pub use definition::{TableDefinition, TableName};
+pub use definition::{TableDefinition, TableName, TableStatistics};
 pub use discover::{DiscoveredTable, discover};
 pub use error::{CatalogError, Result};
 pub use provider::{DATABASE, DEFAULT_SCHEMA, SnapshotCatalog, SnapshotSchema};

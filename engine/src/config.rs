@@ -358,6 +358,13 @@ pub struct CommonFlags {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError(Vec<String>);
 
+impl ConfigError {
+    /// One problem, found after the settings were merged.
+    pub fn new(problem: String) -> Self {
+        Self(vec![problem])
+    }
+}
+
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.join("\n"))

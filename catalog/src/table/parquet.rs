@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DataType, Schema};
+use datafusion::arrow::datatypes::{DataType, FieldRef, Schema};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::TableReference;
 use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::{
     ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl,
 };
+use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
+use futures::TryStreamExt;
 
-use crate::definition::{TableDefinition, TableName, stable_oid};
+use crate::definition::{TableDefinition, TableName, TableStatistics, stable_oid};
 use crate::table::StringLayout;
 use crate::{CatalogError, DATABASE, Result};
 
@@ -45,6 +47,7 @@ pub async fn open(session: &dyn Session, name: TableName, location: &str) -> Res
     Ok(TableDefinition {
         oid: stable_oid(&name),
         location: location.to_owned(),
+        statistics: statistics(session, &url, &fields).await.map_err(unreadable)?,
         // Metadata differs from file to file and says nothing about the rows.
         file_schema: StringLayout::Plain.apply(&Schema::new(fields)),
         partition_columns,
@@ -75,14 +78,51 @@ fn listing_options() -> ListingOptions {
     ListingOptions::new(Arc::new(ParquetFormat::default())).with_file_extension(".parquet")
 }
 
+/// Sizes from the listing and the footer of the largest file, which the session's cache already holds.
+async fn statistics(
+    session: &dyn Session,
+    url: &ListingTableUrl,
+    fields: &[FieldRef],
+) -> DataFusionResult<TableStatistics> {
+    let store = session.runtime_env().object_store(url)?;
+    let files: Vec<_> =
+        url.list_all_files(session, store.as_ref(), ".parquet").await?.try_collect().await?;
+    let file_bytes: u64 = files.iter().map(|file| file.size).sum();
+    let Some(sample) = files.iter().max_by_key(|file| file.size) else {
+        return Ok(TableStatistics::default());
+    };
+    let footer = DFParquetMetadata::new(store.as_ref(), sample)
+        .with_file_metadata_cache(Some(session.runtime_env().cache_manager.get_file_metadata_cache()))
+        .fetch_metadata()
+        .await?;
+    let scale = file_bytes as f64 / sample.size.max(1) as f64;
+    let rows = (footer.file_metadata().num_rows() as f64 * scale) as u64;
+    let column_bytes = fields.iter().map(|field| {
+        // Dictionary pages make the stored size of a column far smaller than its values.
+        let stored: i64 = footer
+            .row_groups()
+            .iter()
+            .flat_map(|group| group.columns())
+            .filter(|column| column.column_path().parts().first() == Some(field.name()))
+            .map(|column| column.uncompressed_size())
+            .sum();
+        match field.data_type().primitive_width() {
+            Some(width) => rows * width as u64,
+            None => ((stored.max(0) as f64 * scale) as u64).max(rows * STRING_BYTES_MIN),
+        }
+    });
+    Ok(TableStatistics { files: files.len() as u64, file_bytes, rows, column_bytes: column_bytes.collect() })
+}
+
+/// What a short string takes in an array: its view or its offset, and a few letters.
+const STRING_BYTES_MIN: u64 = 16;
+
 /// `BIGINT` or `DATE` when every folder value reads as one, else text.
 async fn partition_type(
     session: &dyn Session,
     url: &ListingTableUrl,
     partition: &str,
 ) -> DataFusionResult<DataType> {
-    use futures::TryStreamExt;
-
     let store = session.runtime_env().object_store(url)?;
     let marker = format!("{partition}=");
     let mut files = url

@@ -70,7 +70,7 @@ pub fn classify(statement: Statement, sql: &str, facts: &SessionFacts) -> Result
     match statement {
         Statement::Statement(inner) => classify_sql(*inner, sql, facts),
         Statement::Explain(explain) => {
-            let is_analyze = explain.analyze;
+            let is_analyze = explain.options.analyze;
             match classify(*explain.statement, sql, facts)? {
                 Command::Query(mut query) => {
                     query.explain = Some(Explain { is_analyze });

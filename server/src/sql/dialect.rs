@@ -6,10 +6,12 @@
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    BinaryOperator, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments,
-    FunctionArgumentList, Ident, ObjectName, ObjectNamePart, Query, SelectItem, SetExpr,
-    Statement, Value, VisitMut, VisitorMut,
+    BinaryOperator, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
+    FunctionArguments, Ident, Join, JoinOperator, ObjectName, ObjectNamePart, Query, Select,
+    SelectItem, SetExpr, Statement, TableFactor, TableWithJoins, Value, VisitMut, VisitorMut,
 };
+
+use crate::pg_catalog;
 
 /// What a statement may ask about its session.
 #[derive(Debug, Clone)]
@@ -33,7 +35,7 @@ impl SessionFacts {
             user: "postgres".into(),
             database: "postgres".into(),
             schema: "public".into(),
-            version: "PostgreSQL 16.4".into(),
+            version: "PostgreSQL 15.8".into(),
             process_id: 1,
         }
     }
@@ -52,6 +54,24 @@ struct Adapter<'a> {
 
 impl VisitorMut for Adapter<'_> {
     type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        if self.reads_system
+            && let SetExpr::Select(select) = query.body.as_ref()
+            && is_known_empty(select)
+        {
+            // What it is ordered by goes away with its tables.
+            query.order_by = None;
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        if self.reads_system && is_known_empty(select) {
+            make_empty(select);
+        }
+        ControlFlow::Continue(())
+    }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         if let Expr::Function(function) = expr {
@@ -136,6 +156,63 @@ fn adapt_operator(op: &mut BinaryOperator) {
     *op = replacement;
 }
 
+/// True when `select` reads a relation that never has rows here in a place where that leaves it
+/// without rows too. Clients ask such things (policies, triggers, publications) in shapes DataFusion
+/// cannot plan.
+fn is_known_empty(select: &Select) -> bool {
+    let aggregates = select.projection.iter().any(|item| match item {
+        SelectItem::UnnamedExpr(Expr::Function(f))
+        | SelectItem::ExprWithAlias { expr: Expr::Function(f), .. } => is_aggregate_name(&f.name),
+        SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..) => true,
+        _ => false,
+    });
+    !aggregates && select.from.iter().any(is_empty_source)
+}
+
+fn is_empty_source(source: &TableWithJoins) -> bool {
+    let is_empty = |factor: &TableFactor| match factor {
+        TableFactor::Table { name, .. } => {
+            let table = name.0.last().and_then(ObjectNamePart::as_ident);
+            table.is_some_and(|t| pg_catalog::is_empty_relation(&t.value.to_ascii_lowercase()))
+        }
+        _ => false,
+    };
+    let keeps_left = |join: &Join| matches!(join.join_operator, JoinOperator::Left(_) | JoinOperator::LeftOuter(_));
+    let keeps_other = |join: &Join| {
+        matches!(
+            join.join_operator,
+            JoinOperator::Right(_) | JoinOperator::RightOuter(_) | JoinOperator::FullOuter(_)
+        )
+    };
+    if source.joins.iter().any(keeps_other) {
+        return false;
+    }
+    is_empty(&source.relation)
+        || source.joins.iter().any(|join| !keeps_left(join) && is_empty(&join.relation))
+}
+
+/// The same columns, and no row.
+fn make_empty(select: &mut Select) {
+    for item in &mut select.projection {
+        match item {
+            SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => {
+                *expr = Expr::value(Value::Null);
+            }
+            _ => {}
+        }
+    }
+    // Columns of one name are refused, and unnamed nulls would all have one.
+    for (index, item) in select.projection.iter_mut().enumerate() {
+        if let SelectItem::UnnamedExpr(expr) = item {
+            let alias = Ident::new(format!("column{index}"));
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+        }
+    }
+    select.from = Vec::new();
+    select.distinct = None;
+    select.selection = Some(Expr::value(Value::Boolean(false)));
+}
+
 fn adapt_system_expr(expr: &mut Expr) {
     match expr {
         Expr::Collate { expr: inner, .. } => {
@@ -154,7 +231,7 @@ fn take_one_row(query: &mut Query) {
         &select.group_by,
         sqlparser::ast::GroupByExpr::Expressions(expressions, _) if expressions.is_empty()
     );
-    if has_groups || select.projection.len() != 1 {
+    if has_groups || select.projection.len() != 1 || select.from.is_empty() {
         return;
     }
     let (SelectItem::UnnamedExpr(value) | SelectItem::ExprWithAlias { expr: value, .. }) =

@@ -6,7 +6,7 @@ mod limits;
 mod names;
 mod parse;
 
-pub use classify::{Command, Query, TransactionCommand};
+pub use classify::{Command, Explain, Query, TransactionCommand};
 pub use dialect::SessionFacts;
-pub use names::{TableReference, qualify_system_tables};
-pub use parse::{Parsed, parse};
+pub use names::qualify_system_tables;
+pub use parse::parse;

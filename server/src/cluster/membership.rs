@@ -1,0 +1,177 @@
+//! Which executors are alive, by what they report.
+//!
+//! Every executor holds one report stream open. When it breaks, or falls silent for two seconds, the
+//! executor is lost at once: its jobs are told, and Ballista is told to forget it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use catalog::TableDefinition;
+use engine::ExecutorId;
+use engine::telemetry::{ExecutorReport, SILENCE_MAX};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, broadcast};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::scheduler::Scheduler;
+
+/// Losses that a slow listener may have outstanding.
+const LOSSES_BUFFERED: usize = 256;
+
+/// A live executor.
+#[derive(Debug, Clone)]
+pub struct Member {
+    /// What it told last.
+    pub report: ExecutorReport,
+    /// When.
+    pub heard_at: Instant,
+    /// Its largest resident size so far, in bytes.
+    pub resident_bytes_max: u64,
+}
+
+impl Member {
+    /// True when it can read every one of `tables`: those in object stores, and those under a path it
+    /// shares.
+    pub fn can_read(&self, tables: &[Arc<TableDefinition>]) -> bool {
+        tables.iter().all(|table| match table.local_path() {
+            None => true,
+            Some(path) => {
+                let path = path.to_string_lossy();
+                self.report.shared_paths.iter().any(|prefix| path.starts_with(prefix.as_str()))
+            }
+        })
+    }
+}
+
+/// The live executors.
+#[derive(Debug)]
+pub struct Membership {
+    members: Mutex<HashMap<ExecutorId, Member>>,
+    // Registered with Ballista as well: only then can it be given tasks.
+    registered: Mutex<HashMap<ExecutorId, usize>>,
+    losses: broadcast::Sender<ExecutorId>,
+    changed: Notify,
+}
+
+impl Membership {
+    /// Nobody yet.
+    pub fn new() -> Arc<Self> {
+        let (losses, _) = broadcast::channel(LOSSES_BUFFERED);
+        Arc::new(Self {
+            members: Mutex::default(),
+            registered: Mutex::default(),
+            losses,
+            changed: Notify::new(),
+        })
+    }
+
+    /// The live executors that can be given tasks, in the order of their identifiers.
+    pub fn members(&self) -> Vec<Member> {
+        let registered = self.registered.lock();
+        let mut members: Vec<Member> = self
+            .members
+            .lock()
+            .values()
+            .filter(|member| registered.contains_key(&member.report.executor_id))
+            .cloned()
+            .collect();
+        members.sort_by(|a, b| a.report.executor_id.cmp(&b.report.executor_id));
+        members
+    }
+
+    /// Partitions that they compute at once, together.
+    pub fn slots(&self) -> usize {
+        self.members().iter().map(|member| member.report.threads).sum()
+    }
+
+    /// Tells of every executor lost from now on.
+    pub fn losses(&self) -> broadcast::Receiver<ExecutorId> {
+        self.losses.subscribe()
+    }
+
+    /// Resolves when an executor joined after this was called.
+    pub fn changed(&self) -> tokio::sync::futures::Notified<'_> {
+        self.changed.notified()
+    }
+
+    /// An executor reported.
+    pub fn heard(&self, report: ExecutorReport) {
+        let is_new = {
+            let mut members = self.members.lock();
+            let before = members.get(&report.executor_id).map_or(0, |m| m.resident_bytes_max);
+            let id = report.executor_id.clone();
+            let resident_bytes_max = before.max(report.resident_bytes);
+            let member = Member { report, heard_at: Instant::now(), resident_bytes_max };
+            members.insert(id, member).is_none()
+        };
+        if is_new {
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// Ballista accepted an executor with that many slots.
+    pub fn registered(&self, id: ExecutorId, slots: usize) {
+        info!(executor.id = %id, slots, "executor joined");
+        self.registered.lock().insert(id, slots);
+        self.changed.notify_waiters();
+    }
+
+    /// Ballista let an executor go.
+    pub fn unregistered(&self, id: &ExecutorId) {
+        if self.registered.lock().remove(id).is_some() {
+            self.lost(id, "the scheduler removed it");
+        }
+    }
+
+    /// An executor is gone.
+    pub fn lost(&self, id: &ExecutorId, why: &str) {
+        if self.members.lock().remove(id).is_some() {
+            warn!(executor.id = %id, why, "executor lost");
+            let _ = self.losses.send(id.clone());
+        }
+    }
+
+    /// The executor that runs as process `process_id` on this machine is gone.
+    pub fn lost_process(&self, process_id: u32) {
+        let id = self
+            .members
+            .lock()
+            .values()
+            .find(|member| member.report.process_id == process_id)
+            .map(|member| member.report.executor_id.clone());
+        if let Some(id) = id {
+            self.lost(&id, "its process ended");
+        }
+    }
+
+    fn silent(&self) -> Vec<ExecutorId> {
+        let members = self.members.lock();
+        let silent = members.iter().filter(|(_, member)| member.heard_at.elapsed() > SILENCE_MAX);
+        silent.map(|(id, _)| id.clone()).collect()
+    }
+}
+
+/// Declares silent executors lost, and tells Ballista of every loss.
+pub fn watch(membership: Arc<Membership>, scheduler: Scheduler, shutdown: CancellationToken) {
+    let mut losses = membership.losses();
+    tokio::spawn(async move {
+        let mut tick = tokio::time::interval(SILENCE_MAX / 4);
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                _ = tick.tick() => {
+                    for id in membership.silent() {
+                        membership.lost(&id, "it fell silent");
+                    }
+                }
+                loss = losses.recv() => match loss {
+                    Ok(id) => scheduler.forget(&id).await,
+                    Err(broadcast::error::RecvError::Lagged(_)) => {}
+                    Err(broadcast::error::RecvError::Closed) => return,
+                },
+            }
+        }
+    });
+}

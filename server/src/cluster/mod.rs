@@ -1,0 +1,102 @@
+//! The executors, and the jobs that run on them.
+//!
+//! Ballista's scheduler cuts a plan into stages and hands out tasks. Whether anything is run again is
+//! decided here alone: Ballista's own recovery was seen to return duplicated rows, or to hang.
+
+mod failure;
+mod fetch;
+mod membership;
+mod report_service;
+mod scheduler;
+mod slots;
+mod submit;
+mod supervisor;
+
+use std::sync::Arc;
+
+use catalog::TableDefinition;
+use datafusion_proto::physical_plan::AsExecutionPlan;
+use datafusion_proto::protobuf::PhysicalPlanNode;
+use engine::config::Config;
+use engine::runtime::NodeRuntime;
+use engine::{Result, codec};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub use membership::{Member, Membership};
+pub use supervisor::Supervisor;
+
+use crate::query::{Estimate, Permit, Plan, QueryContext, Rows};
+use scheduler::Scheduler;
+
+/// The cluster as one coordinator sees it.
+pub struct Cluster {
+    membership: Arc<Membership>,
+    scheduler: Scheduler,
+    config: Config,
+    runtime: NodeRuntime,
+}
+
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cluster").field("members", &self.membership.members().len()).finish()
+    }
+}
+
+impl Cluster {
+    /// Starts the scheduler on `listener`. Executors may join from then on, until `shutdown`.
+    pub async fn start(
+        config: &Config,
+        runtime: NodeRuntime,
+        listener: TcpListener,
+        shutdown: CancellationToken,
+    ) -> Result<Arc<Self>> {
+        let membership = Membership::new();
+        let scheduler =
+            Scheduler::start(config, listener, Arc::clone(&membership), shutdown.clone()).await?;
+        membership::watch(Arc::clone(&membership), scheduler.clone(), shutdown);
+        Ok(Arc::new(Self { membership, scheduler, config: config.clone(), runtime }))
+    }
+
+    /// The executors that are alive.
+    pub fn members(&self) -> Vec<Member> {
+        self.membership.members()
+    }
+
+    /// True when at least one executor is alive and each can read `tables`.
+    pub fn can_read(&self, tables: &[Arc<TableDefinition>]) -> bool {
+        let members = self.membership.members();
+        !members.is_empty() && members.iter().all(|member| member.can_read(tables))
+    }
+
+    /// Why `plan` cannot be sent to executors, when that is so.
+    pub fn refusal(&self, plan: &Plan) -> Option<String> {
+        PhysicalPlanNode::try_from_physical_plan(
+            Arc::clone(&plan.physical),
+            codec::physical().as_ref(),
+        )
+        .err()
+        .map(|_| "its plan has an operator that cannot be sent to executors".to_owned())
+    }
+
+    /// Partitions for a query that reads `estimate`: about a target size each, at least one per slot,
+    /// and not more than four per slot, for every further one costs files and scheduling.
+    pub fn target_partitions(&self, estimate: Estimate) -> usize {
+        const PARTITIONS_PER_SLOT_MAX: u64 = 4;
+        let slots = self.membership.slots().max(self.expected_slots()).max(1) as u64;
+        let by_size = estimate.input_bytes.div_ceil(self.config.cluster.target_partition_size.0);
+        // Whole rounds over the slots, so that none idles while the last partitions run.
+        let rounds = by_size.div_ceil(slots).clamp(1, PARTITIONS_PER_SLOT_MAX);
+        (slots * rounds) as usize
+    }
+
+    /// Slots of the supervised executors, also while they still start.
+    fn expected_slots(&self) -> usize {
+        self.config.cluster.executors * self.config.cluster.executor_threads
+    }
+
+    /// Runs `plan` as a job and gives its rows once it has succeeded.
+    pub async fn run(&self, context: &QueryContext, plan: Plan, permit: Permit) -> Result<Rows> {
+        submit::run(self, context, plan, permit).await
+    }
+}

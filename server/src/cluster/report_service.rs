@@ -1,0 +1,126 @@
+//! Takes the reports of executors: one long Flight `DoPut` stream each, on the cluster's port.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use arrow_flight::flight_service_server::FlightService;
+use arrow_flight::{
+    Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightInfo,
+    HandshakeRequest, HandshakeResponse, PollInfo, PutResult, SchemaResult, Ticket,
+};
+use async_trait::async_trait;
+use engine::telemetry::ExecutorReport;
+use futures::Stream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::membership::Membership;
+
+/// Receives reports and keeps the membership.
+#[derive(Debug, Clone)]
+pub struct ReportService {
+    membership: Arc<Membership>,
+}
+
+impl ReportService {
+    /// A service that tells `membership`.
+    pub fn new(membership: Arc<Membership>) -> Self {
+        Self { membership }
+    }
+}
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send + 'static>>;
+
+fn not_offered<T>() -> Result<Response<T>, Status> {
+    Err(Status::unimplemented("this port takes executors' reports only"))
+}
+
+#[async_trait]
+impl FlightService for ReportService {
+    type HandshakeStream = Answers<HandshakeResponse>;
+    type ListFlightsStream = Answers<FlightInfo>;
+    type DoGetStream = Answers<FlightData>;
+    type DoPutStream = Answers<PutResult>;
+    type DoExchangeStream = Answers<FlightData>;
+    type DoActionStream = Answers<arrow_flight::Result>;
+    type ListActionsStream = Answers<ActionType>;
+
+    async fn do_put(
+        &self,
+        request: Request<Streaming<FlightData>>,
+    ) -> Result<Response<Self::DoPutStream>, Status> {
+        let mut reports = request.into_inner();
+        let membership = Arc::clone(&self.membership);
+        tokio::spawn(async move {
+            let mut reporter = None;
+            // Ends in order when the executor stops, in error when its connection breaks.
+            while let Ok(Some(message)) = reports.message().await {
+                if let Ok(report) = serde_json::from_slice::<ExecutorReport>(&message.app_metadata) {
+                    reporter = Some(report.executor_id.clone());
+                    membership.heard(report);
+                }
+            }
+            if let Some(id) = reporter {
+                membership.lost(&id, "its connection ended");
+            }
+        });
+        // Never answered, never closed from here: the executor watches this half.
+        Ok(Response::new(Box::pin(futures::stream::pending())))
+    }
+
+    async fn handshake(
+        &self,
+        _: Request<Streaming<HandshakeRequest>>,
+    ) -> Result<Response<Self::HandshakeStream>, Status> {
+        not_offered()
+    }
+
+    async fn list_flights(
+        &self,
+        _: Request<Criteria>,
+    ) -> Result<Response<Self::ListFlightsStream>, Status> {
+        not_offered()
+    }
+
+    async fn get_flight_info(
+        &self,
+        _: Request<FlightDescriptor>,
+    ) -> Result<Response<FlightInfo>, Status> {
+        not_offered()
+    }
+
+    async fn poll_flight_info(
+        &self,
+        _: Request<FlightDescriptor>,
+    ) -> Result<Response<PollInfo>, Status> {
+        not_offered()
+    }
+
+    async fn get_schema(
+        &self,
+        _: Request<FlightDescriptor>,
+    ) -> Result<Response<SchemaResult>, Status> {
+        not_offered()
+    }
+
+    async fn do_get(&self, _: Request<Ticket>) -> Result<Response<Self::DoGetStream>, Status> {
+        not_offered()
+    }
+
+    async fn do_exchange(
+        &self,
+        _: Request<Streaming<FlightData>>,
+    ) -> Result<Response<Self::DoExchangeStream>, Status> {
+        not_offered()
+    }
+
+    async fn do_action(&self, _: Request<Action>) -> Result<Response<Self::DoActionStream>, Status> {
+        not_offered()
+    }
+
+    async fn list_actions(
+        &self,
+        _: Request<Empty>,
+    ) -> Result<Response<Self::ListActionsStream>, Status> {
+        not_offered()
+    }
+}

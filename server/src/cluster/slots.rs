@@ -1,0 +1,143 @@
+//! The cluster state Ballista keeps, with free slots counted from what really runs.
+//!
+//! Ballista refunds slots when tasks report back, and forgets to where a stage is rolled back or a job
+//! cancelled, so a small cluster is dead after one lost executor. Refunds are ignored here: before each
+//! binding the free slots are those no running task of an active job holds.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use ballista_core::JobId;
+use ballista_core::error::Result;
+use ballista_core::serde::protobuf::{ExecutorHeartbeat, task_status};
+use ballista_core::serde::scheduler::{ExecutorData, ExecutorMetadata};
+use ballista_scheduler::cluster::{
+    BoundTask, ClusterState, ClusterStateEventStream, ExecutorSlot,
+};
+use ballista_scheduler::config::TaskDistributionPolicy;
+use ballista_scheduler::state::execution_stage::ExecutionStage;
+use ballista_scheduler::state::task_manager::JobInfoCache;
+use engine::ExecutorId;
+use tokio::sync::Mutex;
+
+use super::membership::Membership;
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Slots {
+    total: u32,
+    // What the inner state believes to be free.
+    believed_free: u32,
+}
+
+/// Wraps Ballista's state.
+pub struct CountedSlots {
+    inner: Arc<dyn ClusterState>,
+    slots: Mutex<HashMap<String, Slots>>,
+    membership: Arc<Membership>,
+}
+
+impl CountedSlots {
+    /// Counts for `inner`, and tells `membership` who comes and goes.
+    pub fn new(inner: Arc<dyn ClusterState>, membership: Arc<Membership>) -> Self {
+        Self { inner, slots: Mutex::default(), membership }
+    }
+}
+
+/// Slots that running tasks hold, by executor.
+async fn held(jobs: &HashMap<JobId, JobInfoCache>) -> HashMap<String, u32> {
+    let mut held: HashMap<String, u32> = HashMap::new();
+    for job in jobs.values() {
+        let graph = job.execution_graph.read().await;
+        for stage in graph.stages().values() {
+            let ExecutionStage::Running(stage) = stage else { continue };
+            for task in &stage.task_infos {
+                if let task_status::Status::Running(running) = &task.task_status {
+                    *held.entry(running.executor_id.clone()).or_default() += task.vcores_consumed;
+                }
+            }
+        }
+    }
+    held
+}
+
+#[async_trait]
+impl ClusterState for CountedSlots {
+    async fn init(&self) -> Result<()> {
+        self.inner.init().await
+    }
+
+    async fn bind_schedulable_tasks(
+        &self,
+        distribution: TaskDistributionPolicy,
+        active_jobs: Arc<HashMap<JobId, JobInfoCache>>,
+        executors: Option<HashSet<String>>,
+    ) -> Result<Vec<BoundTask>> {
+        // Held over the binding: two at once would hand out the same slot.
+        let mut slots = self.slots.lock().await;
+        let held = held(&active_jobs).await;
+        for (executor_id, slots) in slots.iter_mut() {
+            let free = slots.total.saturating_sub(held.get(executor_id).copied().unwrap_or(0));
+            if free > slots.believed_free {
+                let refund = vec![(executor_id.clone(), free - slots.believed_free)];
+                self.inner.unbind_tasks(refund).await?;
+                slots.believed_free = free;
+            }
+        }
+        let bound =
+            self.inner.bind_schedulable_tasks(distribution, active_jobs, executors).await?;
+        for (executor_id, task) in &bound {
+            if let Some(slots) = slots.get_mut(executor_id) {
+                slots.believed_free = slots.believed_free.saturating_sub(task.vcores_consumed);
+            }
+        }
+        Ok(bound)
+    }
+
+    async fn unbind_tasks(&self, _: Vec<ExecutorSlot>) -> Result<()> {
+        Ok(())
+    }
+
+    async fn register_executor(&self, metadata: ExecutorMetadata, spec: ExecutorData) -> Result<()> {
+        let (id, total) = (metadata.id.clone(), spec.available_vcores);
+        self.inner.register_executor(metadata, spec).await?;
+        self.slots.lock().await.insert(id.clone(), Slots { total, believed_free: total });
+        self.membership.registered(ExecutorId::from(id), total as usize);
+        Ok(())
+    }
+
+    async fn save_executor_metadata(&self, metadata: ExecutorMetadata) -> Result<()> {
+        self.inner.save_executor_metadata(metadata).await
+    }
+
+    async fn get_executor_metadata(&self, executor_id: &str) -> Result<ExecutorMetadata> {
+        self.inner.get_executor_metadata(executor_id).await
+    }
+
+    async fn registered_executor_metadata(&self) -> Vec<ExecutorMetadata> {
+        self.inner.registered_executor_metadata().await
+    }
+
+    async fn save_executor_heartbeat(&self, heartbeat: ExecutorHeartbeat) -> Result<()> {
+        self.inner.save_executor_heartbeat(heartbeat).await
+    }
+
+    async fn remove_executor(&self, executor_id: &str) -> Result<()> {
+        self.slots.lock().await.remove(executor_id);
+        self.inner.remove_executor(executor_id).await?;
+        self.membership.unregistered(&ExecutorId::from(executor_id.to_owned()));
+        Ok(())
+    }
+
+    fn executor_heartbeats(&self) -> HashMap<String, ExecutorHeartbeat> {
+        self.inner.executor_heartbeats()
+    }
+
+    fn get_executor_heartbeat(&self, executor_id: &str) -> Option<ExecutorHeartbeat> {
+        self.inner.get_executor_heartbeat(executor_id)
+    }
+
+    async fn cluster_state_events(&self) -> Result<ClusterStateEventStream> {
+        self.inner.cluster_state_events().await
+    }
+}

@@ -1,0 +1,79 @@
+//! How many bytes a query will read: after partition and file pruning, counting only the columns it
+//! needs, decoded.
+//!
+//! Each scan is planned by itself, which lists files and prunes by their statistics, all from caches
+//! when the table was read before. Row groups are pruned later, so the figure is an upper bound.
+
+use std::sync::Arc;
+
+use catalog::{Snapshot, TableName};
+use datafusion::catalog::TableProvider;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::datasource::physical_plan::FileScanConfig;
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::datasource::source_as_provider;
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::{LogicalPlan, TableScan};
+use datafusion::physical_plan::ExecutionPlan;
+use engine::Result;
+
+/// What a plan will read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Estimate {
+    /// Decoded bytes of the needed columns in all files that remain after pruning.
+    pub input_bytes: u64,
+    /// Files that remain.
+    pub files: usize,
+}
+
+/// Estimates the optimised `plan`.
+pub async fn estimate(
+    snapshot: &Snapshot,
+    state: &SessionState,
+    plan: &LogicalPlan,
+) -> Result<Estimate> {
+    let mut total = Estimate::default();
+    for scan in scans(plan)? {
+        let name = TableName::new(
+            scan.table_name.schema().unwrap_or(catalog::DEFAULT_SCHEMA),
+            scan.table_name.table(),
+        );
+        let Some(definition) = snapshot.table(&name) else { continue };
+        let provider: Arc<dyn TableProvider> = source_as_provider(&scan.source)?;
+        let leaf =
+            provider.scan(state, scan.projection.as_ref(), &scan.filters, scan.fetch).await?;
+        let (files, file_bytes) = remaining_files(&leaf);
+        let all_columns: Vec<usize> = (0..provider.schema().fields().len()).collect();
+        let columns = scan.projection.as_deref().unwrap_or(&all_columns);
+        total.input_bytes += definition.decoded_bytes(file_bytes, columns);
+        total.files += files;
+    }
+    Ok(total)
+}
+
+fn scans(plan: &LogicalPlan) -> Result<Vec<TableScan>> {
+    let mut scans = Vec::new();
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node {
+            scans.push(scan.clone());
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(scans)
+}
+
+fn remaining_files(leaf: &Arc<dyn ExecutionPlan>) -> (usize, u64) {
+    let (mut files, mut bytes) = (0, 0);
+    let _ = leaf.apply(|node| {
+        if let Some(source) = node.downcast_ref::<DataSourceExec>()
+            && let Some(config) = source.data_source().downcast_ref::<FileScanConfig>()
+        {
+            for file in config.file_groups.iter().flat_map(|group| group.iter()) {
+                files += 1;
+                bytes += file.object_meta.size;
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    (files, bytes)
+}

@@ -1,0 +1,55 @@
+//! `EXPLAIN`: the route and its reason, then the plan that would run there.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{RecordBatch, StringArray};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::physical_plan::display::DisplayableExecutionPlan;
+use engine::{Error, Result};
+
+use super::plan::Planner;
+use super::route::{Choice, Route};
+use super::{Permit, QueryContext, Rows, local};
+
+/// The columns of `EXPLAIN`.
+pub fn columns() -> SchemaRef {
+    Arc::new(Schema::new(vec![Field::new("QUERY PLAN", DataType::Utf8, false)]))
+}
+
+/// Explains `choice`; with ANALYZE, runs it here first and adds what was measured.
+pub async fn run(
+    context: &QueryContext,
+    _planner: &Planner<'_>,
+    choice: Choice,
+    explain: crate::sql::Explain,
+    permit: Permit,
+) -> Result<Rows> {
+    let mut lines = vec![format!("Route: {}", choice.route)];
+    if choice.estimate.input_bytes > 0 {
+        lines.push(format!(
+            "Input: {} in {} files",
+            engine::ByteSize(choice.estimate.input_bytes),
+            choice.estimate.files
+        ));
+    }
+    let physical = Arc::clone(&choice.plan.physical);
+    if explain.is_analyze {
+        if matches!(choice.route, Route::Cluster(_)) {
+            let message = "EXPLAIN ANALYZE of a distributed query is not supported: SET sluice.route = local";
+            return Err(Error::NotSupported { message: message.into() });
+        }
+        let mut rows = local::run(context, choice.plan, permit).await?;
+        while let Some(batch) = rows.next().await {
+            batch?;
+        }
+        let shown = DisplayableExecutionPlan::with_metrics(physical.as_ref()).indent(false).to_string();
+        lines.extend(shown.lines().map(str::to_owned));
+    } else {
+        let shown = DisplayableExecutionPlan::new(physical.as_ref()).indent(false).to_string();
+        lines.extend(shown.lines().map(str::to_owned));
+    }
+    let batch = RecordBatch::try_new(columns(), vec![Arc::new(StringArray::from(lines))])
+        .map_err(|error| Error::internal(error.to_string()))?;
+    Ok(Rows::of_batch(batch))
+}
+

@@ -1,0 +1,78 @@
+//! Runs a plan in this process, on the compute threads, a bounded number of batches ahead of the client.
+
+use std::sync::Arc;
+
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use engine::{Error, Result};
+use futures::StreamExt;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::plan::Plan;
+use super::{Permit, QueryContext, Rows};
+
+/// Batches computed ahead of the client: one being encoded, one ready.
+const BATCHES_AHEAD: usize = 2;
+
+/// Starts `plan` and waits for its first batch, so that a failure before any row can still be answered
+/// by running elsewhere.
+pub async fn run(context: &QueryContext, plan: Plan, permit: Permit) -> Result<Rows> {
+    let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
+    let Plan { physical, state, .. } = plan;
+    let schema = physical.schema();
+    let task_context = state.task_ctx();
+    let work = context.coordinator.compute.spawn(async move {
+        let plan: Arc<dyn ExecutionPlan> = physical;
+        let mut stream = match execute_stream(plan, task_context) {
+            Ok(stream) => stream,
+            Err(error) => {
+                let _ = sender.send(Err(Error::from(error))).await;
+                return;
+            }
+        };
+        while let Some(batch) = stream.next().await {
+            if sender.send(batch.map_err(Error::from)).await.is_err() {
+                return;
+            }
+        }
+    });
+    let mut running = Running { work, _permit: permit };
+    let mut batches = ReceiverStream::new(receiver);
+    let first = batches.next().await;
+    let first = match first {
+        Some(Ok(batch)) => Some(Ok(batch)),
+        Some(Err(error)) => return Err(error),
+        None => {
+            running.check().await?;
+            None
+        }
+    };
+    let rest = batches.map(Some).chain(futures::stream::once(async move {
+        // Kept until the last batch: dropping the stream drops this, and with it the work.
+        running.check().await.err().map(Err)
+    }));
+    Ok(Rows::new(schema, futures::stream::iter(first).chain(rest.filter_map(futures::future::ready))))
+}
+
+/// The computing task; dropping it stops the plan at its next batch.
+struct Running {
+    work: tokio::task::JoinHandle<()>,
+    _permit: Permit,
+}
+
+impl Running {
+    /// After the last batch: a task that panicked must not look like one that finished.
+    async fn check(&mut self) -> Result<()> {
+        match (&mut self.work).await {
+            Ok(()) => Ok(()),
+            Err(error) if error.is_panic() => Err(Error::internal("a plan panicked")),
+            Err(_) => Err(Error::ShuttingDown),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.work.abort();
+    }
+}

@@ -1,0 +1,161 @@
+//! Runs one query: admit → plan → route → rows.
+
+mod admission;
+mod estimate;
+mod explain;
+mod local;
+mod log;
+mod plan;
+mod route;
+mod rows;
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::common::ScalarValue;
+use engine::session_state::{Destination, StatementSettings};
+use engine::{Error, QueryId, Result};
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+pub use admission::{Admission, Permit};
+pub use log::{QueryLog, QueryState};
+pub use estimate::Estimate;
+pub use plan::{Description, Plan, output_schema};
+pub use route::Route;
+pub use rows::Rows;
+
+use crate::coordinator::Coordinator;
+use crate::session::{RouteSetting, Session};
+use crate::sql::Query;
+use plan::Planner;
+
+/// One run of a query: what it needs from its session, taken when it starts.
+#[derive(Debug, Clone)]
+pub struct QueryContext {
+    /// The server.
+    pub coordinator: Arc<Coordinator>,
+    /// This run.
+    pub id: QueryId,
+    /// Its text, as the client sent it.
+    pub sql: Arc<str>,
+    /// The session's number.
+    pub process_id: i32,
+    /// The role that runs it.
+    pub user: String,
+    /// Where the session wants queries to run.
+    pub route: RouteSetting,
+    /// The session's own choice of partitions.
+    pub target_partitions: Option<usize>,
+    /// What the planner is told.
+    pub time_zone: String,
+    /// The largest build side that is broadcast, in bytes.
+    pub broadcast_bytes_max: usize,
+    /// How long planning may take.
+    pub planning_timeout: Option<std::time::Duration>,
+    /// Where the outcome of routing is told.
+    pub last_route: Arc<Mutex<String>>,
+    /// The session's settings by name, for the functions and views that show them.
+    pub settings: Vec<(&'static str, String)>,
+    /// Ends the query from outside.
+    pub cancel: CancellationToken,
+}
+
+impl QueryContext {
+    /// A run of `sql` in `session`.
+    pub fn new(
+        coordinator: &Arc<Coordinator>,
+        session: &Session,
+        sql: Arc<str>,
+        cancel: CancellationToken,
+    ) -> Self {
+        let settings = &session.settings;
+        Self {
+            coordinator: Arc::clone(coordinator),
+            id: QueryId::generate(),
+            sql,
+            process_id: session.process_id,
+            user: session.user.clone(),
+            route: settings.route(),
+            target_partitions: settings.target_partitions(),
+            time_zone: settings.time_zone().to_owned(),
+            broadcast_bytes_max: settings.broadcast_size().as_usize(),
+            planning_timeout: settings.planning_timeout(),
+            last_route: Arc::clone(&session.last_route),
+            settings: crate::session::descriptions()
+                .iter()
+                .map(|setting| (setting.name, settings.get(setting.name).unwrap_or_default().to_owned()))
+                .collect(),
+            cancel,
+        }
+    }
+
+    fn statement_settings(&self, target_partitions: usize) -> StatementSettings {
+        StatementSettings {
+            target_partitions,
+            time_zone: self.time_zone.clone(),
+            broadcast_bytes_max: self.broadcast_bytes_max,
+        }
+    }
+}
+
+/// Runs `query` and gives its rows. Dropping them stops the work, here and on every executor, and
+/// returns the permit.
+pub async fn run(context: &QueryContext, query: &Query, parameters: &[ScalarValue]) -> Result<Rows> {
+    let record = context.coordinator.queries.start(context);
+    let outcome = tokio::select! {
+        outcome = start(context, query, parameters, &record) => outcome,
+        () = context.cancel.cancelled() => Err(Error::Cancelled),
+    };
+    match outcome {
+        Ok(rows) => Ok(rows.recorded_in(record)),
+        Err(error) => {
+            record.fail(&error);
+            Err(error)
+        }
+    }
+}
+
+async fn start(
+    context: &QueryContext,
+    query: &Query,
+    parameters: &[ScalarValue],
+    record: &log::RecordHandle,
+) -> Result<Rows> {
+    let permit = context.coordinator.admission.admit().await?;
+    let planner = Planner::new(context, query, parameters)?;
+    let choice = route::choose(context, &planner).await?;
+    *context.last_route.lock() = choice.route.to_string();
+    record.routed(&choice.route);
+    if let Some(explain) = query.explain {
+        return explain::run(context, &planner, choice, explain, permit).await;
+    }
+    match choice.route {
+        Route::Local(_) => match local::run(context, choice.plan, permit).await {
+            Err(Error::OutOfMemory { message }) if choice.may_move_to_cluster => {
+                let route = Route::Cluster(format!("it did not fit in this process: {message}"));
+                *context.last_route.lock() = route.to_string();
+                record.routed(&route);
+                let permit = context.coordinator.admission.admit().await?;
+                let plan = planner.plan(Destination::Cluster, choice.estimate).await?;
+                context.coordinator.cluster.run(context, plan, permit).await
+            }
+            outcome => outcome,
+        },
+        Route::Cluster(_) => context.coordinator.cluster.run(context, choice.plan, permit).await,
+    }
+}
+
+/// What a query asks of its parameters and gives in its columns, without running it.
+pub async fn describe(
+    context: &QueryContext,
+    query: &Query,
+    declared: &[Option<DataType>],
+) -> Result<Description> {
+    Planner::new(context, query, &[])?.describe(declared).await
+}
+
+/// The columns of `EXPLAIN`.
+pub fn explain_columns() -> SchemaRef {
+    explain::columns()
+}

@@ -1,0 +1,125 @@
+//! Chooses where a plan runs, and says why. System tables live in the server's memory, so any plan
+//! that reads one stays local, however large its other inputs are.
+
+use std::fmt;
+
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::logical_expr::LogicalPlan;
+use engine::session_state::Destination;
+use engine::{ByteSize, Result};
+
+use super::QueryContext;
+use super::estimate::Estimate;
+use super::plan::{Plan, Planner};
+use crate::session::RouteSetting;
+
+/// Where a query runs, with a reason that EXPLAIN can print.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Route {
+    /// In this process.
+    Local(String),
+    /// On the executors.
+    Cluster(String),
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local(reason) => write!(f, "local: {reason}"),
+            Self::Cluster(reason) => write!(f, "cluster: {reason}"),
+        }
+    }
+}
+
+/// A route and the plan made for it.
+pub struct Choice {
+    /// Where it runs.
+    pub route: Route,
+    /// What runs.
+    pub plan: Plan,
+    /// What it reads.
+    pub estimate: Estimate,
+    /// True when a local run that exhausts memory may be moved to the executors.
+    pub may_move_to_cluster: bool,
+}
+
+/// Chooses the route of the planner's query and plans for it.
+pub async fn choose(context: &QueryContext, planner: &Planner<'_>) -> Result<Choice> {
+    let cluster = &context.coordinator.cluster;
+    let (state, logical) = planner.logical(Destination::Local).await?;
+    if let Some(reason) = must_be_local(planner, &logical) {
+        let plan = planner.physical(state, logical).await?;
+        return Ok(local(reason, plan, Estimate::default(), false));
+    }
+    let estimate = match context.route {
+        RouteSetting::Local => Estimate::default(),
+        _ => planner.estimate(&state, &logical).await?,
+    };
+    let threshold = route_threshold(context);
+    let reason = match context.route {
+        RouteSetting::Local => Err("sluice.route is local".to_owned()),
+        RouteSetting::Cluster => Ok("sluice.route is cluster".to_owned()),
+        RouteSetting::Auto if !cluster.can_read(planner.tables()) => {
+            Err("no executor that can read its tables is alive".to_owned())
+        }
+        RouteSetting::Auto if estimate.input_bytes > threshold.0 => Ok(format!(
+            "it reads {}, more than {threshold}",
+            ByteSize(estimate.input_bytes)
+        )),
+        RouteSetting::Auto => {
+            Err(format!("it reads {}, at most {threshold}", ByteSize(estimate.input_bytes)))
+        }
+    };
+    match reason {
+        Ok(reason) => {
+            let plan = planner.plan(Destination::Cluster, estimate).await?;
+            match cluster.refusal(&plan) {
+                None => Ok(Choice {
+                    route: Route::Cluster(reason),
+                    plan,
+                    estimate,
+                    may_move_to_cluster: false,
+                }),
+                Some(refusal) => {
+                    let plan = planner.physical(state, logical).await?;
+                    Ok(local(refusal, plan, estimate, false))
+                }
+            }
+        }
+        Err(reason) => {
+            let may_move = context.route == RouteSetting::Auto && cluster.can_read(planner.tables());
+            let plan = planner.physical(state, logical).await?;
+            Ok(local(reason, plan, estimate, may_move))
+        }
+    }
+}
+
+fn local(reason: impl Into<String>, plan: Plan, estimate: Estimate, may_move: bool) -> Choice {
+    Choice { route: Route::Local(reason.into()), plan, estimate, may_move_to_cluster: may_move }
+}
+
+/// A share of this process's pool: past it, a join or a sort may not fit.
+fn route_threshold(context: &QueryContext) -> ByteSize {
+    let share = context.coordinator.config.cluster.route_pool_share;
+    ByteSize((context.coordinator.runtime.pool.limit_bytes() as f64 * share) as u64)
+}
+
+fn must_be_local(planner: &Planner<'_>, plan: &LogicalPlan) -> Option<&'static str> {
+    if planner.reads_system() {
+        return Some("it reads system tables");
+    }
+    if planner.tables().is_empty() {
+        return Some("it reads no table");
+    }
+    let mut is_recursive = false;
+    let mut reads_files = false;
+    let _ = plan.apply_with_subqueries(|node| {
+        is_recursive |= matches!(node, LogicalPlan::RecursiveQuery(_));
+        reads_files |= matches!(node, LogicalPlan::TableScan(_));
+        Ok(TreeNodeRecursion::Continue)
+    });
+    if is_recursive {
+        return Some("executors cannot run a recursive query");
+    }
+    (!reads_files).then_some("its answer is known without reading a table")
+}

@@ -1,0 +1,214 @@
+//! Puts the server together, in order: tables, cluster, ports.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use catalog::{CatalogError, DEFAULT_SCHEMA, Snapshot, SnapshotStore, TableDefinition, TableName, table};
+use datafusion::datasource::listing::ListingTableUrl;
+use datafusion::execution::session_state::SessionState;
+use engine::config::Config;
+use engine::object_stores::ObjectStores;
+use engine::runtime::NodeRuntime;
+use engine::session_state::{Destination, SessionStates, StatementSettings};
+use engine::work_folder::WorkFolder;
+use futures::{StreamExt, TryStreamExt};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::cluster::{Cluster, Supervisor};
+use crate::coordinator::Coordinator;
+use crate::query::{Admission, QueryLog};
+use crate::wire::CancelRegistry;
+use crate::{dashboard, listener};
+
+/// Why the server cannot start: one line for the one who started it.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// A location is wrong, missing or unreadable.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// A port, a folder or a process of this machine is in the way.
+    #[error("{0}")]
+    Environment(String),
+}
+
+/// A server whose ports are open.
+pub struct Server {
+    /// Where clients connect.
+    pub listen: SocketAddr,
+    /// Where the dashboard is.
+    pub dashboard: SocketAddr,
+    /// Where executors join.
+    pub cluster: SocketAddr,
+    coordinator: Arc<Coordinator>,
+    client_listener: TcpListener,
+    dashboard_listener: TcpListener,
+    supervisor: Supervisor,
+    _work_folder: WorkFolder,
+    shutdown: CancellationToken,
+}
+
+/// Tables opened at once: each reads a listing and a footer.
+const TABLES_OPENED_AT_ONCE: usize = 16;
+
+impl Server {
+    /// Opens tables and ports and starts the supervised executors. `compute` is where queries run;
+    /// `shutdown` ends everything.
+    pub async fn start(
+        config: Config,
+        config_file: Option<PathBuf>,
+        compute: tokio::runtime::Handle,
+        shutdown: CancellationToken,
+    ) -> Result<Self, ServeError> {
+        let client_listener = bind(config.server.listen, "--listen").await?;
+        let dashboard_listener = bind(config.server.dashboard, "--dashboard").await?;
+        let cluster_listener = bind(config.cluster.listen, "--cluster-listen").await?;
+        let work_folder = WorkFolder::claim(&config.server.data_dir.join("work"))
+            .map_err(|error| unusable(&config.server.data_dir, &error))?;
+        let spill_folder =
+            work_folder.subfolder("spill").map_err(|e| unusable(work_folder.path(), &e))?;
+        let stores = ObjectStores::new(config.stores.clone());
+        let runtime = NodeRuntime::new(
+            config.server_memory(),
+            &spill_folder,
+            config.server.spill_bytes_max,
+            stores,
+        )
+        .map_err(internal)?;
+        let sessions = SessionStates::new(&runtime);
+        let snapshot = open_locations(&config, &sessions).await?;
+
+        let address = |listener: &TcpListener| {
+            listener.local_addr().map_err(|error| ServeError::Environment(error.to_string()))
+        };
+        let (listen, dashboard) = (address(&client_listener)?, address(&dashboard_listener)?);
+        let cluster_address = address(&cluster_listener)?;
+        let cluster =
+            Cluster::start(&config, runtime.clone(), cluster_listener, shutdown.clone())
+                .await
+                .map_err(internal)?;
+        let supervisor = Supervisor::start(
+            &config,
+            config_file,
+            reachable(cluster_address).to_string(),
+            &cluster,
+            &shutdown,
+        )
+        .map_err(|error| ServeError::Environment(format!("cannot start executors: {error}")))?;
+        let coordinator = Arc::new(Coordinator {
+            catalog: SnapshotStore::new(snapshot),
+            runtime,
+            sessions,
+            compute,
+            cluster,
+            queries: QueryLog::new(config.server.query_history_max),
+            admission: Admission::new(
+                config.server.concurrent_queries_max,
+                config.server.queued_queries_max,
+            ),
+            cancels: CancelRegistry::default(),
+            config,
+        });
+        Ok(Self {
+            listen,
+            dashboard,
+            cluster: cluster_address,
+            coordinator,
+            client_listener,
+            dashboard_listener,
+            supervisor,
+            _work_folder: work_folder,
+            shutdown,
+        })
+    }
+
+    /// The names of the tables that are served.
+    pub fn table_names(&self) -> Vec<String> {
+        self.coordinator.snapshot().tables().map(|table| table.name.table.clone()).collect()
+    }
+
+    /// Serves until the shutdown that was given to [`Self::start`], and ends the executors.
+    pub async fn run(self) {
+        info!(listen = %self.listen, dashboard = %self.dashboard, cluster = %self.cluster, "serving");
+        let dashboard =
+            dashboard::run(Arc::clone(&self.coordinator), self.dashboard_listener, self.shutdown.clone());
+        let clients = listener::run(self.coordinator, self.client_listener, self.shutdown);
+        tokio::join!(dashboard, clients);
+        self.supervisor.stopped().await;
+    }
+}
+
+async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address).await.map_err(|error| {
+        ServeError::Environment(format!("cannot listen on {address}: {error} (choose another with {flag})"))
+    })
+}
+
+fn unusable(path: &Path, error: &std::io::Error) -> ServeError {
+    ServeError::Environment(format!("cannot use the folder {}: {error}", path.display()))
+}
+
+fn internal(error: engine::Error) -> ServeError {
+    ServeError::Environment(match error {
+        engine::Error::Internal { message } => message,
+        other => other.to_string(),
+    })
+}
+
+/// Where children on this machine reach a port that may listen on every address.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    match (address.ip().is_unspecified(), address.is_ipv4()) {
+        (true, true) => SocketAddr::from(([127, 0, 0, 1], address.port())),
+        (true, false) => SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], address.port())),
+        _ => address,
+    }
+}
+
+/// Finds and opens the tables of every location.
+async fn open_locations(config: &Config, sessions: &SessionStates) -> Result<Snapshot, ServeError> {
+    let catalogs = Arc::new(datafusion::catalog::MemoryCatalogProviderList::new());
+    let settings = StatementSettings {
+        target_partitions: config.server_threads(),
+        time_zone: "UTC".to_owned(),
+        broadcast_bytes_max: 0,
+    };
+    let session = sessions.for_statement(Destination::Local, catalogs, &settings);
+    let mut definitions = Vec::new();
+    for location in &config.server.locations {
+        definitions.extend(open_location(&session, location).await?);
+    }
+    Ok(Snapshot::of_tables(1, definitions)?)
+}
+
+async fn open_location(
+    session: &SessionState,
+    location: &str,
+) -> Result<Vec<TableDefinition>, ServeError> {
+    let wrong = |problem: String| CatalogError::Location { location: location.to_owned(), problem };
+    let url = if location.contains("://") {
+        format!("{}/", location.trim_end_matches('/'))
+    } else {
+        let path = Path::new(location);
+        if !path.is_dir() {
+            let problem = if path.exists() { "is not a folder" } else { "does not exist" };
+            return Err(wrong(problem.to_owned()).into());
+        }
+        let path = path.canonicalize().map_err(|error| wrong(format!("cannot be read: {error}")))?;
+        format!("{}/", path.to_string_lossy())
+    };
+    let url = ListingTableUrl::parse(&url).map_err(|error| wrong(format!("is not a location: {error}")))?;
+    let store = session
+        .runtime_env()
+        .object_store(&url)
+        .map_err(|error| wrong(format!("cannot be opened: {}", engine::Error::from(error))))?;
+    let found = catalog::discover(&store, &url, location).await?;
+    let opened = futures::stream::iter(found)
+        .map(|found| async move {
+            let name = TableName::new(DEFAULT_SCHEMA, found.name.as_str());
+            table::parquet::open(session, name, &found.location).await
+        })
+        .buffered(TABLES_OPENED_AT_ONCE);
+    Ok(opened.try_collect().await?)
+}

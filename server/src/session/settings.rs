@@ -1,0 +1,360 @@
+//! What `SET`, `SHOW` and `RESET` know: a typed registry with PostgreSQL's names, defaults and checks.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use engine::{ByteSize, Error, Interval, Result};
+
+use crate::pg_catalog::SERVER_VERSION;
+
+/// Which values a setting takes.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Text,
+    Bool,
+    /// Within bounds.
+    Integer(i64, i64),
+    /// Milliseconds when no unit is written, as PostgreSQL's timeouts.
+    Milliseconds,
+    Size,
+    OneOf(&'static [&'static str]),
+    TimeZone,
+    /// May be asked for, not set.
+    ReadOnly,
+}
+
+/// One setting, for `SHOW ALL` and `pg_settings`.
+#[derive(Debug)]
+pub struct SettingDescription {
+    /// Its name as PostgreSQL spells it.
+    pub name: &'static str,
+    /// Its value in a new session.
+    pub default: &'static str,
+    /// What it does.
+    pub description: &'static str,
+    kind: Kind,
+    /// Told to the client when it changes (ParameterStatus).
+    pub is_reported: bool,
+}
+
+const fn setting(
+    name: &'static str,
+    default: &'static str,
+    kind: Kind,
+    description: &'static str,
+) -> SettingDescription {
+    SettingDescription { name, default, description, kind, is_reported: false }
+}
+
+const fn reported(
+    name: &'static str,
+    default: &'static str,
+    kind: Kind,
+    description: &'static str,
+) -> SettingDescription {
+    SettingDescription { name, default, description, kind, is_reported: true }
+}
+
+const ISOLATION_LEVELS: Kind = Kind::OneOf(&[
+    "read committed",
+    "read uncommitted",
+    "repeatable read",
+    "serializable",
+]);
+const MESSAGE_LEVELS: Kind = Kind::OneOf(&[
+    "debug5", "debug4", "debug3", "debug2", "debug1", "log", "notice", "warning", "error",
+]);
+
+/// Every setting, in the order of `SHOW ALL`.
+static REGISTRY: &[SettingDescription] = &[
+    reported("application_name", "", Kind::Text, "Names the application in statistics and logs."),
+    setting("bytea_output", "hex", Kind::OneOf(&["hex"]), "Sets the output format for bytea."),
+    reported("client_encoding", "UTF8", Kind::OneOf(&["utf8", "utf-8", "unicode"]), "Sets the client's character set."),
+    setting("client_min_messages", "notice", MESSAGE_LEVELS, "Sets the least severe message sent to the client."),
+    reported("DateStyle", "ISO, MDY", Kind::Text, "Sets the display format for dates; always ISO."),
+    setting("default_transaction_isolation", "read committed", ISOLATION_LEVELS, "Sets the isolation level of new transactions."),
+    reported("default_transaction_read_only", "off", Kind::Bool, "Sets the read-only status of new transactions."),
+    setting("extra_float_digits", "1", Kind::Integer(-15, 3), "Floating-point values are always printed exactly."),
+    setting("idle_in_transaction_session_timeout", "0", Kind::Milliseconds, "Ends sessions that idle in a transaction."),
+    reported("in_hot_standby", "off", Kind::ReadOnly, "Always off."),
+    reported("integer_datetimes", "on", Kind::ReadOnly, "Always on."),
+    reported("IntervalStyle", "postgres", Kind::OneOf(&["postgres"]), "Sets the display format for intervals."),
+    reported("is_superuser", "on", Kind::ReadOnly, "Whether the current role is a superuser."),
+    setting("lock_timeout", "0", Kind::Milliseconds, "Accepted; there are no locks to wait for."),
+    setting("max_identifier_length", "63", Kind::ReadOnly, "The length of identifiers that clients may rely on."),
+    setting("role", "none", Kind::Text, "The current role."),
+    setting("search_path", "\"$user\", public", Kind::Text, "Sets the schemas that unqualified names are looked up in."),
+    reported("server_encoding", "UTF8", Kind::ReadOnly, "The server's character set."),
+    reported("server_version", SERVER_VERSION, Kind::ReadOnly, "The PostgreSQL version this server speaks as."),
+    setting("server_version_num", "150008", Kind::ReadOnly, "The same as a number."),
+    reported("session_authorization", "", Kind::ReadOnly, "The signed-in role."),
+    setting("sluice.broadcast_size", "32MB", Kind::Size, "The largest build side of a join that is sent whole to every task."),
+    setting("sluice.last_route", "", Kind::ReadOnly, "Where the last query ran, and why."),
+    setting("sluice.planning_timeout", "10s", Kind::Milliseconds, "Fails a statement whose planning takes longer."),
+    setting("sluice.route", "auto", Kind::OneOf(&["auto", "local", "cluster"]), "Where queries run: auto lets the server choose."),
+    setting("sluice.target_partitions", "0", Kind::Integer(0, 10_000), "Partitions of a distributed query; 0 lets the server choose."),
+    reported("standard_conforming_strings", "on", Kind::OneOf(&["on"]), "Backslashes are ordinary in '...'."),
+    setting("statement_timeout", "0", Kind::Milliseconds, "Ends any statement that takes longer; 0 turns it off."),
+    reported("TimeZone", "UTC", Kind::TimeZone, "Sets the time zone for displaying and interpreting time stamps."),
+    setting("transaction_isolation", "read committed", ISOLATION_LEVELS, "The current transaction's isolation level."),
+    setting("transaction_read_only", "off", Kind::Bool, "The current transaction's read-only status."),
+];
+
+/// Every setting there is.
+pub fn descriptions() -> &'static [SettingDescription] {
+    REGISTRY
+}
+
+fn find(name: &str) -> Result<&'static SettingDescription> {
+    REGISTRY.iter().find(|setting| setting.name.eq_ignore_ascii_case(name)).ok_or_else(|| {
+        Error::UndefinedObject { message: format!("unrecognized configuration parameter \"{name}\"") }
+    })
+}
+
+/// `sluice.route`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)] // The words of the setting itself.
+pub enum RouteSetting {
+    Auto,
+    Local,
+    Cluster,
+}
+
+type Values = HashMap<&'static str, String>;
+
+/// One session's values.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    values: Values,
+    // What the client asked for at start-up: what RESET goes back to.
+    initial: Values,
+    // As they were when the transaction block began: what ROLLBACK goes back to.
+    at_begin: Option<Values>,
+    // Before SET LOCAL: what the end of the block goes back to.
+    before_local: Values,
+}
+
+impl Settings {
+    /// The defaults, for a session of `user`.
+    pub fn new(user: &str) -> Self {
+        let mut values: Values =
+            REGISTRY.iter().map(|setting| (setting.name, setting.default.to_owned())).collect();
+        values.insert("session_authorization", user.to_owned());
+        Self { initial: values.clone(), values, at_begin: None, before_local: Values::new() }
+    }
+
+    /// Sets a value asked for in the start-up packet, which RESET then goes back to.
+    pub fn set_initial(&mut self, name: &str, value: &str) -> Result<()> {
+        let setting = find(name)?;
+        let value = checked(setting, value)?;
+        self.initial.insert(setting.name, value.clone());
+        self.values.insert(setting.name, value);
+        Ok(())
+    }
+
+    /// `SET name = value`. Gives the setting when the client must be told of the change.
+    pub fn set(
+        &mut self,
+        name: &str,
+        value: Option<&str>,
+        is_local: bool,
+    ) -> Result<Option<&'static SettingDescription>> {
+        let setting = find(name)?;
+        if matches!(setting.kind, Kind::ReadOnly) {
+            return Err(Error::InvalidParameterValue {
+                message: format!("parameter \"{}\" cannot be changed", setting.name),
+            });
+        }
+        let value = match value {
+            Some(value) => checked(setting, value)?,
+            None => self.initial[setting.name].clone(),
+        };
+        let before = self.values.insert(setting.name, value).unwrap_or_default();
+        if is_local {
+            self.before_local.entry(setting.name).or_insert(before);
+        }
+        Ok(setting.is_reported.then_some(setting))
+    }
+
+    /// `SHOW name`.
+    pub fn get(&self, name: &str) -> Result<&str> {
+        Ok(&self.values[find(name)?.name])
+    }
+
+    /// `RESET name`, or all. Gives the settings whose change the client must be told of.
+    pub fn reset(&mut self, name: Option<&str>) -> Result<Vec<&'static SettingDescription>> {
+        match name {
+            Some(name) => Ok(self.set(name, None, false)?.into_iter().collect()),
+            None => {
+                let changed = changed_and_reported(&self.values, &self.initial);
+                self.values = self.initial.clone();
+                self.before_local.clear();
+                Ok(changed)
+            }
+        }
+    }
+
+    /// A transaction block begins.
+    pub fn begin(&mut self) {
+        self.at_begin = Some(self.values.clone());
+    }
+
+    /// A transaction block ends. Gives the settings whose change the client must be told of.
+    pub fn end(&mut self, is_commit: bool) -> Vec<&'static SettingDescription> {
+        let before = self.values.clone();
+        match (is_commit, self.at_begin.take()) {
+            (false, Some(values)) => self.values = values,
+            _ => self.values.extend(self.before_local.drain()),
+        }
+        self.before_local.clear();
+        changed_and_reported(&before, &self.values)
+    }
+
+    /// Where queries run.
+    pub fn route(&self) -> RouteSetting {
+        match self.values["sluice.route"].as_str() {
+            "local" => RouteSetting::Local,
+            "cluster" => RouteSetting::Cluster,
+            _ => RouteSetting::Auto,
+        }
+    }
+
+    /// How long a statement may take, when that is bounded.
+    pub fn statement_timeout(&self) -> Option<Duration> {
+        Some(milliseconds(&self.values["statement_timeout"])).filter(|timeout| !timeout.is_zero())
+    }
+
+    /// How long planning may take.
+    pub fn planning_timeout(&self) -> Option<Duration> {
+        Some(milliseconds(&self.values["sluice.planning_timeout"])).filter(|timeout| !timeout.is_zero())
+    }
+
+    /// Partitions of a distributed query, when the session chose.
+    pub fn target_partitions(&self) -> Option<usize> {
+        self.values["sluice.target_partitions"].parse().ok().filter(|partitions| *partitions > 0)
+    }
+
+    /// The largest build side that is broadcast.
+    pub fn broadcast_size(&self) -> ByteSize {
+        self.values["sluice.broadcast_size"].parse().unwrap_or_default()
+    }
+
+    /// The time zone, as an IANA name or an offset.
+    pub fn time_zone(&self) -> &str {
+        &self.values["TimeZone"]
+    }
+
+}
+
+fn changed_and_reported(before: &Values, after: &Values) -> Vec<&'static SettingDescription> {
+    REGISTRY
+        .iter()
+        .filter(|setting| setting.is_reported && before.get(setting.name) != after.get(setting.name))
+        .collect()
+}
+
+/// The value as it is kept, or why it cannot be.
+fn checked(setting: &SettingDescription, value: &str) -> Result<String> {
+    let name = setting.name;
+    let invalid = || Error::InvalidParameterValue {
+        message: format!("invalid value for parameter \"{name}\": \"{value}\""),
+    };
+    Ok(match setting.kind {
+        Kind::Text | Kind::ReadOnly => value.to_owned(),
+        Kind::Bool => match value.to_ascii_lowercase().as_str() {
+            "on" | "true" | "yes" | "1" | "t" => "on".to_owned(),
+            "off" | "false" | "no" | "0" | "f" => "off".to_owned(),
+            _ => return Err(invalid()),
+        },
+        Kind::Integer(least, most) => {
+            let number: i64 = value.trim().parse().map_err(|_| invalid())?;
+            if !(least..=most).contains(&number) {
+                return Err(Error::InvalidParameterValue {
+                    message: format!(
+                        "{number} is outside the valid range for parameter \"{name}\" ({least} .. {most})"
+                    ),
+                });
+            }
+            number.to_string()
+        }
+        Kind::Milliseconds => {
+            let text = value.trim();
+            match text.parse::<u64>() {
+                Ok(number) => number.to_string(),
+                Err(_) => text.parse::<Interval>().map_err(|_| invalid())?.to_string(),
+            }
+        }
+        Kind::Size => value.parse::<ByteSize>().map_err(|_| invalid())?.to_string(),
+        Kind::OneOf(choices) => {
+            let choice = choices.iter().find(|choice| choice.eq_ignore_ascii_case(value.trim()));
+            let choice = choice.ok_or_else(invalid)?;
+            if name == "client_encoding" { "UTF8".to_owned() } else { (*choice).to_owned() }
+        }
+        Kind::TimeZone => time_zone(value.trim()).ok_or_else(invalid)?,
+    })
+}
+
+/// IANA names, and offsets such as `+02` or `-05:30`.
+fn time_zone(value: &str) -> Option<String> {
+    if let Ok(zone) = value.parse::<chrono_tz::Tz>() {
+        return Some(zone.name().to_owned());
+    }
+    let by_letters = chrono_tz::TZ_VARIANTS.iter().find(|zone| zone.name().eq_ignore_ascii_case(value));
+    if let Some(zone) = by_letters {
+        return Some(zone.name().to_owned());
+    }
+    let (sign, digits) = value.strip_prefix('-').map_or_else(
+        || ('+', value.strip_prefix('+').unwrap_or(value)),
+        |digits| ('-', digits),
+    );
+    let (hours, minutes) = digits.split_once(':').unwrap_or((digits, "0"));
+    let (hours, minutes): (u32, u32) = (hours.parse().ok()?, minutes.parse().ok()?);
+    (hours <= 15 && minutes < 60).then(|| format!("{sign}{hours:02}:{minutes:02}"))
+}
+
+fn milliseconds(value: &str) -> Duration {
+    match value.parse::<u64>() {
+        Ok(number) => Duration::from_millis(number),
+        Err(_) => value.parse::<Interval>().map(|interval| interval.0).unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_checked_and_units_understood() {
+        let mut settings = Settings::new("postgres");
+        settings.set("STATEMENT_TIMEOUT", Some("2s"), false).expect("a duration");
+        assert_eq!(settings.statement_timeout(), Some(Duration::from_secs(2)));
+        settings.set("statement_timeout", Some("150"), false).expect("milliseconds");
+        assert_eq!(settings.statement_timeout(), Some(Duration::from_millis(150)));
+        assert!(settings.set("sluice.route", Some("moon"), false).is_err());
+        assert!(settings.set("server_version", Some("9"), false).is_err());
+        let unknown = settings.set("no_such", Some("1"), false).expect_err("unknown");
+        assert_eq!(unknown.sqlstate().as_str(), "42704");
+    }
+
+    #[test]
+    fn a_rolled_back_block_leaves_settings_as_they_were() {
+        let mut settings = Settings::new("postgres");
+        settings.begin();
+        settings.set("sluice.route", Some("local"), false).expect("a route");
+        settings.end(false);
+        assert_eq!(settings.route(), RouteSetting::Auto);
+        settings.begin();
+        settings.set("sluice.route", Some("local"), true).expect("a route");
+        settings.set("application_name", Some("me"), false).expect("a text");
+        settings.end(true);
+        assert_eq!(settings.route(), RouteSetting::Auto);
+        assert_eq!(settings.get("application_name").expect("a setting"), "me");
+    }
+
+    #[test]
+    fn time_zones_have_names_or_offsets() {
+        assert_eq!(time_zone("europe/berlin").as_deref(), Some("Europe/Berlin"));
+        assert_eq!(time_zone("-5:30").as_deref(), Some("-05:30"));
+        assert_eq!(time_zone("Atlantis"), None);
+    }
+}

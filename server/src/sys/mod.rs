@@ -1,0 +1,65 @@
+//! The system as SQL: `sys.queries`, `sys.executors`.
+
+use std::time::SystemTime;
+
+use datafusion::arrow::array::RecordBatch;
+
+use crate::pg_catalog::{Builder, Columns, View};
+use crate::query::QueryState;
+
+/// Every view of the schema.
+pub static RELATIONS: &[(&str, Builder)] = &[("executors", executors), ("queries", queries)];
+
+/// Running queries, then the last finished ones.
+fn queries(view: &View) -> RecordBatch {
+    let records = view.context.coordinator.queries.records();
+    let elapsed = |ended: Option<SystemTime>, started: SystemTime| {
+        let until = ended.unwrap_or_else(SystemTime::now);
+        Some(until.duration_since(started).unwrap_or_default().as_secs_f64() * 1000.0)
+    };
+    Columns::new()
+        .text("query_id", records.iter().map(|r| r.id.as_str()))
+        .int4("pid", records.iter().map(|r| r.process_id))
+        .text("user_name", records.iter().map(|r| r.user.as_str()))
+        .text("state", records.iter().map(|r| r.state.as_str()))
+        .text("route", records.iter().map(|r| r.route.as_str()))
+        .time("started_at", records.iter().map(|r| Some(micros(r.started_at))))
+        .time("ended_at", records.iter().map(|r| r.ended_at.map(micros)))
+        .float8("elapsed_ms", records.iter().map(|r| elapsed(r.ended_at, r.started_at)))
+        .int8("rows", records.iter().map(|r| i64::try_from(r.rows).unwrap_or(i64::MAX)))
+        .int4("retries", records.iter().map(|r| i32::try_from(r.retries).unwrap_or(i32::MAX)))
+        .optional_text("sqlstate", records.iter().map(|r| r.error.as_ref().map(|(code, _)| code)))
+        .optional_text("error", records.iter().map(|r| {
+            r.error.as_ref().filter(|_| r.state == QueryState::Failed).map(|(_, message)| message)
+        }))
+        .text("sql", records.iter().map(|r| r.sql.as_ref()))
+        .finish()
+}
+
+/// The executors that are alive.
+fn executors(view: &View) -> RecordBatch {
+    let members = view.context.coordinator.cluster.members();
+    let reports = || members.iter().map(|member| &member.report);
+    let bytes = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    Columns::new()
+        .text("executor_id", reports().map(|r| r.executor_id.as_str()))
+        .int4("process_id", reports().map(|r| r.process_id as i32))
+        .int4("threads", reports().map(|r| r.threads as i32))
+        .int8("memory_cap_bytes", reports().map(|r| bytes(r.memory_cap_bytes)))
+        .int8("resident_bytes", reports().map(|r| bytes(r.resident_bytes)))
+        .int8("resident_bytes_max", members.iter().map(|m| bytes(m.resident_bytes_max)))
+        .int8("pool_reserved_bytes", reports().map(|r| bytes(r.pool_reserved_bytes)))
+        .int8("pool_limit_bytes", reports().map(|r| bytes(r.pool_limit_bytes)))
+        .int8("spilled_bytes", reports().map(|r| bytes(r.spilled_bytes)))
+        .int4("tasks_running", reports().map(|r| r.tasks_running as i32))
+        .int8("tasks_finished", reports().map(|r| bytes(r.tasks_finished)))
+        .float8("heard_ms_ago", members.iter().map(|m| {
+            Some(m.heard_at.elapsed().as_secs_f64() * 1000.0)
+        }))
+        .finish()
+}
+
+fn micros(time: SystemTime) -> i64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,163 @@
+//! Values in the format of PostgreSQL's `send` functions: big-endian, dates counted from 2000.
+
+use bytes::{BufMut, BytesMut};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{
+    DataType, Date32Type, Decimal128Type, Decimal256Type, Float32Type, Float64Type, Int16Type,
+    Int32Type, Int64Type, IntervalMonthDayNanoType, IntervalUnit, Time64MicrosecondType, TimeUnit,
+    TimestampMicrosecondType,
+};
+use engine::{Error, Result};
+
+use super::{Writer, list_item, numeric, text, with_length};
+use crate::pg_catalog::types;
+
+/// Days from 1970-01-01 to 2000-01-01.
+pub const DAYS_TO_2000: i32 = 10_957;
+/// The same in microseconds.
+pub const MICROS_TO_2000: i64 = DAYS_TO_2000 as i64 * 86_400_000_000;
+
+/// The type whose values stand in for those of a rarer one, on the wire and in text.
+pub fn everyday_type(data_type: &DataType) -> Option<DataType> {
+    Some(match data_type {
+        DataType::Int8 | DataType::UInt8 => DataType::Int16,
+        DataType::UInt16 => DataType::Int32,
+        DataType::UInt32 => DataType::Int64,
+        DataType::UInt64 => DataType::Decimal128(20, 0),
+        DataType::Decimal32(precision, scale) | DataType::Decimal64(precision, scale) => {
+            DataType::Decimal128(*precision, *scale)
+        }
+        DataType::Float16 => DataType::Float32,
+        DataType::Date64 => DataType::Date32,
+        DataType::Time32(_) | DataType::Time64(TimeUnit::Nanosecond) => {
+            DataType::Time64(TimeUnit::Microsecond)
+        }
+        DataType::Timestamp(
+            TimeUnit::Second | TimeUnit::Millisecond | TimeUnit::Nanosecond,
+            zone,
+        ) => DataType::Timestamp(TimeUnit::Microsecond, zone.clone()),
+        DataType::Interval(_) | DataType::Duration(_) => {
+            DataType::Interval(IntervalUnit::MonthDayNano)
+        }
+        DataType::Dictionary(_, values) => values.as_ref().clone(),
+        _ => return None,
+    })
+}
+
+/// Object identifiers: held in 64 bits, sent in 32.
+pub fn oid_writer(array: &ArrayRef) -> Result<Writer<'_>> {
+    let values = array
+        .as_primitive_opt::<Int64Type>()
+        .ok_or_else(|| Error::internal("object identifiers are held in 64 bits"))?;
+    Ok(Box::new(move |row, out| out.put_u32(values.value(row) as u32)))
+}
+
+/// Writes values of `array`; nulls are the caller's.
+pub fn writer(array: &ArrayRef) -> Result<Writer<'_>> {
+    macro_rules! bytes {
+        ($values:expr) => {{
+            let values = $values;
+            Box::new(move |row, out: &mut BytesMut| out.put_slice(values.value(row).as_ref()))
+        }};
+    }
+    Ok(match array.data_type() {
+        DataType::Boolean => {
+            let values = array.as_boolean();
+            Box::new(move |row, out| out.put_u8(values.value(row).into()))
+        }
+        DataType::Int16 => {
+            let values = array.as_primitive::<Int16Type>();
+            Box::new(move |row, out| out.put_i16(values.value(row)))
+        }
+        DataType::Int32 => {
+            let values = array.as_primitive::<Int32Type>();
+            Box::new(move |row, out| out.put_i32(values.value(row)))
+        }
+        DataType::Int64 => {
+            let values = array.as_primitive::<Int64Type>();
+            Box::new(move |row, out| out.put_i64(values.value(row)))
+        }
+        DataType::Float32 => {
+            let values = array.as_primitive::<Float32Type>();
+            Box::new(move |row, out| out.put_f32(values.value(row)))
+        }
+        DataType::Float64 => {
+            let values = array.as_primitive::<Float64Type>();
+            Box::new(move |row, out| out.put_f64(values.value(row)))
+        }
+        DataType::Decimal128(_, scale) => {
+            let (values, scale) = (array.as_primitive::<Decimal128Type>(), *scale);
+            Box::new(move |row, out| {
+                numeric::put_binary(itoa::Buffer::new().format(values.value(row)), scale, out);
+            })
+        }
+        DataType::Decimal256(_, scale) => {
+            let (values, scale) = (array.as_primitive::<Decimal256Type>(), *scale);
+            Box::new(move |row, out| numeric::put_binary(&values.value(row).to_string(), scale, out))
+        }
+        DataType::Utf8 => bytes!(array.as_string::<i32>()),
+        DataType::LargeUtf8 => bytes!(array.as_string::<i64>()),
+        DataType::Utf8View => bytes!(array.as_string_view()),
+        DataType::Binary => bytes!(array.as_binary::<i32>()),
+        DataType::LargeBinary => bytes!(array.as_binary::<i64>()),
+        DataType::BinaryView => bytes!(array.as_binary_view()),
+        DataType::FixedSizeBinary(_) => bytes!(array.as_fixed_size_binary()),
+        DataType::Date32 => {
+            let values = array.as_primitive::<Date32Type>();
+            Box::new(move |row, out| out.put_i32(values.value(row).saturating_sub(DAYS_TO_2000)))
+        }
+        DataType::Time64(TimeUnit::Microsecond) => {
+            let values = array.as_primitive::<Time64MicrosecondType>();
+            Box::new(move |row, out| out.put_i64(values.value(row)))
+        }
+        DataType::Timestamp(TimeUnit::Microsecond, _) => {
+            let values = array.as_primitive::<TimestampMicrosecondType>();
+            Box::new(move |row, out| out.put_i64(values.value(row).saturating_sub(MICROS_TO_2000)))
+        }
+        DataType::Interval(IntervalUnit::MonthDayNano) => {
+            let values = array.as_primitive::<IntervalMonthDayNanoType>();
+            Box::new(move |row, out| {
+                let value = values.value(row);
+                out.put_i64(value.nanoseconds / 1000);
+                out.put_i32(value.days);
+                out.put_i32(value.months);
+            })
+        }
+        DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..) => {
+            Box::new(move |row, out| put_array(&list_item(array, row), out))
+        }
+        other => match everyday_type(other) {
+            Some(everyday) => {
+                let converted = cast(array, &everyday).map_err(|e| Error::internal(e.to_string()))?;
+                Box::new(move |row, out| {
+                    if let Ok(write) = writer(&converted) {
+                        write(row, out);
+                    }
+                })
+            }
+            // Told to the client as text, whose binary format is its text.
+            None => text::writer(array, &super::Zone::of_setting("UTC"))?,
+        },
+    })
+}
+
+/// `array_send`: one dimension from 1 on.
+fn put_array(items: &ArrayRef, out: &mut BytesMut) {
+    out.put_i32(if items.is_empty() { 0 } else { 1 });
+    out.put_i32(i32::from(items.null_count() > 0));
+    out.put_u32(types::of_data_type(items.data_type()).oid);
+    if items.is_empty() {
+        return;
+    }
+    out.put_i32(items.len() as i32);
+    out.put_i32(1);
+    let Ok(write) = writer(items) else { return };
+    for row in 0..items.len() {
+        if items.is_null(row) {
+            out.put_i32(-1);
+        } else {
+            with_length(out, |out| write(row, out));
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Arrow batches → DataRow messages. Column types are resolved once per batch, values written row by
+//! row straight into the output buffer.
+
+mod binary;
+mod calendar;
+mod numeric;
+mod text;
+
+use bytes::{BufMut, BytesMut};
+use datafusion::arrow::array::{Array, ArrayRef, RecordBatch};
+use datafusion::arrow::datatypes::{DataType, Schema};
+use engine::{Error, Result};
+use pgwire::messages::data::{FieldDescription, RowDescription};
+
+use crate::pg_catalog::types;
+pub use calendar::Zone;
+
+/// How a value is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// PostgreSQL's text.
+    Text,
+    /// PostgreSQL's `send` format.
+    Binary,
+}
+
+impl Format {
+    /// A format code of the protocol (08P01 for one that does not exist).
+    pub fn from_code(code: i16) -> Result<Self> {
+        match code {
+            0 => Ok(Self::Text),
+            1 => Ok(Self::Binary),
+            _ => Err(Error::Protocol { message: format!("unsupported format code: {code}") }),
+        }
+    }
+
+    fn code(self) -> i16 {
+        match self {
+            Self::Text => 0,
+            Self::Binary => 1,
+        }
+    }
+}
+
+/// Writes the value of one row of one column, without its length.
+type Writer<'a> = Box<dyn Fn(usize, &mut BytesMut) + Send + 'a>;
+
+/// One format for each of `columns` columns from the codes of a Bind: none, one for all, or one each.
+pub fn formats(codes: &[i16], columns: usize) -> Result<Vec<Format>> {
+    match codes {
+        [] => Ok(vec![Format::Text; columns]),
+        [one] => Ok(vec![Format::from_code(*one)?; columns]),
+        many if many.len() == columns => many.iter().map(|code| Format::from_code(*code)).collect(),
+        many => Err(Error::Protocol {
+            message: format!("{} result formats for {columns} columns", many.len()),
+        }),
+    }
+}
+
+/// RowDescription of `schema`.
+pub fn row_description(schema: &Schema, formats: &[Format]) -> RowDescription {
+    let describe = |(field, format): (&std::sync::Arc<datafusion::arrow::datatypes::Field>, &Format)| {
+        let (oid, size, modifier) = types::of_field(field);
+        FieldDescription::new(field.name().clone(), 0, 0, oid, size, modifier, format.code())
+    };
+    RowDescription::new(schema.fields().iter().zip(formats).map(describe).collect())
+}
+
+/// Writes rows of one query.
+#[derive(Debug, Clone)]
+pub struct RowEncoder {
+    formats: Vec<Format>,
+    zone: Zone,
+    // Columns of object identifiers are held in 64 bits and sent in 32.
+    oids: Vec<bool>,
+}
+
+impl RowEncoder {
+    /// An encoder for columns of `schema` in `formats`, showing instants in `zone`.
+    pub fn new(schema: &Schema, formats: Vec<Format>, zone: Zone) -> Self {
+        let is_oid = |field: &std::sync::Arc<datafusion::arrow::datatypes::Field>| {
+            types::of_field(field).0 == types::OID.oid
+        };
+        Self { formats, zone, oids: schema.fields().iter().map(is_oid).collect() }
+    }
+
+    /// The columns of `batch`, ready to be written.
+    pub fn batch<'a>(&self, batch: &'a RecordBatch) -> Result<EncodedBatch<'a>> {
+        let columns = batch
+            .columns()
+            .iter()
+            .zip(&self.formats)
+            .zip(&self.oids)
+            .map(|((array, format), is_oid)| {
+                let writer = match (format, is_oid) {
+                    (Format::Text, _) => text::writer(array, &self.zone)?,
+                    (Format::Binary, true) => binary::oid_writer(array)?,
+                    (Format::Binary, false) => binary::writer(array)?,
+                };
+                let nulls = array.logical_nulls();
+                Ok((nulls, writer))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        Ok(EncodedBatch { columns })
+    }
+}
+
+/// A batch being written.
+pub struct EncodedBatch<'a> {
+    columns: Vec<(Option<datafusion::arrow::buffer::NullBuffer>, Writer<'a>)>,
+}
+
+impl EncodedBatch<'_> {
+    /// Appends the DataRow of `row`.
+    pub fn write_row(&self, row: usize, out: &mut BytesMut) {
+        out.put_u8(b'D');
+        let frame_at = out.len();
+        out.put_i32(0);
+        out.put_i16(self.columns.len() as i16);
+        for (nulls, write) in &self.columns {
+            if nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
+                out.put_i32(-1);
+            } else {
+                with_length(out, |out| write(row, out));
+            }
+        }
+        patch_length(out, frame_at, 0);
+    }
+}
+
+/// Writes a value behind its length.
+fn with_length(out: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) {
+    let at = out.len();
+    out.put_i32(0);
+    write(out);
+    patch_length(out, at, 4);
+}
+
+/// Fills in the length at `at`; `own` is 4 when it does not count itself.
+fn patch_length(out: &mut BytesMut, at: usize, own: usize) {
+    let length = (out.len() - at - own) as i32;
+    out[at..at + 4].copy_from_slice(&length.to_be_bytes());
+}
+
+/// A list's items for one row, whatever its offsets' width.
+fn list_item(array: &ArrayRef, row: usize) -> ArrayRef {
+    use datafusion::arrow::array::AsArray;
+    match array.data_type() {
+        DataType::List(_) => array.as_list::<i32>().value(row),
+        DataType::LargeList(_) => array.as_list::<i64>().value(row),
+        _ => array.as_fixed_size_list().value(row),
+    }
+}

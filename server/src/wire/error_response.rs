@@ -1,0 +1,61 @@
+//! Errors and notices as the protocol carries them.
+
+use bytes::BytesMut;
+use engine::Error;
+use pgwire::messages::PgWireBackendMessage;
+use pgwire::messages::response::{ErrorResponse, NoticeResponse};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// The statement is over.
+    Error,
+    /// The session is over.
+    Fatal,
+}
+
+impl Severity {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "ERROR",
+            Self::Fatal => "FATAL",
+        }
+    }
+}
+
+/// The message for `error`.
+pub fn error(error: &Error, severity: Severity) -> PgWireBackendMessage {
+    let mut fields = vec![
+        (b'S', severity.as_str().to_owned()),
+        (b'V', severity.as_str().to_owned()),
+        (b'C', error.sqlstate().to_string()),
+        (b'M', error.to_string()),
+    ];
+    if let Some(hint) = error.hint() {
+        fields.push((b'H', hint));
+    }
+    if let Some(position) = error.position() {
+        fields.push((b'P', position.to_string()));
+    }
+    PgWireBackendMessage::ErrorResponse(ErrorResponse::new(fields))
+}
+
+/// A warning that leaves the statement alone.
+pub fn warning(sqlstate: &str, message: &str) -> PgWireBackendMessage {
+    PgWireBackendMessage::NoticeResponse(NoticeResponse::new(vec![
+        (b'S', "WARNING".to_owned()),
+        (b'V', "WARNING".to_owned()),
+        (b'C', sqlstate.to_owned()),
+        (b'M', message.to_owned()),
+    ]))
+}
+
+/// Tells a client that has no session why it gets none.
+pub async fn refuse(mut socket: impl AsyncWrite + Unpin, why: &Error) {
+    let mut buffer = BytesMut::new();
+    if error(why, Severity::Fatal).encode(&mut buffer).is_ok() {
+        let _ = socket.write_all(&buffer).await;
+        let _ = socket.shutdown().await;
+    }
+}

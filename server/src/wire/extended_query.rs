@@ -1,0 +1,244 @@
+//! The extended protocol: Parse, Bind, Describe, Execute, Close. Errors end everything up to Sync.
+
+use std::sync::Arc;
+
+use engine::{Error, Result};
+use std::result::Result as StdResult;
+use pgwire::messages::data::{NoData, ParameterDescription};
+use pgwire::messages::extendedquery::{
+    Bind, BindComplete, Close, CloseComplete, Describe, Execute, Parse, ParseComplete,
+    PortalSuspended,
+};
+use pgwire::messages::response::EmptyQueryResponse;
+use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
+
+use super::connection::{Connection, Interrupts, Left};
+use super::encode::{self, RowEncoder};
+use super::frames::checked_text;
+use super::parameters;
+use super::portal::{Cursor, Portal, Progress};
+use super::simple_query::{check_transaction, run_command, tag};
+use crate::commands;
+use crate::pg_catalog::types;
+use crate::query::{self, QueryContext};
+use crate::session::Prepared;
+use crate::sql::{self, Command};
+
+const STATEMENT: u8 = b'S';
+
+/// Carries out one message.
+pub async fn run(
+    connection: &mut Connection,
+    message: PgWireFrontendMessage,
+) -> StdResult<(), Left> {
+    match message {
+        PgWireFrontendMessage::Parse(message) => {
+            let interrupts = connection.start_statement();
+            let outcome = parse(connection, message, &interrupts).await;
+            connection.end_statement();
+            outcome
+        }
+        PgWireFrontendMessage::Bind(message) => Ok(bind(connection, message)?),
+        PgWireFrontendMessage::Describe(message) => Ok(describe(connection, &message)?),
+        PgWireFrontendMessage::Execute(message) => {
+            let interrupts = connection.start_statement();
+            let outcome = execute(connection, message, &interrupts).await;
+            connection.end_statement();
+            outcome
+        }
+        PgWireFrontendMessage::Close(message) => {
+            close(connection, &message);
+            Ok(())
+        }
+        _ => Err(Error::Protocol { message: "unexpected message".into() }.into()),
+    }
+}
+
+async fn parse(
+    connection: &mut Connection,
+    message: Parse,
+    interrupts: &Interrupts,
+) -> StdResult<(), Left> {
+    let text: Arc<str> = Arc::from(checked_text(&message.query)?);
+    let limits = &connection.coordinator.config.limits;
+    let mut parsed = sql::parse(&text, limits, &connection.session.facts())?;
+    if parsed.len() > 1 {
+        let message = "cannot insert multiple commands into a prepared statement".to_owned();
+        return Err(Error::Syntax { message, position: None }.into());
+    }
+    let command = parsed.pop().map(|statement| statement.command);
+    if let Some(command) = &command {
+        check_transaction(connection, command)?;
+    }
+    let prepared = match command {
+        Some(Command::Query(query)) => {
+            let context = QueryContext::new(
+                &connection.coordinator,
+                &connection.session,
+                Arc::clone(&text),
+                interrupts.cancel.clone(),
+            );
+            let declared: Vec<_> =
+                message.type_oids.iter().map(|oid| types::parameter_type(*oid)).collect();
+            let described = query::describe(&context, &query, &declared);
+            let description = connection.guarded(interrupts, described).await?;
+            let parameter_oids = description
+                .parameters
+                .iter()
+                .enumerate()
+                .map(|(index, implied)| match message.type_oids.get(index) {
+                    Some(oid) if *oid != 0 && types::parameter_type(*oid).is_some() => *oid,
+                    _ => types::oid_and_size(implied).0,
+                })
+                .collect();
+            Prepared {
+                sql: text,
+                command: Some(Command::Query(query)),
+                parameter_types: description.parameters,
+                parameter_oids,
+                columns: Some(description.columns),
+            }
+        }
+        other => Prepared {
+            sql: text,
+            columns: other.as_ref().and_then(commands::columns),
+            command: other,
+            parameter_types: Vec::new(),
+            parameter_oids: Vec::new(),
+        },
+    };
+    let name = message.name.unwrap_or_default();
+    connection.session.prepared.insert(name, Arc::new(prepared))?;
+    connection.send(PgWireBackendMessage::ParseComplete(ParseComplete::new()));
+    Ok(())
+}
+
+fn bind(connection: &mut Connection, message: Bind) -> Result<()> {
+    let prepared =
+        connection.session.prepared.get(message.statement_name.as_deref().unwrap_or_default())?;
+    let parameters = parameters::decode(
+        &message.parameters,
+        &message.parameter_format_codes,
+        &prepared.parameter_types,
+        &prepared.parameter_oids,
+    )?;
+    let columns = prepared.columns.as_ref().map_or(0, |columns| columns.fields().len());
+    let formats = encode::formats(&message.result_column_format_codes, columns)?;
+    let name = message.portal_name.unwrap_or_default();
+    if !name.is_empty() && connection.portals.contains_key(&name) {
+        return Err(Error::DuplicatePortal { name });
+    }
+    if connection.portals.len() >= connection.coordinator.config.limits.prepared_statements_max {
+        return Err(Error::LimitReached {
+            message: "the session has too many open portals".into(),
+            hint: "Close some of them, or raise limits.prepared_statements_max.".into(),
+        });
+    }
+    let portal = Portal { prepared, parameters, formats, progress: Progress::Bound };
+    connection.portals.insert(name, portal);
+    connection.send(PgWireBackendMessage::BindComplete(BindComplete::new()));
+    Ok(())
+}
+
+fn describe(connection: &mut Connection, message: &Describe) -> Result<()> {
+    let name = message.name.as_deref().unwrap_or_default();
+    let (prepared, formats) = if message.target_type == STATEMENT {
+        let prepared = connection.session.prepared.get(name)?;
+        let oids = prepared.parameter_oids.clone();
+        connection
+            .send(PgWireBackendMessage::ParameterDescription(ParameterDescription::new(oids)));
+        let columns = prepared.columns.as_ref().map_or(0, |columns| columns.fields().len());
+        (prepared, encode::formats(&[], columns)?)
+    } else {
+        let portal = connection
+            .portals
+            .get(name)
+            .ok_or_else(|| Error::UndefinedPortal { name: name.to_owned() })?;
+        (Arc::clone(&portal.prepared), portal.formats.clone())
+    };
+    connection.send(match &prepared.columns {
+        Some(columns) => {
+            PgWireBackendMessage::RowDescription(encode::row_description(columns, &formats))
+        }
+        None => PgWireBackendMessage::NoData(NoData::new()),
+    });
+    Ok(())
+}
+
+async fn execute(
+    connection: &mut Connection,
+    message: Execute,
+    interrupts: &Interrupts,
+) -> StdResult<(), Left> {
+    let name = message.name.unwrap_or_default();
+    // Out of the map while it runs: a portal that fails is gone.
+    let mut portal = connection
+        .portals
+        .remove(&name)
+        .ok_or_else(|| Error::UndefinedPortal { name: name.clone() })?;
+    let max_rows = usize::try_from(message.max_rows).unwrap_or(0);
+    let prepared = Arc::clone(&portal.prepared);
+    match &prepared.command {
+        None => connection.send(PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse::new())),
+        Some(Command::Query(query)) => {
+            check_transaction(connection, &Command::Query(query.clone()))?;
+            portal.progress = advance(connection, &mut portal, query, max_rows, interrupts).await?;
+        }
+        Some(command) => {
+            check_transaction(connection, command)?;
+            run_command(connection, command, false, interrupts).await?;
+            portal.progress = Progress::Done;
+        }
+    }
+    connection.portals.insert(name, portal);
+    Ok(())
+}
+
+/// Sends the portal's next rows and tells how far it has come.
+async fn advance(
+    connection: &mut Connection,
+    portal: &mut Portal,
+    query: &sql::Query,
+    max_rows: usize,
+    interrupts: &Interrupts,
+) -> StdResult<Progress, Left> {
+    let is_explain = query.explain.is_some();
+    let mut cursor = match std::mem::take(&mut portal.progress) {
+        Progress::Suspended(cursor) => cursor,
+        Progress::Done => {
+            connection.complete(tag(is_explain, 0));
+            return Ok(Progress::Done);
+        }
+        Progress::Bound => {
+            let context = QueryContext::new(
+                &connection.coordinator,
+                &connection.session,
+                Arc::clone(&portal.prepared.sql),
+                interrupts.cancel.clone(),
+            );
+            let rows = query::run(&context, query, &portal.parameters);
+            Box::new(Cursor::new(connection.guarded(interrupts, rows).await?))
+        }
+    };
+    let columns = portal.prepared.columns.as_ref();
+    let columns = columns.ok_or_else(|| Error::internal("a query was prepared without columns"))?;
+    let encoder = RowEncoder::new(columns, portal.formats.clone(), connection.zone());
+    let (sent, is_suspended) =
+        connection.send_rows(&mut cursor, &encoder, max_rows, interrupts).await?;
+    if is_suspended {
+        connection.send(PgWireBackendMessage::PortalSuspended(PortalSuspended::new()));
+        return Ok(Progress::Suspended(cursor));
+    }
+    connection.complete(tag(is_explain, sent));
+    Ok(Progress::Done)
+}
+
+fn close(connection: &mut Connection, message: &Close) {
+    let name = message.name.as_deref().unwrap_or_default();
+    if message.target_type == STATEMENT {
+        connection.session.prepared.remove(name);
+    } else {
+        connection.portals.remove(name);
+    }
+    connection.send(PgWireBackendMessage::CloseComplete(CloseComplete::new()));
+}

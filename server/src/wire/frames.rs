@@ -1,0 +1,132 @@
+//! Reads messages off the socket, and decides from a message's header whether to read it at all.
+
+use std::panic::AssertUnwindSafe;
+
+use bytes::BytesMut;
+use engine::{Error, Result};
+use pgwire::messages::{DecodeContext, PgWireFrontendMessage, ProtocolVersion};
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+/// Why a connection ends without an answer.
+#[derive(Debug)]
+pub enum Broken {
+    /// The client closed it, or it failed.
+    Gone,
+    /// The client sent what is no message; the answer is FATAL.
+    Protocol(Error),
+}
+
+/// Reads ahead at most this much while a statement runs, to notice that the client has gone.
+const READ_AHEAD_BYTES_MAX: usize = 64 << 10;
+/// Messages before sign-in, as PostgreSQL bounds its start-up packet.
+pub const STARTUP_BYTES_MAX: usize = 10_000;
+
+/// The reading half of a connection.
+#[derive(Debug)]
+pub struct FrameReader<R> {
+    inner: R,
+    buffer: BytesMut,
+    context: DecodeContext,
+}
+
+impl<R: AsyncRead + Unpin> FrameReader<R> {
+    /// Reads from `inner`.
+    pub fn new(inner: R) -> Self {
+        let mut context = DecodeContext::new(ProtocolVersion::PROTOCOL3_0);
+        context.awaiting_frontend_ssl = false;
+        context.awaiting_frontend_startup = false;
+        Self { inner, buffer: BytesMut::with_capacity(8192), context }
+    }
+
+    /// The first message of a connection, which has no type: its length, then its body.
+    pub async fn startup_packet(&mut self) -> std::result::Result<BytesMut, Broken> {
+        while self.buffer.len() < 4 {
+            self.fill().await?;
+        }
+        let length = self.length_at(0);
+        if !(8..=STARTUP_BYTES_MAX).contains(&length) {
+            return Err(protocol("invalid length of startup packet"));
+        }
+        while self.buffer.len() < length {
+            self.fill().await?;
+        }
+        Ok(self.buffer.split_to(length))
+    }
+
+    /// True when bytes were sent that nobody asked for yet.
+    pub fn has_buffered(&self) -> bool {
+        !self.buffer.is_empty()
+    }
+
+    /// The next message. `bytes_max` bounds its size.
+    pub async fn next(
+        &mut self,
+        bytes_max: usize,
+    ) -> std::result::Result<PgWireFrontendMessage, Broken> {
+        while self.buffer.len() < 5 {
+            self.fill().await?;
+        }
+        let tag = self.buffer[0];
+        if !b"QPBDECHSXFpdcf".contains(&tag) {
+            return Err(protocol(&format!("invalid frontend message type {tag}")));
+        }
+        let length = self.length_at(1);
+        if length < 4 {
+            return Err(protocol("invalid message length"));
+        }
+        if length > bytes_max {
+            return Err(protocol(&format!("a message of {length} bytes is longer than {bytes_max}")));
+        }
+        while self.buffer.len() < length + 1 {
+            self.fill().await?;
+        }
+        let mut frame = self.buffer.split_to(length + 1);
+        let context = &self.context;
+        // Malformed bodies were seen to run past the end of the frame inside the codec.
+        let decoded = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            PgWireFrontendMessage::decode(&mut frame, context)
+        }));
+        match decoded {
+            Ok(Ok(Some(message))) => Ok(message),
+            _ => Err(protocol("invalid message format")),
+        }
+    }
+
+    /// Resolves when the client has gone. Reads ahead meanwhile, within a bound; safe to drop.
+    pub async fn gone(&mut self) {
+        loop {
+            if self.buffer.len() >= READ_AHEAD_BYTES_MAX {
+                std::future::pending::<()>().await;
+            }
+            if self.fill().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn fill(&mut self) -> std::result::Result<(), Broken> {
+        match self.inner.read_buf(&mut self.buffer).await {
+            Ok(read) if read > 0 => Ok(()),
+            _ => Err(Broken::Gone),
+        }
+    }
+
+    fn length_at(&self, at: usize) -> usize {
+        let bytes: [u8; 4] = self.buffer[at..at + 4].try_into().expect("four bytes were read");
+        u32::from_be_bytes(bytes) as usize
+    }
+}
+
+fn protocol(message: &str) -> Broken {
+    Broken::Protocol(Error::Protocol { message: message.to_owned() })
+}
+
+/// Text from a message must be UTF-8 without zero bytes.
+pub fn checked_text(text: &str) -> Result<&str> {
+    if text.contains('\u{fffd}') {
+        return Err(Error::InvalidEncoding {
+            message: "invalid byte sequence for encoding \"UTF8\"".into(),
+        });
+    }
+    Ok(text)
+}

@@ -1,0 +1,124 @@
+//! The simple protocol: a text of statements, run one by one, each answered as it runs.
+
+use std::sync::Arc;
+
+use engine::{Error, Result};
+use std::result::Result as StdResult;
+use pgwire::messages::PgWireBackendMessage;
+use pgwire::messages::response::EmptyQueryResponse;
+
+use super::connection::{Connection, Interrupts, Left};
+use super::encode::{self, RowEncoder};
+use super::error_response;
+use super::frames::checked_text;
+use super::portal::Cursor;
+use crate::commands;
+use crate::query::{self, QueryContext, Rows};
+use crate::session::Transaction;
+use crate::sql::{self, Command, TransactionCommand};
+
+/// Runs the statements of `text`. An error ends the text; ReadyForQuery follows in any case.
+pub async fn run(connection: &mut Connection, text: &str) -> StdResult<(), Left> {
+    match statements(connection, text).await {
+        Ok(()) => {}
+        Err(Left::Failed(error)) if !matches!(error, Error::ShuttingDown) => connection.fail(&error),
+        Err(left) => return Err(left),
+    }
+    connection.ready();
+    connection.flush().await.map_err(|()| Left::Gone)
+}
+
+async fn statements(connection: &mut Connection, text: &str) -> StdResult<(), Left> {
+    let limits = &connection.coordinator.config.limits;
+    let parsed = sql::parse(checked_text(text)?, limits, &connection.session.facts())?;
+    if parsed.is_empty() {
+        connection.send(PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse::new()));
+        return Ok(());
+    }
+    let text: Arc<str> = Arc::from(text);
+    for statement in parsed {
+        let interrupts = connection.start_statement();
+        let outcome = one(connection, &text, &statement.command, &interrupts).await;
+        connection.end_statement();
+        outcome?;
+    }
+    Ok(())
+}
+
+async fn one(
+    connection: &mut Connection,
+    text: &Arc<str>,
+    command: &Command,
+    interrupts: &Interrupts,
+) -> StdResult<(), Left> {
+    check_transaction(connection, command)?;
+    let Command::Query(query) = command else {
+        return run_command(connection, command, true, interrupts).await;
+    };
+    let context = QueryContext::new(
+        &connection.coordinator,
+        &connection.session,
+        Arc::clone(text),
+        interrupts.cancel.clone(),
+    );
+    let rows = connection.guarded(interrupts, query::run(&context, query, &[])).await?;
+    let schema = if query.explain.is_some() {
+        Arc::clone(rows.schema())
+    } else {
+        query::output_schema(rows.schema(), query)
+    };
+    let formats = encode::formats(&[], schema.fields().len())?;
+    let description = encode::row_description(&schema, &formats);
+    connection.send(PgWireBackendMessage::RowDescription(description));
+    let encoder = RowEncoder::new(&schema, formats, connection.zone());
+    let mut cursor = Cursor::new(rows);
+    let (sent, _) = connection.send_rows(&mut cursor, &encoder, 0, interrupts).await?;
+    connection.complete(tag(query.explain.is_some(), sent));
+    Ok(())
+}
+
+/// The tag of a query that gave `rows` rows.
+pub fn tag(is_explain: bool, rows: usize) -> String {
+    if is_explain { "EXPLAIN".to_owned() } else { format!("SELECT {rows}") }
+}
+
+/// In a failed block only its end is accepted.
+pub fn check_transaction(connection: &Connection, command: &Command) -> Result<()> {
+    let ends_block = matches!(
+        command,
+        Command::Transaction(
+            TransactionCommand::Commit | TransactionCommand::Rollback | TransactionCommand::RollbackTo
+        )
+    );
+    if connection.session.transaction == Transaction::Failed && !ends_block {
+        return Err(Error::InFailedTransaction);
+    }
+    Ok(())
+}
+
+/// Runs a command that is not a query. `describes` says whether to announce the columns of its rows.
+pub async fn run_command(
+    connection: &mut Connection,
+    command: &Command,
+    describes: bool,
+    interrupts: &Interrupts,
+) -> StdResult<(), Left> {
+    let outcome = commands::run(&mut connection.session, command)?;
+    if let Some((sqlstate, message)) = &outcome.warning {
+        connection.send(error_response::warning(sqlstate, message));
+    }
+    if let Some(batch) = outcome.rows {
+        let schema = batch.schema();
+        let formats = encode::formats(&[], schema.fields().len())?;
+        if describes {
+            let description = encode::row_description(&schema, &formats);
+            connection.send(PgWireBackendMessage::RowDescription(description));
+        }
+        let encoder = RowEncoder::new(&schema, formats, connection.zone());
+        let mut cursor = Cursor::new(Rows::of_batch(batch));
+        connection.send_rows(&mut cursor, &encoder, 0, interrupts).await?;
+    }
+    connection.report(&outcome.changed);
+    connection.complete(outcome.tag);
+    Ok(())
+}
