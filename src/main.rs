@@ -60,7 +60,13 @@ fn serve(flags: &ServeFlags) -> anyhow::Result<()> {
         return Ok(());
     }
     run_server(config, flags.common.config.clone(), |server| {
-        println!("serving {} tables on {}, dashboard on http://{}", server.table_names().len(), server.listen, server.dashboard);
+        println!(
+            "serving {} tables on {}, dashboard on http://{}, executors join {}",
+            server.table_names().len(),
+            server.listen,
+            server.dashboard,
+            server.cluster
+        );
     })
 }
 
@@ -76,6 +82,7 @@ fn run_server(
         let shutdown = stop_on_signal()?;
         let server = server::Server::start(config, config_file, compute.handle().clone(), shutdown).await?;
         announce(&server);
+        tokio::spawn(server.executors_joined(|executors| println!("{executors} executors joined")));
         server.run().await;
         anyhow::Ok(())
     })?;
@@ -135,6 +142,7 @@ fn log_to_stderr(default: &str) {
     let filter = std::env::var("SLUICE_LOG").unwrap_or_else(|_| default.to_owned());
     let _ = tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_writer(std::io::stderr)
         .try_init();
 }

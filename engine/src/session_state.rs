@@ -133,6 +133,8 @@ fn common(config: SessionConfig) -> SessionConfig {
         .with_collect_statistics(true);
     let options = config.options_mut();
     options.sql_parser.dialect = Dialect::PostgreSQL;
+    // Known before functions are made: now() has a zone only when there is one.
+    options.execution.time_zone = Some("UTC".to_owned());
     // 0.06 + 0.01 must be 0.07, as in PostgreSQL.
     options.sql_parser.parse_float_as_decimal = true;
     options.sql_parser.collect_spans = true;

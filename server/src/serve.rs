@@ -129,6 +129,21 @@ impl Server {
         self.coordinator.snapshot().tables().map(|table| table.name.table.clone()).collect()
     }
 
+    /// Calls `tell` once as many executors have joined as are supervised, when there are any.
+    pub fn executors_joined<F: FnOnce(usize) + Send>(
+        &self,
+        tell: F,
+    ) -> impl Future<Output = ()> + Send + use<F> {
+        let cluster = Arc::clone(&self.coordinator.cluster);
+        let wanted = self.coordinator.config.cluster.executors;
+        async move {
+            if wanted > 0 {
+                cluster.joined(wanted).await;
+                tell(wanted);
+            }
+        }
+    }
+
     /// Serves until the shutdown that was given to [`Self::start`], and ends the executors.
     pub async fn run(self) {
         info!(listen = %self.listen, dashboard = %self.dashboard, cluster = %self.cluster, "serving");

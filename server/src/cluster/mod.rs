@@ -63,6 +63,20 @@ impl Cluster {
         self.membership.members()
     }
 
+    /// Resolves when `wanted` executors are alive.
+    pub async fn joined(&self, wanted: usize) {
+        loop {
+            let changed = self.membership.changed();
+            tokio::pin!(changed);
+            // Enabled before looking, so that a change in between is not missed.
+            changed.as_mut().enable();
+            if self.membership.members().len() >= wanted {
+                return;
+            }
+            changed.await;
+        }
+    }
+
     /// True when at least one executor is alive and each can read `tables`.
     pub fn can_read(&self, tables: &[Arc<TableDefinition>]) -> bool {
         let members = self.membership.members();

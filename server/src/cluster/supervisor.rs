@@ -77,6 +77,8 @@ async fn supervise(recipe: Recipe, index: usize, cluster: Arc<Cluster>, shutdown
         match spawn(&recipe) {
             Ok(mut child) => {
                 let process_id = child.id().unwrap_or_default();
+                // Taken out: waiting for the child would close it, and with it end the child.
+                let lifeline = child.stdin.take();
                 info!(index, process_id, "executor process started");
                 tokio::select! {
                     ended = child.wait() => {
@@ -85,6 +87,7 @@ async fn supervise(recipe: Recipe, index: usize, cluster: Arc<Cluster>, shutdown
                         warn!(index, process_id, ?ended, "executor process ended");
                     }
                     () = shutdown.cancelled() => {
+                        drop(lifeline);
                         stop(child).await;
                         return;
                     }
@@ -114,10 +117,9 @@ fn spawn(recipe: &Recipe) -> std::io::Result<Child> {
         .spawn()
 }
 
-/// Closing its standard input tells the child to clean up and end.
+/// Its standard input is closed, which tells the child to clean up and end; this makes sure.
 async fn stop(mut child: Child) {
     const GRACE: Duration = Duration::from_secs(3);
-    drop(child.stdin.take());
     if tokio::time::timeout(GRACE, child.wait()).await.is_err() {
         let _ = child.kill().await;
     }

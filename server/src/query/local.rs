@@ -36,7 +36,7 @@ pub async fn run(context: &QueryContext, plan: Plan, permit: Permit) -> Result<R
             }
         }
     });
-    let mut running = Running { work, _permit: permit };
+    let mut running = Running { work: Some(work), _permit: permit };
     let mut batches = ReceiverStream::new(receiver);
     let first = batches.next().await;
     let first = match first {
@@ -56,14 +56,17 @@ pub async fn run(context: &QueryContext, plan: Plan, permit: Permit) -> Result<R
 
 /// The computing task; dropping it stops the plan at its next batch.
 struct Running {
-    work: tokio::task::JoinHandle<()>,
+    work: Option<tokio::task::JoinHandle<()>>,
     _permit: Permit,
 }
 
 impl Running {
     /// After the last batch: a task that panicked must not look like one that finished.
     async fn check(&mut self) -> Result<()> {
-        match (&mut self.work).await {
+        let Some(work) = &mut self.work else { return Ok(()) };
+        let ended = work.await;
+        self.work = None;
+        match ended {
             Ok(()) => Ok(()),
             Err(error) if error.is_panic() => Err(Error::internal("a plan panicked")),
             Err(_) => Err(Error::ShuttingDown),
@@ -73,6 +76,8 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.work.abort();
+        if let Some(work) = &self.work {
+            work.abort();
+        }
     }
 }

@@ -136,12 +136,13 @@ fn classify_sql(statement: SqlStatement, sql: &str, facts: &SessionFacts) -> Res
 
 fn query(mut statement: SqlStatement, sql: &str, facts: &SessionFacts) -> Query {
     let output_names = names::output_names(&statement);
-    let tables = names::tables(&statement, sql);
-    let reads_system = tables.iter().any(|table| {
+    let reads_system = names::tables(&statement, sql).iter().any(|table| {
         table.table.starts_with("pg_")
             || matches!(table.schema.as_deref(), Some("pg_catalog" | "information_schema" | "sys"))
     });
     dialect::adapt(&mut statement, facts, reads_system);
+    // After the rewrites, which may leave out what cannot have rows.
+    let tables = names::tables(&statement, sql);
     Query {
         statement: Statement::Statement(Box::new(statement)),
         tables,
