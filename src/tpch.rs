@@ -84,7 +84,13 @@ pub fn generate(folder: &Path, scale_factor: &str) -> anyhow::Result<()> {
         return Err(error);
     }
     progress.finish_and_clear();
-    fs::rename(&unfinished, folder)?;
+    if let Err(error) = fs::rename(&unfinished, folder) {
+        let _ = fs::remove_dir_all(&unfinished);
+        // Another process may have finished the same data first.
+        if !folder.is_dir() {
+            return Err(error).with_context(|| format!("cannot make the folder {}", folder.display()));
+        }
+    }
     Ok(())
 }
 

@@ -13,6 +13,7 @@ use datafusion::datasource::physical_plan::FileScanConfig;
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::source_as_provider;
 use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::expr_rewriter::unnormalize_cols;
 use datafusion::logical_expr::{LogicalPlan, TableScan};
 use datafusion::physical_plan::ExecutionPlan;
 use engine::Result;
@@ -40,8 +41,9 @@ pub async fn estimate(
         );
         let Some(definition) = snapshot.table(&name) else { continue };
         let provider: Arc<dyn TableProvider> = source_as_provider(&scan.source)?;
-        let leaf =
-            provider.scan(state, scan.projection.as_ref(), &scan.filters, scan.fetch).await?;
+        // Providers know their columns without the table's name.
+        let filters = unnormalize_cols(scan.filters.iter().cloned());
+        let leaf = provider.scan(state, scan.projection.as_ref(), &filters, scan.fetch).await?;
         let (files, file_bytes) = remaining_files(&leaf);
         let all_columns: Vec<usize> = (0..provider.schema().fields().len()).collect();
         let columns = scan.projection.as_deref().unwrap_or(&all_columns);

@@ -10,10 +10,11 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{
     CatalogProvider, CatalogProviderList, MemoryCatalogProviderList, SchemaProvider,
 };
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::session_state::SessionState;
-use datafusion::logical_expr::{LogicalPlan, Statement as LogicalStatement};
+use datafusion::logical_expr::{Expr, LogicalPlan, Statement as LogicalStatement};
 use datafusion::physical_plan::ExecutionPlan;
 use engine::session_state::Destination;
 use engine::{Error, Result};
@@ -265,7 +266,10 @@ fn bind(plan: LogicalPlan, parameters: Vec<ScalarValue>) -> Result<LogicalPlan> 
 
 /// The type of each parameter: the client's, else what the statement implies, else text.
 fn parameter_types(plan: &LogicalPlan, declared: &[Option<DataType>]) -> Result<Vec<DataType>> {
-    let inferred = plan.get_parameter_types()?;
+    let mut inferred = plan.get_parameter_types()?;
+    for (name, data_type) in cast_parameters(plan)? {
+        inferred.insert(name, Some(data_type));
+    }
     let numbers = inferred.keys().filter_map(|name| name.trim_start_matches('$').parse::<usize>().ok());
     let count = numbers.max().unwrap_or(0).max(declared.len());
     Ok((0..count)
@@ -280,6 +284,24 @@ fn parameter_types(plan: &LogicalPlan, declared: &[Option<DataType>]) -> Result<
                 .unwrap_or(DataType::Utf8)
         })
         .collect())
+}
+
+/// Parameters that stand right under a cast: `$1::int` says what `$1` is, as PostgreSQL reads it.
+fn cast_parameters(plan: &LogicalPlan) -> Result<Vec<(String, DataType)>> {
+    let mut found = Vec::new();
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                if let Expr::Cast(cast) = expr
+                    && let Expr::Placeholder(parameter) = cast.expr.as_ref()
+                {
+                    found.push((parameter.id.clone(), cast.field.data_type().clone()));
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    Ok(found)
 }
 
 /// Columns with PostgreSQL's names in place of DataFusion's.
