@@ -6,6 +6,7 @@ with a server that somebody left running there.
 
 import contextlib
 import http.client
+import os
 import socket
 import subprocess
 import tempfile
@@ -28,6 +29,7 @@ LOG_TAIL_LINES = 20
 class Server:
     process: subprocess.Popen[bytes]
     port: int
+    state: Path
     executor_pids: list[int] = field(default_factory=list)
 
     def replaced_executors(self) -> int:
@@ -42,7 +44,13 @@ class Server:
 
 
 @contextlib.contextmanager
-def running(binary: Path, location: Path, data_dir: Path) -> Iterator[Server]:
+def running(
+    binary: Path,
+    location: Path,
+    data_dir: Path,
+    executors: int = EXECUTORS,
+    environment: dict[str, str] | None = None,
+) -> Iterator[Server]:
     """Serves `location` and yields once the server and its executors are ready."""
     if not binary.is_file():
         raise SystemExit(f"{binary} is not built: cargo build --release, or name it with --binary")
@@ -50,19 +58,26 @@ def running(binary: Path, location: Path, data_dir: Path) -> Iterator[Server]:
     with tempfile.TemporaryDirectory(prefix="bench-", dir=data_dir) as state, log_file.open("wb") as log:
         port, dashboard_port, cluster_port = free_ports(3)
         process = subprocess.Popen(
-            command(binary, location, Path(state), port, dashboard_port, cluster_port),
+            command(binary, location, Path(state), port, dashboard_port, cluster_port, executors),
             stdout=log,
             stderr=subprocess.STDOUT,
+            env={**os.environ, **(environment or {})},
         )
         try:
             wait_until_ready(process, dashboard_port, log_file)
-            yield Server(process, port, children(process.pid))
+            yield Server(process, port, Path(state), children(process.pid))
         finally:
             stop(process)
 
 
 def command(
-    binary: Path, location: Path, state: Path, port: int, dashboard_port: int, cluster_port: int
+    binary: Path,
+    location: Path,
+    state: Path,
+    port: int,
+    dashboard_port: int,
+    cluster_port: int,
+    executors: int,
 ) -> list[str | Path]:
     return [
         binary, "serve", location,
@@ -71,7 +86,7 @@ def command(
         "--cluster-listen", f"127.0.0.1:{cluster_port}",
         "--data-dir", state,
         "--memory", SERVER_MEMORY,
-        "--executors", str(EXECUTORS),
+        "--executors", str(executors),
         "--executor-threads", str(EXECUTOR_THREADS),
         "--executor-memory", EXECUTOR_MEMORY,
     ]  # fmt: skip

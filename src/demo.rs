@@ -45,7 +45,10 @@ pub fn run(flags: &DemoFlags) -> anyhow::Result<()> {
     }
     config.server.locations.push(folder.to_string_lossy().into_owned());
     crate::run_server(config, serve.common.config.clone(), |server| {
-        println!("\nSluice serves TPC-H at scale factor {} with {EXECUTORS} executors.\n", flags.scale_factor);
+        println!(
+            "\nSluice serves TPC-H at scale factor {} with {EXECUTORS} executors.\n",
+            flags.scale_factor
+        );
         println!("  psql -h {} -p {} -U postgres\n", server.listen.ip(), server.listen.port());
         println!("Try:\n");
         for query in QUERIES {

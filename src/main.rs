@@ -98,8 +98,7 @@ fn executor(flags: &ExecutorFlags) -> anyhow::Result<()> {
     }
     log_to_stderr("warn,sluice_executor=info");
     let threads = config.executor_threads().max(2);
-    let outcome =
-        runtime("executor", threads)?.block_on(executor::run(config, flags.supervisor.is_some()));
+    let outcome = runtime("executor", threads)?.block_on(executor::run(config, flags.supervisor.is_some()));
     outcome.map_err(|error| match error {
         executor::StartError::Usage(problem) => anyhow::Error::new(ConfigError::new(problem)),
         other => anyhow::Error::new(other),
@@ -121,8 +120,7 @@ fn runtime(name: &str, threads: usize) -> std::io::Result<Runtime> {
 
 fn stop_on_signal() -> anyhow::Result<CancellationToken> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (mut interrupt, mut terminate) =
-        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let shutdown = CancellationToken::new();
     let told = shutdown.clone();
     tokio::spawn(async move {

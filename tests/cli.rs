@@ -21,7 +21,16 @@ fn one_line(output: &Output) -> String {
 
 #[test]
 fn a_missing_location_is_one_clear_line() {
-    let output = sluice(&["serve", "/no/such/folder", "--listen", "127.0.0.1:0", "--dashboard", "127.0.0.1:0", "--cluster-listen", "127.0.0.1:0"]);
+    let output = sluice(&[
+        "serve",
+        "/no/such/folder",
+        "--listen",
+        "127.0.0.1:0",
+        "--dashboard",
+        "127.0.0.1:0",
+        "--cluster-listen",
+        "127.0.0.1:0",
+    ]);
     assert_eq!(output.status.code(), Some(1));
     assert!(one_line(&output).contains("\"/no/such/folder\" does not exist"));
 }
@@ -42,7 +51,15 @@ fn a_bad_flag_and_a_bad_setting_exit_64() {
 fn a_port_in_use_is_one_clear_line() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("bound").to_string();
-    let output = sluice(&["serve", "--listen", &address, "--dashboard", "127.0.0.1:0", "--cluster-listen", "127.0.0.1:0"]);
+    let output = sluice(&[
+        "serve",
+        "--listen",
+        &address,
+        "--dashboard",
+        "127.0.0.1:0",
+        "--cluster-listen",
+        "127.0.0.1:0",
+    ]);
     assert_eq!(output.status.code(), Some(1));
     assert!(one_line(&output).contains(&format!("cannot listen on {address}")));
 }
@@ -64,7 +81,8 @@ fn settings_merge_and_secrets_stay_hidden() {
 #[tokio::test(flavor = "multi_thread")]
 async fn folders_and_files_become_tables_with_partition_columns() {
     let binary = Path::new(env!("CARGO_BIN_EXE_sluice"));
-    let data = sql_tests::tpch::data(binary, Path::new(env!("CARGO_TARGET_TMPDIR")), "0.01").await.expect("data");
+    let data =
+        sql_tests::tpch::data(binary, Path::new(env!("CARGO_TARGET_TMPDIR")), "0.01").await.expect("data");
     let lake = tempfile::tempdir().expect("a temporary folder");
     for (folder, day) in [("2024-01-01", 1), ("2024-01-02", 2)] {
         let partition = lake.path().join("visits").join(format!("day={folder}")).join(format!("hour={day}"));
@@ -72,10 +90,8 @@ async fn folders_and_files_become_tables_with_partition_columns() {
         std::fs::copy(data.join("region.parquet"), partition.join("part-0.parquet")).expect("copied");
     }
     std::fs::copy(data.join("nation.parquet"), lake.path().join("Nation.parquet")).expect("copied");
-    let options = sql_tests::Options {
-        locations: vec![lake.path().to_owned()],
-        ..sql_tests::Options::default()
-    };
+    let options =
+        sql_tests::Options { locations: vec![lake.path().to_owned()], ..sql_tests::Options::default() };
     let cluster = sql_tests::TestCluster::start(binary, &options).await.expect("a cluster");
     for route in ["local", "cluster"] {
         let client = cluster.connect_with(&format!("-c sluice.route={route}")).await.expect("a session");
@@ -84,7 +100,10 @@ async fn folders_and_files_become_tables_with_partition_columns() {
             .await
             .expect("rows");
         assert_eq!((rows.len(), rows[0].get::<_, i64>(0), rows[0].get::<_, i64>(1)), (1, 2, 5));
-        let row = client.query_one("select count(*) from \"Nation\"", &[]).await.expect("quoted names keep their case");
+        let row = client
+            .query_one("select count(*) from \"Nation\"", &[])
+            .await
+            .expect("quoted names keep their case");
         assert_eq!(row.get::<_, i64>(0), 25);
     }
 }

@@ -35,5 +35,11 @@ async fn every_file_agrees_on_both_routes() {
             }
         }
     }
-    assert!(failures.is_empty(), "{} of {} runs failed:\n{}", failures.len(), files.len() * 4, failures.join("\n\n"));
+    assert!(
+        failures.is_empty(),
+        "{} of {} runs failed:\n{}",
+        failures.len(),
+        files.len() * 4,
+        failures.join("\n\n")
+    );
 }

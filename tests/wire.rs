@@ -59,13 +59,19 @@ async fn parameters_and_results_travel_in_binary() {
         assert_eq!(row.get::<_, i64>(0), i64::from(number) + 1);
     }
     let found = client
-        .query("select n_name from nation where n_regionkey = $1 and n_name like $2 order by 1", &[&3i64, &"%R%"])
+        .query(
+            "select n_name from nation where n_regionkey = $1 and n_name like $2 order by 1",
+            &[&3i64, &"%R%"],
+        )
         .await
         .expect("rows");
     let names: Vec<&str> = found.iter().map(|row| row.get(0)).collect();
     assert_eq!(names, ["FRANCE", "GERMANY", "ROMANIA", "RUSSIA"]);
     let row = client
-        .query_one("select $1::bool, $2::bigint, $3::float8, $4::text, $5::bytea", &[&true, &(1i64 << 40), &0.1f64, &"ü", &[0u8, 255].as_slice()])
+        .query_one(
+            "select $1::bool, $2::bigint, $3::float8, $4::text, $5::bytea",
+            &[&true, &(1i64 << 40), &0.1f64, &"ü", &[0u8, 255].as_slice()],
+        )
         .await
         .expect("a row");
     assert!(row.get::<_, bool>(0));
@@ -85,7 +91,10 @@ async fn portals_are_suspended_and_go_on() {
     let cluster = start().await;
     let mut client = cluster.connect().await.expect("a session");
     let transaction = client.transaction().await.expect("a block");
-    let portal = transaction.bind("select l_orderkey from lineitem order by l_orderkey limit 25", &[]).await.expect("bound");
+    let portal = transaction
+        .bind("select l_orderkey from lineitem order by l_orderkey limit 25", &[])
+        .await
+        .expect("bound");
     let mut counts = Vec::new();
     loop {
         let rows = transaction.query_portal(&portal, 10).await.expect("rows");
@@ -173,7 +182,10 @@ async fn transaction_blocks_fail_and_end_as_in_postgres() {
     assert_eq!(sqlstate(client.simple_query("select nosuch").await), "42703");
     assert_eq!(sqlstate(client.simple_query("select 1").await), "25P02");
     client.batch_execute("rollback").await.expect("the block ends");
-    client.batch_execute("select 1; select 2; set application_name = 'x'; show application_name").await.expect("several");
+    client
+        .batch_execute("select 1; select 2; set application_name = 'x'; show application_name")
+        .await
+        .expect("several");
     assert_eq!(sqlstate(client.prepare("select 1; select 2").await), "42601");
 }
 

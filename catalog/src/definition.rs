@@ -22,12 +22,7 @@ impl TableName {
 
 impl fmt::Display for TableName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}.{}",
-            crate::identifier::quote(&self.schema),
-            crate::identifier::quote(&self.table)
-        )
+        write!(f, "{}.{}", crate::identifier::quote(&self.schema), crate::identifier::quote(&self.table))
     }
 }
 
@@ -71,9 +66,9 @@ impl TableDefinition {
     /// (indexes into file columns followed by partition columns).
     pub fn decoded_bytes(&self, file_bytes: u64, columns: &[usize]) -> u64 {
         let statistics = &self.statistics;
-        let per_column = columns.iter().map(|column| {
-            statistics.column_bytes.get(*column).copied().unwrap_or(statistics.rows * 8)
-        });
+        let per_column = columns
+            .iter()
+            .map(|column| statistics.column_bytes.get(*column).copied().unwrap_or(statistics.rows * 8));
         let share = file_bytes as f64 / statistics.file_bytes.max(1) as f64;
         (per_column.sum::<u64>() as f64 * share) as u64
     }

@@ -49,10 +49,7 @@ pub async fn discover(
     for folder in &listing.common_prefixes {
         let name = folder.filename().unwrap_or_default();
         if is_table_name(name) && holds_parquet(store, folder).await.map_err(unlistable)? {
-            tables.push(DiscoveredTable {
-                name: name.to_owned(),
-                location: format!("{}/", url_of(folder)),
-            });
+            tables.push(DiscoveredTable { name: name.to_owned(), location: format!("{}/", url_of(folder)) });
         }
     }
     if tables.is_empty() {

@@ -46,8 +46,9 @@ impl Snapshot {
                 });
             }
             let provider = |layout| {
-                parquet::provider(&definition, layout).map_err(|source| {
-                    CatalogError::Unreadable { name: definition.name.table.clone(), source }
+                parquet::provider(&definition, layout).map_err(|source| CatalogError::Unreadable {
+                    name: definition.name.table.clone(),
+                    source,
                 })
             };
             let (view, plain) = (provider(StringLayout::View)?, provider(StringLayout::Plain)?);

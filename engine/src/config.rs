@@ -420,7 +420,12 @@ impl Config {
             layers = layers.merge(Toml::file_exact(path));
         }
         layers
-            .merge(Env::prefixed("SLUICE_").ignore(&["LOG"]).filter(|key| key.as_str().contains("__")).split("__"))
+            .merge(
+                Env::prefixed("SLUICE_")
+                    .ignore(&["LOG"])
+                    .filter(|key| key.as_str().contains("__"))
+                    .split("__"),
+            )
             .extract()
             .map_err(|error| ConfigError(error.into_iter().map(|problem| problem.to_string()).collect()))
     }
@@ -443,7 +448,10 @@ impl Config {
         require(self.cluster.executor_threads > 0, "cluster.executor_threads must be at least 1".into());
         require(self.executor.threads != Some(0), "executor.threads must be at least 1".into());
         require(self.server.threads != Some(0), "server.threads must be at least 1".into());
-        require(self.server.concurrent_queries_max > 0, "server.concurrent_queries_max must be at least 1".into());
+        require(
+            self.server.concurrent_queries_max > 0,
+            "server.concurrent_queries_max must be at least 1".into(),
+        );
         require(self.limits.connections_max > 0, "limits.connections_max must be at least 1".into());
         require(
             self.cluster.target_partition_size.0 >= ByteSize::MIB,
@@ -516,11 +524,8 @@ mod tests {
 
     #[test]
     fn all_problems_are_told_at_once() {
-        let flags = ServeFlags {
-            memory: Some(ByteSize::mib(1)),
-            executor_threads: Some(0),
-            ..Default::default()
-        };
+        let flags =
+            ServeFlags { memory: Some(ByteSize::mib(1)), executor_threads: Some(0), ..Default::default() };
         let refused = Config::for_server(&flags).expect_err("two settings are wrong");
         assert_eq!(refused.to_string().lines().count(), 2, "{refused}");
     }

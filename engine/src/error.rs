@@ -188,8 +188,7 @@ impl Error {
         let stamp = &text[text.find(STAMP)? + STAMP.len()..];
         let (code, rest) = stamp.split_once(';')?;
         let (message, _) = rest.strip_prefix("message=")?.split_once(';')?;
-        let message =
-            percent_encoding::percent_decode_str(message).decode_utf8_lossy().into_owned();
+        let message = percent_encoding::percent_decode_str(message).decode_utf8_lossy().into_owned();
         let sqlstate = SqlState::from_text(code);
         Some(match sqlstate.as_str() {
             "XX000" => Self::Internal { message },
@@ -205,7 +204,9 @@ impl From<CatalogError> for Error {
             CatalogError::Location { .. } => Self::MissingFile { message: error.to_string() },
             CatalogError::DuplicateTable { .. } => Self::InvalidQuery { message: error.to_string() },
             CatalogError::Unreadable { name, source } => match Self::from(source) {
-                Self::Internal { message } => Self::CorruptFile { message: format!("table {name}: {message}") },
+                Self::Internal { message } => {
+                    Self::CorruptFile { message: format!("table {name}: {message}") }
+                }
                 other => other,
             },
         }
@@ -226,9 +227,7 @@ impl From<DataFusionError> for Error {
 
 fn from_datafusion(error: &DataFusionError) -> Error {
     match error {
-        DataFusionError::Diagnostic(_, inner) | DataFusionError::Context(_, inner) => {
-            from_datafusion(inner)
-        }
+        DataFusionError::Diagnostic(_, inner) | DataFusionError::Context(_, inner) => from_datafusion(inner),
         DataFusionError::Collection(errors) => {
             errors.first().map_or_else(|| Error::internal("empty error"), from_datafusion)
         }
@@ -241,9 +240,7 @@ fn from_datafusion(error: &DataFusionError) -> Error {
             Error::Syntax { message: syntax_message(&inner.to_string()), position: None }
         }
         DataFusionError::SchemaError(inner, _) => from_schema(inner),
-        DataFusionError::NotImplemented(message) => {
-            Error::NotSupported { message: first_line(message) }
-        }
+        DataFusionError::NotImplemented(message) => Error::NotSupported { message: first_line(message) },
         DataFusionError::ResourcesExhausted(message) => from_exhausted(message),
         DataFusionError::Plan(message) => from_plan(message),
         DataFusionError::Configuration(message) => {
@@ -329,12 +326,10 @@ fn from_arrow(error: &ArrowError) -> Error {
         ArrowError::CastError(message) | ArrowError::ParseError(message) => {
             Error::InvalidText { message: first_line(message) }
         }
-        ArrowError::OffsetOverflowError(_) | ArrowError::DictionaryKeyOverflowError => {
-            Error::TooLarge {
-                message: "a value or a batch grew past what one array can hold".into(),
-                hint: "Make the strings or lists that the statement builds shorter.".into(),
-            }
-        }
+        ArrowError::OffsetOverflowError(_) | ArrowError::DictionaryKeyOverflowError => Error::TooLarge {
+            message: "a value or a batch grew past what one array can hold".into(),
+            hint: "Make the strings or lists that the statement builds shorter.".into(),
+        },
         ArrowError::MemoryError(message) => Error::OutOfMemory { message: first_line(message) },
         ArrowError::IoError(_, inner) => from_io(inner),
         ArrowError::ExternalError(inner) => from_external(inner.as_ref()),
@@ -399,9 +394,7 @@ fn from_schema(error: &SchemaError) -> Error {
             suggestion: nearest(&field.name, valid_fields.iter().map(|c| c.name.as_str())),
             position: None,
         },
-        SchemaError::AmbiguousReference { field } => {
-            Error::AmbiguousColumn { column: field.name.clone() }
-        }
+        SchemaError::AmbiguousReference { field } => Error::AmbiguousColumn { column: field.name.clone() },
         SchemaError::DuplicateQualifiedField { name, .. }
         | SchemaError::DuplicateUnqualifiedField { name } => {
             Error::InvalidQuery { message: format!("column \"{name}\" specified more than once") }
@@ -521,7 +514,10 @@ mod tests {
 
     #[test]
     fn a_misspelt_column_gets_a_suggestion() {
-        assert_eq!(nearest("custmer_id", ["order_id", "customer_id"].into_iter()), Some("customer_id".into()));
+        assert_eq!(
+            nearest("custmer_id", ["order_id", "customer_id"].into_iter()),
+            Some("customer_id".into())
+        );
         assert_eq!(nearest("x", ["customer_id"].into_iter()), None);
     }
 }

@@ -68,13 +68,10 @@ pub fn machine_limit() -> ByteSize {
             line.split_ascii_whitespace().nth(1)?.parse::<u64>().ok()
         })
         .map_or(u64::MAX, |kib| kib * 1024);
-    let control_group = [
-        "/sys/fs/cgroup/memory.max",
-        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-    ]
-    .iter()
-    .find_map(|path| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok())
-    .unwrap_or(u64::MAX);
+    let control_group = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
+        .iter()
+        .find_map(|path| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok())
+        .unwrap_or(u64::MAX);
     ByteSize(total.min(control_group))
 }
 

@@ -123,11 +123,7 @@ fn key(url: &Url) -> String {
 }
 
 impl ObjectStoreRegistry for ObjectStores {
-    fn register_store(
-        &self,
-        url: &Url,
-        store: Arc<dyn ObjectStore>,
-    ) -> Option<Arc<dyn ObjectStore>> {
+    fn register_store(&self, url: &Url, store: Arc<dyn ObjectStore>) -> Option<Arc<dyn ObjectStore>> {
         self.open.lock().insert(key(url), store)
     }
 

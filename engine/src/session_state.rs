@@ -56,11 +56,8 @@ pub struct SessionStates {
 impl SessionStates {
     /// Sessions over the shared resources of `runtime`.
     pub fn new(runtime: &NodeRuntime) -> Self {
-        let base = || {
-            SessionStateBuilder::new()
-                .with_default_features()
-                .with_runtime_env(Arc::clone(&runtime.env))
-        };
+        let base =
+            || SessionStateBuilder::new().with_default_features().with_runtime_env(Arc::clone(&runtime.env));
         let local = base().with_config(local_config()).build();
         let cluster = base()
             .with_config(cluster_config())

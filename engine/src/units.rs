@@ -32,8 +32,7 @@ impl FromStr for ByteSize {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let trimmed = text.trim();
-        let digits_end =
-            trimmed.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(trimmed.len());
+        let digits_end = trimmed.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(trimmed.len());
         let (number, unit) = trimmed.split_at(digits_end);
         let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
             "" | "b" => 1,
@@ -43,8 +42,7 @@ impl FromStr for ByteSize {
             "t" | "tb" | "tib" => 1 << 40,
             _ => return Err(format!("{text:?} is not a size: use B, kB, MB, GB or TB")),
         };
-        let number: f64 =
-            number.parse().map_err(|_| format!("{text:?} is not a size: try 512MB or 4GB"))?;
+        let number: f64 = number.parse().map_err(|_| format!("{text:?} is not a size: try 512MB or 4GB"))?;
         Ok(Self((number * factor as f64) as u64))
     }
 }

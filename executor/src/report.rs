@@ -59,8 +59,8 @@ impl Reporter {
             .keep_alive_timeout(Duration::from_secs(2))
             .keep_alive_while_idle(true);
         let mut client = FlightServiceClient::new(endpoint.connect().await?);
-        let reports = IntervalStream::new(tokio::time::interval(REPORT_INTERVAL))
-            .map(move |_| self.message());
+        let reports =
+            IntervalStream::new(tokio::time::interval(REPORT_INTERVAL)).map(move |_| self.message());
         let mut answers = client.do_put(reports).await?.into_inner();
         while answers.message().await?.is_some() {}
         Ok(())

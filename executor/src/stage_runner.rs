@@ -13,9 +13,7 @@ use ballista_core::JobId;
 use ballista_core::serde::protobuf::{
     RuntimeStatsReport, ShuffleWritePartition, TaskColumnStats, WindowStateReport,
 };
-use ballista_executor::execution_engine::{
-    DefaultExecutionEngine, ExecutionEngine, QueryStageExecutor,
-};
+use ballista_executor::execution_engine::{DefaultExecutionEngine, ExecutionEngine, QueryStageExecutor};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::ExecutionPlan;
@@ -98,8 +96,7 @@ impl QueryStageExecutor for StageTask {
         context: Arc<TaskContext>,
     ) -> Result<Vec<ShuffleWritePartition>> {
         let _running = Running::start(&self.counts);
-        let result =
-            self.inner.execute_query_stage(task_id, context).instrument(self.span.clone()).await;
+        let result = self.inner.execute_query_stage(task_id, context).instrument(self.span.clone()).await;
         result.map_err(stamp)
     }
 

@@ -67,16 +67,11 @@ impl Server {
         let cluster_listener = bind(config.cluster.listen, "--cluster-listen").await?;
         let work_folder = WorkFolder::claim(&config.server.data_dir.join("work"))
             .map_err(|error| unusable(&config.server.data_dir, &error))?;
-        let spill_folder =
-            work_folder.subfolder("spill").map_err(|e| unusable(work_folder.path(), &e))?;
+        let spill_folder = work_folder.subfolder("spill").map_err(|e| unusable(work_folder.path(), &e))?;
         let stores = ObjectStores::new(config.stores.clone());
-        let runtime = NodeRuntime::new(
-            config.server_memory(),
-            &spill_folder,
-            config.server.spill_bytes_max,
-            stores,
-        )
-        .map_err(internal)?;
+        let runtime =
+            NodeRuntime::new(config.server_memory(), &spill_folder, config.server.spill_bytes_max, stores)
+                .map_err(internal)?;
         let sessions = SessionStates::new(&runtime);
         let snapshot = open_locations(&config, &sessions).await?;
 
@@ -85,10 +80,9 @@ impl Server {
         };
         let (listen, dashboard) = (address(&client_listener)?, address(&dashboard_listener)?);
         let cluster_address = address(&cluster_listener)?;
-        let cluster =
-            Cluster::start(&config, runtime.clone(), cluster_listener, shutdown.clone())
-                .await
-                .map_err(internal)?;
+        let cluster = Cluster::start(&config, runtime.clone(), cluster_listener, shutdown.clone())
+            .await
+            .map_err(internal)?;
         let supervisor = Supervisor::start(
             &config,
             config_file,
@@ -104,10 +98,7 @@ impl Server {
             compute,
             cluster,
             queries: QueryLog::new(config.server.query_history_max),
-            admission: Admission::new(
-                config.server.concurrent_queries_max,
-                config.server.queued_queries_max,
-            ),
+            admission: Admission::new(config.server.concurrent_queries_max, config.server.queued_queries_max),
             cancels: CancelRegistry::default(),
             config,
         });
@@ -197,10 +188,7 @@ async fn open_locations(config: &Config, sessions: &SessionStates) -> Result<Sna
     Ok(Snapshot::of_tables(1, definitions)?)
 }
 
-async fn open_location(
-    session: &SessionState,
-    location: &str,
-) -> Result<Vec<TableDefinition>, ServeError> {
+async fn open_location(session: &SessionState, location: &str) -> Result<Vec<TableDefinition>, ServeError> {
     let wrong = |problem: String| CatalogError::Location { location: location.to_owned(), problem };
     let url = if location.contains("://") {
         format!("{}/", location.trim_end_matches('/'))

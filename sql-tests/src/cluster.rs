@@ -154,16 +154,12 @@ impl TestCluster {
 
 /// Sends a signal by its name, as `kill -s` does.
 pub async fn send_signal(signal: &str, process_id: u32) -> anyhow::Result<()> {
-    let status =
-        Command::new("kill").args(["-s", signal, &process_id.to_string()]).status().await?;
+    let status = Command::new("kill").args(["-s", signal, &process_id.to_string()]).status().await?;
     anyhow::ensure!(status.success(), "process {process_id} could not be sent {signal}");
     Ok(())
 }
 
-async fn next_line(
-    lines: &mut Lines<BufReader<ChildStdout>>,
-    folder: &Path,
-) -> anyhow::Result<String> {
+async fn next_line(lines: &mut Lines<BufReader<ChildStdout>>, folder: &Path) -> anyhow::Result<String> {
     let line = tokio::time::timeout(START_LIMIT, lines.next_line()).await;
     let log = || std::fs::read_to_string(folder.join("server.log")).unwrap_or_default();
     match line {

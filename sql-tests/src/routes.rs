@@ -53,11 +53,13 @@ pub async fn run_file(
     config.options(format!("-c sluice.route={}", route.as_str()));
     match protocol {
         Protocol::Simple => {
-            let connect = || async { Ok(Routed { engine: PostgresSimple::connect(config.clone()).await?, route }) };
+            let connect =
+                || async { Ok(Routed { engine: PostgresSimple::connect(config.clone()).await?, route }) };
             Runner::new(connect).run_file_async(file).await?;
         }
         Protocol::Extended => {
-            let connect = || async { Ok(Routed { engine: PostgresExtended::connect(config.clone()).await?, route }) };
+            let connect =
+                || async { Ok(Routed { engine: PostgresExtended::connect(config.clone()).await?, route }) };
             Runner::new(connect).run_file_async(file).await?;
         }
     }

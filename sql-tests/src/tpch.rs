@@ -32,8 +32,7 @@ pub async fn data(binary: &Path, parent: &Path, scale_factor: &str) -> anyhow::R
 /// The rows that the stored answer of query `number` has at scale factor 0.1.
 pub fn answer(number: usize) -> anyhow::Result<Vec<Vec<String>>> {
     let path = folder().join("answers").join("sf0.1").join(format!("q{number}.tsv"));
-    let text =
-        std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let rows = text.lines().skip(1).map(|line| line.split('\t').map(str::to_owned).collect());
     Ok(rows.collect())
 }
@@ -45,8 +44,7 @@ pub fn compare(actual: &[Vec<String>], expected: &[Vec<String>]) -> Result<(), S
         return Err(format!("{} rows instead of {}", actual.len(), expected.len()));
     }
     for (index, (actual, expected)) in actual.iter().zip(expected).enumerate() {
-        let same = actual.len() == expected.len()
-            && actual.iter().zip(expected).all(|(a, e)| is_same(a, e));
+        let same = actual.len() == expected.len() && actual.iter().zip(expected).all(|(a, e)| is_same(a, e));
         if !same {
             return Err(format!("row {index} is {actual:?} instead of {expected:?}"));
         }
@@ -58,7 +56,8 @@ fn is_same(actual: &str, expected: &str) -> bool {
     if actual == expected {
         return true;
     }
-    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b"+-.e".contains(&b));
+    let is_number =
+        |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b"+-.e".contains(&b));
     if !is_number(actual) || !is_number(expected) {
         return false;
     }

@@ -81,7 +81,16 @@ fn server_and_executor_never_see_each_other_and_catalog_sees_neither() {
 #[test]
 fn there_is_one_version_of_arrow_and_of_datafusion() {
     let lock = fs::read_to_string(root().join("Cargo.lock")).expect("the lock file can be read");
-    for name in ["arrow", "arrow-array", "parquet", "datafusion", "datafusion-common", "sqlparser", "object_store", "ballista-core"] {
+    for name in [
+        "arrow",
+        "arrow-array",
+        "parquet",
+        "datafusion",
+        "datafusion-common",
+        "sqlparser",
+        "object_store",
+        "ballista-core",
+    ] {
         let count = lock.lines().filter(|line| *line == format!("name = \"{name}\"")).count();
         assert_eq!(count, 1, "{name} is there {count} times");
     }

@@ -6,9 +6,7 @@ use datafusion::arrow::datatypes::{DataType, FieldRef, Schema};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::TableReference;
 use datafusion::datasource::file_format::parquet::ParquetFormat;
-use datafusion::datasource::listing::{
-    ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl,
-};
+use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl};
 use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use futures::TryStreamExt;
@@ -21,20 +19,15 @@ use crate::{CatalogError, DATABASE, Result};
 ///
 /// Fails with [`CatalogError::Unreadable`] when no file can be read as Parquet.
 pub async fn open(session: &dyn Session, name: TableName, location: &str) -> Result<TableDefinition> {
-    let unreadable =
-        |source: DataFusionError| CatalogError::Unreadable { name: name.table.clone(), source };
+    let unreadable = |source: DataFusionError| CatalogError::Unreadable { name: name.table.clone(), source };
     let url = ListingTableUrl::parse(location).map_err(unreadable)?;
     let options = listing_options();
     let partition_names = options.infer_partitions(session, &url).await.map_err(unreadable)?;
     let found = options.infer_schema(session, &url).await.map_err(unreadable)?;
 
     // A folder column wins over a column of the same name inside the files, as in Spark and Hive.
-    let fields: Vec<_> = found
-        .fields()
-        .iter()
-        .filter(|field| !partition_names.contains(field.name()))
-        .cloned()
-        .collect();
+    let fields: Vec<_> =
+        found.fields().iter().filter(|field| !partition_names.contains(field.name())).cloned().collect();
     if fields.is_empty() && partition_names.is_empty() {
         let source = DataFusionError::Plan("its files have no columns".to_owned());
         return Err(unreadable(source));
@@ -85,8 +78,7 @@ async fn statistics(
     fields: &[FieldRef],
 ) -> DataFusionResult<TableStatistics> {
     let store = session.runtime_env().object_store(url)?;
-    let files: Vec<_> =
-        url.list_all_files(session, store.as_ref(), ".parquet").await?.try_collect().await?;
+    let files: Vec<_> = url.list_all_files(session, store.as_ref(), ".parquet").await?.try_collect().await?;
     let file_bytes: u64 = files.iter().map(|file| file.size).sum();
     let Some(sample) = files.iter().max_by_key(|file| file.size) else {
         return Ok(TableStatistics::default());
@@ -125,15 +117,13 @@ async fn partition_type(
 ) -> DataFusionResult<DataType> {
     let store = session.runtime_env().object_store(url)?;
     let marker = format!("{partition}=");
-    let mut files = url
-        .list_all_files(session, store.as_ref(), ".parquet")
-        .await?;
+    let mut files = url.list_all_files(session, store.as_ref(), ".parquet").await?;
     let (mut saw_value, mut all_integers, mut all_dates) = (false, true, true);
     while let Some(file) = files.try_next().await? {
         let value = file.location.parts().find_map(|part| {
-            part.as_ref().strip_prefix(&marker).map(|v| {
-                percent_encoding::percent_decode_str(v).decode_utf8_lossy().into_owned()
-            })
+            part.as_ref()
+                .strip_prefix(&marker)
+                .map(|v| percent_encoding::percent_decode_str(v).decode_utf8_lossy().into_owned())
         });
         let Some(value) = value else { continue };
         if value == HIVE_NULL {

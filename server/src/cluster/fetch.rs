@@ -39,11 +39,11 @@ pub async fn rows(
         .map(|location| location.try_into().map_err(|error: BallistaError| Error::from(error)))
         .collect::<Result<Vec<PartitionLocation>>>()?;
     // The order of partitions is the order of rows where the plan sorts across them.
-    locations.sort_by_key(|location| {
-        (location.partition_id.partition_id, location.map_partition_id)
-    });
-    let stored: u64 =
-        locations.iter().map(|location| location.partition_stats.num_bytes().unwrap_or(u64::MAX / 1024)).sum();
+    locations.sort_by_key(|location| (location.partition_id.partition_id, location.map_partition_id));
+    let stored: u64 = locations
+        .iter()
+        .map(|location| location.partition_stats.num_bytes().unwrap_or(u64::MAX / 1024))
+        .sum();
     let batches = batches(locations);
     if stored > WHOLE_BYTES_MAX {
         let held = batches.map(move |batch| {

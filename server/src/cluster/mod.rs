@@ -52,8 +52,7 @@ impl Cluster {
         shutdown: CancellationToken,
     ) -> Result<Arc<Self>> {
         let membership = Membership::new();
-        let scheduler =
-            Scheduler::start(config, listener, Arc::clone(&membership), shutdown.clone()).await?;
+        let scheduler = Scheduler::start(config, listener, Arc::clone(&membership), shutdown.clone()).await?;
         membership::watch(Arc::clone(&membership), scheduler.clone(), shutdown);
         Ok(Arc::new(Self { membership, scheduler, config: config.clone(), runtime }))
     }
@@ -85,12 +84,9 @@ impl Cluster {
 
     /// Why `plan` cannot be sent to executors, when that is so.
     pub fn refusal(&self, plan: &Plan) -> Option<String> {
-        PhysicalPlanNode::try_from_physical_plan(
-            Arc::clone(&plan.physical),
-            codec::physical().as_ref(),
-        )
-        .err()
-        .map(|_| "its plan has an operator that cannot be sent to executors".to_owned())
+        PhysicalPlanNode::try_from_physical_plan(Arc::clone(&plan.physical), codec::physical().as_ref())
+            .err()
+            .map(|_| "its plan has an operator that cannot be sent to executors".to_owned())
     }
 
     /// Partitions for a query that reads `estimate`: about a target size each, at least one per slot,

@@ -53,8 +53,7 @@ impl Scheduler {
         let stock = BallistaCluster::new_from_config(&options).await?;
         let slots = CountedSlots::new(stock.cluster_state(), Arc::clone(&membership));
         let cluster = BallistaCluster::new(Arc::new(slots), stock.job_state());
-        let inner =
-            create_scheduler::<LogicalPlanNode, PhysicalPlanNode>(cluster, Arc::new(options)).await?;
+        let inner = create_scheduler::<LogicalPlanNode, PhysicalPlanNode>(cluster, Arc::new(options)).await?;
         let limit = codec::MESSAGE_BYTES_MAX as usize;
         let router = tonic::transport::Server::builder()
             .tcp_nodelay(true)

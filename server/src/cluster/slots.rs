@@ -12,9 +12,7 @@ use ballista_core::JobId;
 use ballista_core::error::Result;
 use ballista_core::serde::protobuf::{ExecutorHeartbeat, task_status};
 use ballista_core::serde::scheduler::{ExecutorData, ExecutorMetadata};
-use ballista_scheduler::cluster::{
-    BoundTask, ClusterState, ClusterStateEventStream, ExecutorSlot,
-};
+use ballista_scheduler::cluster::{BoundTask, ClusterState, ClusterStateEventStream, ExecutorSlot};
 use ballista_scheduler::config::TaskDistributionPolicy;
 use ballista_scheduler::state::execution_stage::ExecutionStage;
 use ballista_scheduler::state::task_manager::JobInfoCache;
@@ -84,8 +82,7 @@ impl ClusterState for CountedSlots {
                 slots.believed_free = free;
             }
         }
-        let bound =
-            self.inner.bind_schedulable_tasks(distribution, active_jobs, executors).await?;
+        let bound = self.inner.bind_schedulable_tasks(distribution, active_jobs, executors).await?;
         for (executor_id, task) in &bound {
             if let Some(slots) = slots.get_mut(executor_id) {
                 slots.believed_free = slots.believed_free.saturating_sub(task.vcores_consumed);

@@ -27,12 +27,7 @@ enum Ended {
 }
 
 /// Runs `plan` until it succeeds, fails for good, or has been run as often as allowed.
-pub async fn run(
-    cluster: &Cluster,
-    context: &QueryContext,
-    plan: Plan,
-    permit: Permit,
-) -> Result<Rows> {
+pub async fn run(cluster: &Cluster, context: &QueryContext, plan: Plan, permit: Permit) -> Result<Rows> {
     let session = Arc::new(SessionContext::new_with_state(plan.state.clone()));
     let retries_max = cluster.config.cluster.executor_loss_retries;
     let mut retries = 0;
@@ -65,7 +60,8 @@ pub async fn run(
 fn given_up(retries: usize, error: &Error) -> Error {
     Error::ExecutorsLost {
         message: format!("the query was run {} times and each time lost executors: {error}", retries + 1),
-        hint: "See sys.executors for which executors are alive, and the server's log for why others ended.".into(),
+        hint: "See sys.executors for which executors are alive, and the server's log for why others ended."
+            .into(),
     }
 }
 
@@ -106,8 +102,7 @@ async fn run_once(
     losses: &mut broadcast::Receiver<ExecutorId>,
 ) -> std::result::Result<(CleanUp, Vec<PartitionLocation>), Ended> {
     let name = context.id.as_str();
-    let submitted =
-        cluster.scheduler.submit(name, Arc::clone(session), Arc::clone(&plan.physical)).await;
+    let submitted = cluster.scheduler.submit(name, Arc::clone(session), Arc::clone(&plan.physical)).await;
     let (job, mut states) = submitted.map_err(Ended::Failed)?;
     info!(query.id = %context.id, job.id = %job, "job submitted");
     // Until it has succeeded, dropping the guard cancels the job: also when the client leaves.

@@ -51,8 +51,7 @@ pub fn run(session: &mut Session, command: &Command) -> Result<Outcome> {
         Command::Set { name, value, is_local } => {
             let mut outcome = Outcome::tag("SET");
             if *is_local && !session.transaction.is_block() {
-                outcome.warning =
-                    Some(("25P01", "SET LOCAL can only be used in transaction blocks".into()));
+                outcome.warning = Some(("25P01", "SET LOCAL can only be used in transaction blocks".into()));
                 return Ok(outcome);
             }
             let changed = session.settings.set(name, value.as_deref(), *is_local)?;
@@ -125,8 +124,7 @@ fn transaction(session: &mut Session, step: TransactionCommand) -> Result<Outcom
             outcome
         }
         TransactionCommand::Commit | TransactionCommand::Rollback => {
-            let is_commit =
-                step == TransactionCommand::Commit && session.transaction != Transaction::Failed;
+            let is_commit = step == TransactionCommand::Commit && session.transaction != Transaction::Failed;
             let mut outcome = Outcome::tag(if is_commit { "COMMIT" } else { "ROLLBACK" });
             if in_block {
                 outcome.changed = session.settings.end(is_commit);
@@ -146,12 +144,14 @@ fn transaction(session: &mut Session, step: TransactionCommand) -> Result<Outcom
             session.transaction = Transaction::Open;
             Outcome::tag("ROLLBACK")
         }
-        TransactionCommand::Savepoint => {
-            Outcome { warning: (!in_block).then(|| outside("SAVEPOINT")).flatten(), ..Outcome::tag("SAVEPOINT") }
-        }
-        TransactionCommand::Release => {
-            Outcome { warning: (!in_block).then(|| outside("RELEASE SAVEPOINT")).flatten(), ..Outcome::tag("RELEASE") }
-        }
+        TransactionCommand::Savepoint => Outcome {
+            warning: (!in_block).then(|| outside("SAVEPOINT")).flatten(),
+            ..Outcome::tag("SAVEPOINT")
+        },
+        TransactionCommand::Release => Outcome {
+            warning: (!in_block).then(|| outside("RELEASE SAVEPOINT")).flatten(),
+            ..Outcome::tag("RELEASE")
+        },
         TransactionCommand::SetModes => Outcome::tag("SET"),
     })
 }

@@ -86,13 +86,16 @@ async fn page(State(coordinator): State<Arc<Coordinator>>) -> Html<String> {
     let own = &coordinator.runtime;
     Html(
         include_str!("page.html")
-            .replace("{{server}}", &escape(&format!(
-                "{} resident, {} of {} reserved, {} spilled",
-                ByteSize(own.pool.resident_bytes()),
-                ByteSize(own.env.memory_pool.reserved() as u64),
-                ByteSize(own.pool.limit_bytes() as u64),
-                ByteSize(own.spilled_bytes()),
-            )))
+            .replace(
+                "{{server}}",
+                &escape(&format!(
+                    "{} resident, {} of {} reserved, {} spilled",
+                    ByteSize(own.pool.resident_bytes()),
+                    ByteSize(own.env.memory_pool.reserved() as u64),
+                    ByteSize(own.pool.limit_bytes() as u64),
+                    ByteSize(own.spilled_bytes()),
+                )),
+            )
             .replace("{{executors}}", &executors.collect::<String>())
             .replace("{{queries}}", &queries.collect::<String>()),
     )
@@ -105,5 +108,9 @@ fn row(cells: &[&str]) -> String {
 
 /// Text of clients is shown as text.
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('{', "&#123;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+        .replace('{', "&#123;")
 }

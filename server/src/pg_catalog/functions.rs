@@ -129,9 +129,7 @@ fn all_text(text: Option<&str>, rows: usize) -> ArrayRef {
 
 fn is_visible(view: &View, arguments: &[ArrayRef], _: usize) -> DataFusionResult<ArrayRef> {
     let visible = |oid: i64| {
-        view.snapshot
-            .tables()
-            .any(|t| i64::from(t.oid) == oid && t.name.schema == catalog::DEFAULT_SCHEMA)
+        view.snapshot.tables().any(|t| i64::from(t.oid) == oid && t.name.schema == catalog::DEFAULT_SCHEMA)
     };
     Ok(Arc::new(integers(&arguments[0])?.iter().map(|oid| oid.map(visible)).collect::<BooleanArray>()))
 }

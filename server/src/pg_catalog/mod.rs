@@ -76,16 +76,12 @@ impl SchemaProvider for SystemSchema {
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        self.relations.iter().any(|(relation, _)| *relation == name)
-            || relations::is_empty_relation(name)
+        self.relations.iter().any(|(relation, _)| *relation == name) || relations::is_empty_relation(name)
     }
 }
 
 /// The system's schemas as `context` sees them over `snapshot`.
-pub fn schemas(
-    context: &QueryContext,
-    snapshot: &Arc<Snapshot>,
-) -> Vec<(&'static str, Arc<SystemSchema>)> {
+pub fn schemas(context: &QueryContext, snapshot: &Arc<Snapshot>) -> Vec<(&'static str, Arc<SystemSchema>)> {
     let view = View { snapshot: Arc::clone(snapshot), context: context.clone() };
     let schema = |relations| Arc::new(SystemSchema { view: view.clone(), relations });
     vec![("pg_catalog", schema(relations::RELATIONS)), ("sys", schema(sys::RELATIONS))]
@@ -99,9 +95,8 @@ pub fn is_empty_relation(name: &str) -> bool {
 
 /// True when `schema.table` is one of the system's. Without a schema, `pg_catalog`'s are found.
 pub fn is_system_table(schema: Option<&str>, table: &str) -> bool {
-    let in_pg_catalog = || {
-        relations::RELATIONS.iter().any(|(name, _)| *name == table) || is_empty_relation(table)
-    };
+    let in_pg_catalog =
+        || relations::RELATIONS.iter().any(|(name, _)| *name == table) || is_empty_relation(table);
     match schema {
         None | Some("pg_catalog") => in_pg_catalog(),
         Some("sys") => sys::RELATIONS.iter().any(|(name, _)| *name == table),
@@ -120,11 +115,7 @@ pub fn is_table_function(name: &str) -> bool {
 }
 
 /// Teaches a session the functions that system statements call.
-pub fn register_functions(
-    state: &mut SessionState,
-    context: &QueryContext,
-    snapshot: &Arc<Snapshot>,
-) {
+pub fn register_functions(state: &mut SessionState, context: &QueryContext, snapshot: &Arc<Snapshot>) {
     functions::register(state, &View { snapshot: Arc::clone(snapshot), context: context.clone() });
 }
 

@@ -6,8 +6,8 @@ use datafusion::arrow::datatypes::{DataType, Field};
 use super::columns::{self, Columns};
 use super::types::{self, ALL};
 use super::{
-    Builder, DATABASE_OID, INFORMATION_SCHEMA_OID, OWNER_OID, PG_CATALOG_OID, PUBLIC_OID, SYS_OID,
-    View, schema_oid,
+    Builder, DATABASE_OID, INFORMATION_SCHEMA_OID, OWNER_OID, PG_CATALOG_OID, PUBLIC_OID, SYS_OID, View,
+    schema_oid,
 };
 use crate::session;
 
@@ -28,24 +28,36 @@ pub static RELATIONS: &[(&str, Builder)] = &[
 static EMPTY: &[(&str, &str)] = &[
     ("pg_attrdef", "oid:oid adrelid:oid adnum:int2 adbin"),
     ("pg_collation", "oid:oid collname:name collnamespace:oid collowner:oid"),
-    ("pg_constraint", "oid:oid conname:name connamespace:oid contype:char condeferrable:bool condeferred:bool convalidated:bool conrelid:oid contypid:oid conindid:oid conparentid:oid confrelid:oid conkey:int2[] confkey:int2[]"),
+    (
+        "pg_constraint",
+        "oid:oid conname:name connamespace:oid contype:char condeferrable:bool condeferred:bool convalidated:bool conrelid:oid contypid:oid conindid:oid conparentid:oid confrelid:oid conkey:int2[] confkey:int2[]",
+    ),
     ("pg_description", "objoid:oid classoid:oid objsubid:int4 description"),
     ("pg_enum", "oid:oid enumtypid:oid enumsortorder enumlabel:name"),
     ("pg_extension", "oid:oid extname:name extowner:oid extnamespace:oid extversion"),
     ("pg_foreign_server", "oid:oid srvname:name srvowner:oid srvfdw:oid"),
     ("pg_foreign_table", "ftrelid:oid ftserver:oid ftoptions:text[]"),
-    ("pg_index", "indexrelid:oid indrelid:oid indnatts:int2 indisunique:bool indisprimary:bool indisclustered:bool indisvalid:bool indisreplident:bool indkey:int2[] indpred"),
+    (
+        "pg_index",
+        "indexrelid:oid indrelid:oid indnatts:int2 indisunique:bool indisprimary:bool indisclustered:bool indisvalid:bool indisreplident:bool indkey:int2[] indpred",
+    ),
     ("pg_inherits", "inhrelid:oid inhparent:oid inhseqno:int4 inhdetachpending:bool"),
     ("pg_matviews", "schemaname:name matviewname:name matviewowner:name definition"),
     ("pg_partitioned_table", "partrelid:oid partstrat:char partnatts:int2"),
-    ("pg_policy", "oid:oid polname:name polrelid:oid polcmd:char polpermissive:bool polroles:oid[] polqual polwithcheck"),
+    (
+        "pg_policy",
+        "oid:oid polname:name polrelid:oid polcmd:char polpermissive:bool polroles:oid[] polqual polwithcheck",
+    ),
     ("pg_publication", "oid:oid pubname:name pubowner:oid puballtables:bool"),
     ("pg_publication_namespace", "oid:oid pnpubid:oid pnnspid:oid"),
     ("pg_publication_rel", "oid:oid prpubid:oid prrelid:oid prqual prattrs:int2[]"),
     ("pg_range", "rngtypid:oid rngsubtype:oid"),
     ("pg_rewrite", "oid:oid rulename:name ev_class:oid ev_type:char ev_enabled:char is_instead:bool"),
     ("pg_sequence", "seqrelid:oid seqtypid:oid seqstart:int8"),
-    ("pg_statistic_ext", "oid:oid stxrelid:oid stxname:name stxnamespace:oid stxowner:oid stxstattarget:int4 stxkind:text[]"),
+    (
+        "pg_statistic_ext",
+        "oid:oid stxrelid:oid stxname:name stxnamespace:oid stxowner:oid stxstattarget:int4 stxkind:text[]",
+    ),
     ("pg_tablespace", "oid:oid spcname:name spcowner:oid"),
     ("pg_trigger", "oid:oid tgrelid:oid tgparentid:oid tgname:name tgenabled:char tgisinternal:bool"),
     ("pg_views", "schemaname:name viewname:name viewowner:name definition"),
@@ -149,9 +161,10 @@ fn pg_class(view: &View) -> RecordBatch {
         .all_oid("relam", rows, 2)
         .all_oid("relfilenode", rows, 0)
         .all_oid("reltablespace", rows, 0)
-        .int4("relpages", tables.iter().map(|t| {
-            i32::try_from(t.statistics.file_bytes / 8192).unwrap_or(i32::MAX)
-        }))
+        .int4(
+            "relpages",
+            tables.iter().map(|t| i32::try_from(t.statistics.file_bytes / 8192).unwrap_or(i32::MAX)),
+        )
         .float4("reltuples", tables.iter().map(|t| t.statistics.rows as f32))
         .all_int4("relallvisible", rows, 0)
         .all_oid("reltoastrelid", rows, 0)
@@ -266,10 +279,8 @@ fn pg_type(_: &View) -> RecordBatch {
 }
 
 fn function_name(type_name: &str, element: i64, suffix: &str) -> String {
-    let underscore = matches!(
-        type_name,
-        "numeric" | "date" | "time" | "timestamp" | "timestamptz" | "interval" | "json"
-    );
+    let underscore =
+        matches!(type_name, "numeric" | "date" | "time" | "timestamp" | "timestamptz" | "interval" | "json");
     match (element, underscore) {
         (0, true) => format!("{type_name}_{suffix}"),
         (0, false) => format!("{type_name}{suffix}"),

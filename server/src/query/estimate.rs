@@ -28,11 +28,7 @@ pub struct Estimate {
 }
 
 /// Estimates the optimised `plan`.
-pub async fn estimate(
-    snapshot: &Snapshot,
-    state: &SessionState,
-    plan: &LogicalPlan,
-) -> Result<Estimate> {
+pub async fn estimate(snapshot: &Snapshot, state: &SessionState, plan: &LogicalPlan) -> Result<Estimate> {
     let mut total = Estimate::default();
     for scan in scans(plan)? {
         let name = TableName::new(

@@ -52,4 +52,3 @@ pub async fn run(
         .map_err(|error| Error::internal(error.to_string()))?;
     Ok(Rows::of_batch(batch))
 }
-

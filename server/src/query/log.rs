@@ -160,8 +160,7 @@ impl RecordHandle {
     }
 
     pub(super) fn fail(&self, error: &Error) {
-        let is_cancel =
-            matches!(error, Error::Cancelled | Error::StatementTimeout | Error::PlanningTimeout);
+        let is_cancel = matches!(error, Error::Cancelled | Error::StatementTimeout | Error::PlanningTimeout);
         let state = if is_cancel { QueryState::Cancelled } else { QueryState::Failed };
         self.log.end(&self.id, state, Some(error));
     }

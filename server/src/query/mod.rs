@@ -19,8 +19,8 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 pub use admission::{Admission, Permit};
-pub use log::{QueryLog, QueryState};
 pub use estimate::Estimate;
+pub use log::{QueryLog, QueryState};
 pub use plan::{Description, Plan, output_schema};
 pub use route::Route;
 pub use rows::Rows;

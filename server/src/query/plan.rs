@@ -7,9 +7,7 @@ use std::sync::Arc;
 
 use catalog::{Snapshot, SnapshotCatalog, TableDefinition, TableName};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::catalog::{
-    CatalogProvider, CatalogProviderList, MemoryCatalogProviderList, SchemaProvider,
-};
+use datafusion::catalog::{CatalogProvider, CatalogProviderList, MemoryCatalogProviderList, SchemaProvider};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::error::Result as DataFusionResult;
@@ -55,11 +53,7 @@ pub struct Planner<'a> {
 
 impl<'a> Planner<'a> {
     /// Resolves the query's tables. Fails with 42P01, 3F000 where one does not exist.
-    pub fn new(
-        context: &'a QueryContext,
-        query: &'a Query,
-        parameters: &'a [ScalarValue],
-    ) -> Result<Self> {
+    pub fn new(context: &'a QueryContext, query: &'a Query, parameters: &'a [ScalarValue]) -> Result<Self> {
         let snapshot = context.coordinator.snapshot();
         let mut tables = Vec::new();
         let mut reads_system = false;
@@ -73,10 +67,7 @@ impl<'a> Planner<'a> {
             } else if schema.is_none() && pg_catalog::is_table_function(&reference.table) {
                 // A function in FROM is a relation to the parser.
             } else {
-                return Err(Error::UndefinedTable {
-                    name: reference.shown(),
-                    position: reference.position,
-                });
+                return Err(Error::UndefinedTable { name: reference.shown(), position: reference.position });
             }
         }
         Ok(Self { context, query, parameters, snapshot, tables, reads_system })
@@ -122,8 +113,7 @@ impl<'a> Planner<'a> {
                 .target_partitions
                 .unwrap_or_else(|| self.context.coordinator.cluster.target_partitions(estimate)),
         };
-        let (state, logical) =
-            self.within_planning_timeout(self.logical_on(destination, partitions)).await?;
+        let (state, logical) = self.within_planning_timeout(self.logical_on(destination, partitions)).await?;
         self.physical(state, logical).await
     }
 
@@ -141,10 +131,8 @@ impl<'a> Planner<'a> {
             let columns = if query.explain.is_some() {
                 super::explain_columns()
             } else {
-                let nulls = parameters
-                    .iter()
-                    .map(ScalarValue::try_from)
-                    .collect::<DataFusionResult<Vec<_>>>()?;
+                let nulls =
+                    parameters.iter().map(ScalarValue::try_from).collect::<DataFusionResult<Vec<_>>>()?;
                 let plan = bind(plan, nulls)?;
                 let options = state.config_options();
                 let plan = state.analyzer().execute_and_check(plan, options, |_, _| {})?;
@@ -188,16 +176,12 @@ impl<'a> Planner<'a> {
         let tables = SnapshotCatalog::new(Arc::clone(&self.snapshot), destination.string_layout());
         let catalogs = MemoryCatalogProviderList::new();
         let database: Arc<dyn CatalogProvider> = if self.reads_system {
-            Arc::new(WithSystemSchemas {
-                tables,
-                system: pg_catalog::schemas(self.context, &self.snapshot),
-            })
+            Arc::new(WithSystemSchemas { tables, system: pg_catalog::schemas(self.context, &self.snapshot) })
         } else {
             Arc::new(tables)
         };
         catalogs.register_catalog(catalog::DATABASE.to_owned(), database);
-        let mut state =
-            coordinator.sessions.for_statement(destination, Arc::new(catalogs), &settings);
+        let mut state = coordinator.sessions.for_statement(destination, Arc::new(catalogs), &settings);
         if self.reads_system || destination == Destination::Local {
             pg_catalog::register_functions(&mut state, self.context, &self.snapshot);
         }
@@ -211,9 +195,7 @@ impl<'a> Planner<'a> {
         work: impl Future<Output = Result<T>> + Send,
     ) -> Result<T> {
         match self.context.planning_timeout {
-            Some(limit) => {
-                tokio::time::timeout(limit, work).await.unwrap_or(Err(Error::PlanningTimeout))
-            }
+            Some(limit) => tokio::time::timeout(limit, work).await.unwrap_or(Err(Error::PlanningTimeout)),
             None => work.await,
         }
     }

@@ -62,10 +62,9 @@ pub async fn choose(context: &QueryContext, planner: &Planner<'_>) -> Result<Cho
         RouteSetting::Auto if !cluster.can_read(planner.tables()) => {
             Err("no executor that can read its tables is alive".to_owned())
         }
-        RouteSetting::Auto if estimate.input_bytes > threshold.0 => Ok(format!(
-            "it reads {}, more than {threshold}",
-            ByteSize(estimate.input_bytes)
-        )),
+        RouteSetting::Auto if estimate.input_bytes > threshold.0 => {
+            Ok(format!("it reads {}, more than {threshold}", ByteSize(estimate.input_bytes)))
+        }
         RouteSetting::Auto => {
             Err(format!("it reads {}, at most {threshold}", ByteSize(estimate.input_bytes)))
         }
@@ -74,12 +73,9 @@ pub async fn choose(context: &QueryContext, planner: &Planner<'_>) -> Result<Cho
         Ok(reason) => {
             let plan = planner.plan(Destination::Cluster, estimate).await?;
             match cluster.refusal(&plan) {
-                None => Ok(Choice {
-                    route: Route::Cluster(reason),
-                    plan,
-                    estimate,
-                    may_move_to_cluster: false,
-                }),
+                None => {
+                    Ok(Choice { route: Route::Cluster(reason), plan, estimate, may_move_to_cluster: false })
+                }
                 Some(refusal) => {
                     let plan = planner.physical(state, logical).await?;
                     Ok(local(refusal, plan, estimate, false))

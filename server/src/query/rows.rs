@@ -24,10 +24,7 @@ impl std::fmt::Debug for Rows {
 
 impl Rows {
     /// Rows of `schema` from `batches`, which owns whatever the work needs.
-    pub fn new(
-        schema: SchemaRef,
-        batches: impl Stream<Item = Result<RecordBatch>> + Send + 'static,
-    ) -> Self {
+    pub fn new(schema: SchemaRef, batches: impl Stream<Item = Result<RecordBatch>> + Send + 'static) -> Self {
         Self { schema, batches: batches.boxed(), record: None }
     }
 

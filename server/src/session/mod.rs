@@ -9,7 +9,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 pub use prepared::{Prepared, PreparedStatements};
-pub use settings::{RouteSetting, Settings, SettingDescription, descriptions};
+pub use settings::{RouteSetting, SettingDescription, Settings, descriptions};
 pub use transaction::Transaction;
 
 use crate::pg_catalog::VERSION;

@@ -53,10 +53,7 @@ impl PreparedStatements {
 
     /// The statement of that name (26000 when there is none).
     pub fn get(&self, name: &str) -> Result<Arc<Prepared>> {
-        self.by_name
-            .get(name)
-            .cloned()
-            .ok_or_else(|| Error::UndefinedStatement { name: name.to_owned() })
+        self.by_name.get(name).cloned().ok_or_else(|| Error::UndefinedStatement { name: name.to_owned() })
     }
 
     /// Forgets one; tells whether it was there.

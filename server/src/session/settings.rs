@@ -55,48 +55,128 @@ const fn reported(
     SettingDescription { name, default, description, kind, is_reported: true }
 }
 
-const ISOLATION_LEVELS: Kind = Kind::OneOf(&[
-    "read committed",
-    "read uncommitted",
-    "repeatable read",
-    "serializable",
-]);
-const MESSAGE_LEVELS: Kind = Kind::OneOf(&[
-    "debug5", "debug4", "debug3", "debug2", "debug1", "log", "notice", "warning", "error",
-]);
+const ISOLATION_LEVELS: Kind =
+    Kind::OneOf(&["read committed", "read uncommitted", "repeatable read", "serializable"]);
+const MESSAGE_LEVELS: Kind =
+    Kind::OneOf(&["debug5", "debug4", "debug3", "debug2", "debug1", "log", "notice", "warning", "error"]);
 
 /// Every setting, in the order of `SHOW ALL`.
 static REGISTRY: &[SettingDescription] = &[
     reported("application_name", "", Kind::Text, "Names the application in statistics and logs."),
     setting("bytea_output", "hex", Kind::OneOf(&["hex"]), "Sets the output format for bytea."),
-    reported("client_encoding", "UTF8", Kind::OneOf(&["utf8", "utf-8", "unicode"]), "Sets the client's character set."),
-    setting("client_min_messages", "notice", MESSAGE_LEVELS, "Sets the least severe message sent to the client."),
+    reported(
+        "client_encoding",
+        "UTF8",
+        Kind::OneOf(&["utf8", "utf-8", "unicode"]),
+        "Sets the client's character set.",
+    ),
+    setting(
+        "client_min_messages",
+        "notice",
+        MESSAGE_LEVELS,
+        "Sets the least severe message sent to the client.",
+    ),
     reported("DateStyle", "ISO, MDY", Kind::Text, "Sets the display format for dates; always ISO."),
-    setting("default_transaction_isolation", "read committed", ISOLATION_LEVELS, "Sets the isolation level of new transactions."),
-    reported("default_transaction_read_only", "off", Kind::Bool, "Sets the read-only status of new transactions."),
-    setting("extra_float_digits", "1", Kind::Integer(-15, 3), "Floating-point values are always printed exactly."),
-    setting("idle_in_transaction_session_timeout", "0", Kind::Milliseconds, "Ends sessions that idle in a transaction."),
+    setting(
+        "default_transaction_isolation",
+        "read committed",
+        ISOLATION_LEVELS,
+        "Sets the isolation level of new transactions.",
+    ),
+    reported(
+        "default_transaction_read_only",
+        "off",
+        Kind::Bool,
+        "Sets the read-only status of new transactions.",
+    ),
+    setting(
+        "extra_float_digits",
+        "1",
+        Kind::Integer(-15, 3),
+        "Floating-point values are always printed exactly.",
+    ),
+    setting(
+        "idle_in_transaction_session_timeout",
+        "0",
+        Kind::Milliseconds,
+        "Ends sessions that idle in a transaction.",
+    ),
     reported("in_hot_standby", "off", Kind::ReadOnly, "Always off."),
     reported("integer_datetimes", "on", Kind::ReadOnly, "Always on."),
-    reported("IntervalStyle", "postgres", Kind::OneOf(&["postgres"]), "Sets the display format for intervals."),
+    reported(
+        "IntervalStyle",
+        "postgres",
+        Kind::OneOf(&["postgres"]),
+        "Sets the display format for intervals.",
+    ),
     reported("is_superuser", "on", Kind::ReadOnly, "Whether the current role is a superuser."),
     setting("lock_timeout", "0", Kind::Milliseconds, "Accepted; there are no locks to wait for."),
-    setting("max_identifier_length", "63", Kind::ReadOnly, "The length of identifiers that clients may rely on."),
+    setting(
+        "max_identifier_length",
+        "63",
+        Kind::ReadOnly,
+        "The length of identifiers that clients may rely on.",
+    ),
     setting("role", "none", Kind::Text, "The current role."),
-    setting("search_path", "\"$user\", public", Kind::Text, "Sets the schemas that unqualified names are looked up in."),
+    setting(
+        "search_path",
+        "\"$user\", public",
+        Kind::Text,
+        "Sets the schemas that unqualified names are looked up in.",
+    ),
     reported("server_encoding", "UTF8", Kind::ReadOnly, "The server's character set."),
-    reported("server_version", SERVER_VERSION, Kind::ReadOnly, "The PostgreSQL version this server speaks as."),
+    reported(
+        "server_version",
+        SERVER_VERSION,
+        Kind::ReadOnly,
+        "The PostgreSQL version this server speaks as.",
+    ),
     setting("server_version_num", "150008", Kind::ReadOnly, "The same as a number."),
     reported("session_authorization", "", Kind::ReadOnly, "The signed-in role."),
-    setting("sluice.broadcast_size", "32MB", Kind::Size, "The largest build side of a join that is sent whole to every task."),
+    setting(
+        "sluice.broadcast_size",
+        "32MB",
+        Kind::Size,
+        "The largest build side of a join that is sent whole to every task.",
+    ),
     setting("sluice.last_route", "", Kind::ReadOnly, "Where the last query ran, and why."),
-    setting("sluice.planning_timeout", "10s", Kind::Milliseconds, "Fails a statement whose planning takes longer."),
-    setting("sluice.route", "auto", Kind::OneOf(&["auto", "local", "cluster"]), "Where queries run: auto lets the server choose."),
-    setting("sluice.target_partitions", "0", Kind::Integer(0, 10_000), "Partitions of a distributed query; 0 lets the server choose."),
+    setting(
+        "sluice.planning_timeout",
+        "10s",
+        Kind::Milliseconds,
+        "Fails a statement whose planning takes longer.",
+    ),
+    setting(
+        "sluice.route",
+        "auto",
+        Kind::OneOf(&["auto", "local", "cluster"]),
+        "Where queries run: auto lets the server choose.",
+    ),
+    setting(
+        "sluice.target_partitions",
+        "0",
+        Kind::Integer(0, 10_000),
+        "Partitions of a distributed query; 0 lets the server choose.",
+    ),
     reported("standard_conforming_strings", "on", Kind::OneOf(&["on"]), "Backslashes are ordinary in '...'."),
-    setting("statement_timeout", "0", Kind::Milliseconds, "Ends any statement that takes longer; 0 turns it off."),
-    reported("TimeZone", "UTC", Kind::TimeZone, "Sets the time zone for displaying and interpreting time stamps."),
-    setting("transaction_isolation", "read committed", ISOLATION_LEVELS, "The current transaction's isolation level."),
+    setting(
+        "statement_timeout",
+        "0",
+        Kind::Milliseconds,
+        "Ends any statement that takes longer; 0 turns it off.",
+    ),
+    reported(
+        "TimeZone",
+        "UTC",
+        Kind::TimeZone,
+        "Sets the time zone for displaying and interpreting time stamps.",
+    ),
+    setting(
+        "transaction_isolation",
+        "read committed",
+        ISOLATION_LEVELS,
+        "The current transaction's isolation level.",
+    ),
     setting("transaction_read_only", "off", Kind::Bool, "The current transaction's read-only status."),
 ];
 
@@ -243,7 +323,6 @@ impl Settings {
     pub fn time_zone(&self) -> &str {
         &self.values["TimeZone"]
     }
-
 }
 
 fn changed_and_reported(before: &Values, after: &Values) -> Vec<&'static SettingDescription> {
@@ -303,10 +382,9 @@ fn time_zone(value: &str) -> Option<String> {
     if let Some(zone) = by_letters {
         return Some(zone.name().to_owned());
     }
-    let (sign, digits) = value.strip_prefix('-').map_or_else(
-        || ('+', value.strip_prefix('+').unwrap_or(value)),
-        |digits| ('-', digits),
-    );
+    let (sign, digits) = value
+        .strip_prefix('-')
+        .map_or_else(|| ('+', value.strip_prefix('+').unwrap_or(value)), |digits| ('-', digits));
     let (hours, minutes) = digits.split_once(':').unwrap_or((digits, "0"));
     let (hours, minutes): (u32, u32) = (hours.parse().ok()?, minutes.parse().ok()?);
     (hours <= 15 && minutes < 60).then(|| format!("{sign}{hours:02}:{minutes:02}"))

@@ -35,7 +35,9 @@ pub enum Command {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)] // The words of the statements themselves.
 pub enum TransactionCommand {
-    Begin { is_start: bool },
+    Begin {
+        is_start: bool,
+    },
     Commit,
     Rollback,
     Savepoint,
@@ -88,15 +90,13 @@ pub fn classify(statement: Statement, sql: &str, facts: &SessionFacts) -> Result
 fn classify_sql(statement: SqlStatement, sql: &str, facts: &SessionFacts) -> Result<Command> {
     Ok(match statement {
         SqlStatement::Query(_) => Command::Query(Box::new(query(statement, sql, facts))),
-        SqlStatement::Explain { analyze, statement, .. } => {
-            match classify_sql(*statement, sql, facts)? {
-                Command::Query(mut query) => {
-                    query.explain = Some(Explain { is_analyze: analyze });
-                    Command::Query(query)
-                }
-                _ => return Err(not_supported("EXPLAIN of a statement that is not a query")),
+        SqlStatement::Explain { analyze, statement, .. } => match classify_sql(*statement, sql, facts)? {
+            Command::Query(mut query) => {
+                query.explain = Some(Explain { is_analyze: analyze });
+                Command::Query(query)
             }
-        }
+            _ => return Err(not_supported("EXPLAIN of a statement that is not a query")),
+        },
         SqlStatement::Set(set) => classify_set(set)?,
         SqlStatement::ShowVariable { variable } => {
             Command::Show { name: variable_name(variable.iter().map(|i| i.value.as_str())) }
@@ -111,9 +111,7 @@ fn classify_sql(statement: SqlStatement, sql: &str, facts: &SessionFacts) -> Res
             Command::Transaction(TransactionCommand::Begin { is_start: !begin })
         }
         SqlStatement::Commit { .. } => Command::Transaction(TransactionCommand::Commit),
-        SqlStatement::Rollback { savepoint: None, .. } => {
-            Command::Transaction(TransactionCommand::Rollback)
-        }
+        SqlStatement::Rollback { savepoint: None, .. } => Command::Transaction(TransactionCommand::Rollback),
         SqlStatement::Rollback { savepoint: Some(_), .. } => {
             Command::Transaction(TransactionCommand::RollbackTo)
         }
@@ -125,8 +123,7 @@ fn classify_sql(statement: SqlStatement, sql: &str, facts: &SessionFacts) -> Res
         SqlStatement::Deallocate { name, .. } => {
             let is_all = name.quote_style.is_none() && name.value.eq_ignore_ascii_case("all");
             Command::Deallocate {
-                name: (!is_all)
-                    .then(|| catalog::identifier::fold(&name.value, name.quote_style.is_some())),
+                name: (!is_all).then(|| catalog::identifier::fold(&name.value, name.quote_style.is_some())),
             }
         }
         SqlStatement::Close { cursor: CloseCursor::All } => Command::CloseAll,
@@ -143,12 +140,7 @@ fn query(mut statement: SqlStatement, sql: &str, facts: &SessionFacts) -> Query 
     dialect::adapt(&mut statement, facts, reads_system);
     // After the rewrites, which may leave out what cannot have rows.
     let tables = names::tables(&statement, sql);
-    Query {
-        statement: Statement::Statement(Box::new(statement)),
-        tables,
-        output_names,
-        explain: None,
-    }
+    Query { statement: Statement::Statement(Box::new(statement)), tables, output_names, explain: None }
 }
 
 fn classify_set(set: Set) -> Result<Command> {
@@ -166,11 +158,9 @@ fn classify_set(set: Set) -> Result<Command> {
             let value = setting_value(&value).filter(|v| !v.eq_ignore_ascii_case("local"));
             Command::Set { name: "timezone".into(), value, is_local: local }
         }
-        Set::SetNames { charset_name, .. } => Command::Set {
-            name: "client_encoding".into(),
-            value: Some(charset_name.value),
-            is_local: false,
-        },
+        Set::SetNames { charset_name, .. } => {
+            Command::Set { name: "client_encoding".into(), value: Some(charset_name.value), is_local: false }
+        }
         Set::SetTransaction { .. } => Command::Transaction(TransactionCommand::SetModes),
         other => return Err(not_supported(&first_words(&other.to_string()))),
     })

@@ -7,8 +7,8 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::{
     BinaryOperator, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
-    FunctionArguments, Ident, Join, JoinOperator, ObjectName, ObjectNamePart, Query, Select,
-    SelectItem, SetExpr, Statement, TableFactor, TableWithJoins, Value, VisitMut, VisitorMut,
+    FunctionArguments, Ident, Join, JoinOperator, ObjectName, ObjectNamePart, Query, Select, SelectItem,
+    SetExpr, Statement, TableFactor, TableWithJoins, Value, VisitMut, VisitorMut,
 };
 
 use crate::pg_catalog;
@@ -95,8 +95,7 @@ impl VisitorMut for Adapter<'_> {
 impl Adapter<'_> {
     fn session_value(&self, function: &Function) -> Option<Expr> {
         let [ObjectNamePart::Identifier(name)] = function.name.0.as_slice() else { return None };
-        let has_arguments =
-            matches!(&function.args, FunctionArguments::List(list) if !list.args.is_empty());
+        let has_arguments = matches!(&function.args, FunctionArguments::List(list) if !list.args.is_empty());
         if has_arguments {
             return None;
         }
@@ -106,9 +105,7 @@ impl Adapter<'_> {
             "current_database" | "current_catalog" => text(&self.facts.database),
             "current_schema" => text(&self.facts.schema),
             "current_user" | "session_user" | "user" | "current_role" => text(&self.facts.user),
-            "pg_backend_pid" => {
-                Expr::value(Value::Number(self.facts.process_id.to_string(), false))
-            }
+            "pg_backend_pid" => Expr::value(Value::Number(self.facts.process_id.to_string(), false)),
             _ => return None,
         })
     }
@@ -177,7 +174,8 @@ fn is_empty_source(source: &TableWithJoins) -> bool {
         }
         _ => false,
     };
-    let keeps_left = |join: &Join| matches!(join.join_operator, JoinOperator::Left(_) | JoinOperator::LeftOuter(_));
+    let keeps_left =
+        |join: &Join| matches!(join.join_operator, JoinOperator::Left(_) | JoinOperator::LeftOuter(_));
     let keeps_other = |join: &Join| {
         matches!(
             join.join_operator,

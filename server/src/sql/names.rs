@@ -6,8 +6,8 @@ use std::ops::ControlFlow;
 use catalog::identifier;
 use datafusion::sql::parser::Statement;
 use sqlparser::ast::{
-    Expr, Ident, ObjectName, ObjectNamePart, Query, SelectItem, SetExpr, Spanned,
-    Statement as SqlStatement, Visit, VisitMut, Visitor, VisitorMut,
+    Expr, Ident, ObjectName, ObjectNamePart, Query, SelectItem, SetExpr, Spanned, Statement as SqlStatement,
+    Visit, VisitMut, Visitor, VisitorMut,
 };
 
 use super::parse::position_of;

@@ -26,7 +26,9 @@ pub struct Parsed {
 pub fn parse(sql: &str, limits: &LimitsConfig, facts: &SessionFacts) -> Result<Vec<Parsed>> {
     limits::check_length(sql, limits)?;
     if sql.contains('\0') {
-        return Err(Error::InvalidEncoding { message: "invalid byte sequence for encoding \"UTF8\": 0x00".into() });
+        return Err(Error::InvalidEncoding {
+            message: "invalid byte sequence for encoding \"UTF8\": 0x00".into(),
+        });
     }
     let dialect = PostgreSqlDialect {};
     let tokens = Tokenizer::new(&dialect, sql).tokenize_with_location().map_err(|error| {
@@ -40,10 +42,7 @@ pub fn parse(sql: &str, limits: &LimitsConfig, facts: &SessionFacts) -> Result<V
         .build()
         .and_then(|mut parser| parser.parse_statements())
         .map_err(|error| syntax_error(sql, error.into()))?;
-    statements
-        .into_iter()
-        .map(|statement| Ok(Parsed { command: classify(statement, sql, facts)? }))
-        .collect()
+    statements.into_iter().map(|statement| Ok(Parsed { command: classify(statement, sql, facts)? })).collect()
 }
 
 /// The parser tells the place of an error only in its message: `… at Line: 1, Column: 8`.

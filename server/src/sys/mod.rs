@@ -29,9 +29,12 @@ fn queries(view: &View) -> RecordBatch {
         .int8("rows", records.iter().map(|r| i64::try_from(r.rows).unwrap_or(i64::MAX)))
         .int4("retries", records.iter().map(|r| i32::try_from(r.retries).unwrap_or(i32::MAX)))
         .optional_text("sqlstate", records.iter().map(|r| r.error.as_ref().map(|(code, _)| code)))
-        .optional_text("error", records.iter().map(|r| {
-            r.error.as_ref().filter(|_| r.state == QueryState::Failed).map(|(_, message)| message)
-        }))
+        .optional_text(
+            "error",
+            records.iter().map(|r| {
+                r.error.as_ref().filter(|_| r.state == QueryState::Failed).map(|(_, message)| message)
+            }),
+        )
         .text("sql", records.iter().map(|r| r.sql.as_ref()))
         .finish()
 }
@@ -53,9 +56,7 @@ fn executors(view: &View) -> RecordBatch {
         .int8("spilled_bytes", reports().map(|r| bytes(r.spilled_bytes)))
         .int4("tasks_running", reports().map(|r| r.tasks_running as i32))
         .int8("tasks_finished", reports().map(|r| bytes(r.tasks_finished)))
-        .float8("heard_ms_ago", members.iter().map(|m| {
-            Some(m.heard_at.elapsed().as_secs_f64() * 1000.0)
-        }))
+        .float8("heard_ms_ago", members.iter().map(|m| Some(m.heard_at.elapsed().as_secs_f64() * 1000.0)))
         .finish()
 }
 

@@ -6,12 +6,12 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use engine::{Error, Result};
-use std::result::Result as StdResult;
 use pgwire::messages::response::{CommandComplete, ReadyForQuery, TransactionStatus};
 use pgwire::messages::startup::{
     Authentication, BackendKeyData, NegotiateProtocolVersion, ParameterStatus, SecretKey,
 };
 use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
+use std::result::Result as StdResult;
 use tokio::io::{AsyncWriteExt, BufWriter};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -97,8 +97,7 @@ pub async fn serve_connection(
     };
     let (process_id, secret) = coordinator.cancels.register();
     let prepared_max = coordinator.config.limits.prepared_statements_max;
-    let mut session =
-        Session::new(process_id, startup.user.clone(), startup.database.clone(), prepared_max);
+    let mut session = Session::new(process_id, startup.user.clone(), startup.database.clone(), prepared_max);
     for (name, value) in &startup.settings {
         if let Err(error) = session.settings.set_initial(name, value) {
             coordinator.cancels.forget(process_id);
@@ -134,10 +133,7 @@ impl Drop for Registered {
 }
 
 /// Reads first packets until one asks for a session; `None` when the connection has done its duty.
-async fn sign_in(
-    coordinator: &Coordinator,
-    socket: &mut TcpStream,
-) -> Result<Option<startup::Startup>> {
+async fn sign_in(coordinator: &Coordinator, socket: &mut TcpStream) -> Result<Option<startup::Startup>> {
     const ENCRYPTION_REQUESTS_MAX: usize = 2;
     for _ in 0..=ENCRYPTION_REQUESTS_MAX {
         let mut reader = FrameReader::new(&mut *socket);
@@ -181,19 +177,16 @@ impl Connection {
     async fn greet(&mut self, startup: &startup::Startup, secret: [u8; 4]) -> StdResult<(), ()> {
         if startup.minor_version > 0 || !startup.unknown_options.is_empty() {
             let options = startup.unknown_options.clone();
-            self.send(PgWireBackendMessage::NegotiateProtocolVersion(
-                NegotiateProtocolVersion::new(0, options),
-            ));
+            self.send(PgWireBackendMessage::NegotiateProtocolVersion(NegotiateProtocolVersion::new(
+                0, options,
+            )));
         }
         self.send(PgWireBackendMessage::Authentication(Authentication::Ok));
         let reported: Vec<_> =
             crate::session::descriptions().iter().filter(|setting| setting.is_reported).collect();
         self.report(&reported);
         let key = SecretKey::Bytes(Bytes::copy_from_slice(&secret));
-        self.send(PgWireBackendMessage::BackendKeyData(BackendKeyData::new(
-            self.session.process_id,
-            key,
-        )));
+        self.send(PgWireBackendMessage::BackendKeyData(BackendKeyData::new(self.session.process_id, key)));
         self.ready();
         self.flush().await
     }
@@ -213,7 +206,9 @@ impl Connection {
                 Err(Broken::Gone) => return,
                 Err(Broken::Protocol(error)) => return self.end(&error).await,
             };
-            if skip_to_sync && !matches!(message, PgWireFrontendMessage::Sync(_) | PgWireFrontendMessage::Terminate(_)) {
+            if skip_to_sync
+                && !matches!(message, PgWireFrontendMessage::Sync(_) | PgWireFrontendMessage::Terminate(_))
+            {
                 continue;
             }
             let outcome = match message {
@@ -228,9 +223,7 @@ impl Connection {
                 }
                 PgWireFrontendMessage::Flush(_) => self.flush().await.map_err(|()| Left::Gone),
                 PgWireFrontendMessage::Terminate(_) => return,
-                message if message.is_extended_query() => {
-                    extended_query::run(self, message).await
-                }
+                message if message.is_extended_query() => extended_query::run(self, message).await,
                 // What a client still sends of a COPY that has failed.
                 PgWireFrontendMessage::CopyData(_)
                 | PgWireFrontendMessage::CopyDone(_)

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use engine::{Error, Result};
-use std::result::Result as StdResult;
 use pgwire::messages::data::{NoData, ParameterDescription};
 use pgwire::messages::extendedquery::{
-    Bind, BindComplete, Close, CloseComplete, Describe, Execute, Parse, ParseComplete,
-    PortalSuspended,
+    Bind, BindComplete, Close, CloseComplete, Describe, Execute, Parse, ParseComplete, PortalSuspended,
 };
 use pgwire::messages::response::EmptyQueryResponse;
 use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
+use std::result::Result as StdResult;
 
 use super::connection::{Connection, Interrupts, Left};
 use super::encode::{self, RowEncoder};
@@ -27,10 +26,7 @@ use crate::sql::{self, Command};
 const STATEMENT: u8 = b'S';
 
 /// Carries out one message.
-pub async fn run(
-    connection: &mut Connection,
-    message: PgWireFrontendMessage,
-) -> StdResult<(), Left> {
+pub async fn run(connection: &mut Connection, message: PgWireFrontendMessage) -> StdResult<(), Left> {
     match message {
         PgWireFrontendMessage::Parse(message) => {
             let interrupts = connection.start_statement();
@@ -54,11 +50,7 @@ pub async fn run(
     }
 }
 
-async fn parse(
-    connection: &mut Connection,
-    message: Parse,
-    interrupts: &Interrupts,
-) -> StdResult<(), Left> {
+async fn parse(connection: &mut Connection, message: Parse, interrupts: &Interrupts) -> StdResult<(), Left> {
     let text: Arc<str> = Arc::from(checked_text(&message.query)?);
     let limits = &connection.coordinator.config.limits;
     let mut parsed = sql::parse(&text, limits, &connection.session.facts())?;
@@ -78,8 +70,7 @@ async fn parse(
                 Arc::clone(&text),
                 interrupts.cancel.clone(),
             );
-            let declared: Vec<_> =
-                message.type_oids.iter().map(|oid| types::parameter_type(*oid)).collect();
+            let declared: Vec<_> = message.type_oids.iter().map(|oid| types::parameter_type(*oid)).collect();
             let described = query::describe(&context, &query, &declared);
             let description = connection.guarded(interrupts, described).await?;
             let parameter_oids = description
@@ -114,8 +105,7 @@ async fn parse(
 }
 
 fn bind(connection: &mut Connection, message: Bind) -> Result<()> {
-    let prepared =
-        connection.session.prepared.get(message.statement_name.as_deref().unwrap_or_default())?;
+    let prepared = connection.session.prepared.get(message.statement_name.as_deref().unwrap_or_default())?;
     let parameters = parameters::decode(
         &message.parameters,
         &message.parameter_format_codes,
@@ -145,21 +135,16 @@ fn describe(connection: &mut Connection, message: &Describe) -> Result<()> {
     let (prepared, formats) = if message.target_type == STATEMENT {
         let prepared = connection.session.prepared.get(name)?;
         let oids = prepared.parameter_oids.clone();
-        connection
-            .send(PgWireBackendMessage::ParameterDescription(ParameterDescription::new(oids)));
+        connection.send(PgWireBackendMessage::ParameterDescription(ParameterDescription::new(oids)));
         let columns = prepared.columns.as_ref().map_or(0, |columns| columns.fields().len());
         (prepared, encode::formats(&[], columns)?)
     } else {
-        let portal = connection
-            .portals
-            .get(name)
-            .ok_or_else(|| Error::UndefinedPortal { name: name.to_owned() })?;
+        let portal =
+            connection.portals.get(name).ok_or_else(|| Error::UndefinedPortal { name: name.to_owned() })?;
         (Arc::clone(&portal.prepared), portal.formats.clone())
     };
     connection.send(match &prepared.columns {
-        Some(columns) => {
-            PgWireBackendMessage::RowDescription(encode::row_description(columns, &formats))
-        }
+        Some(columns) => PgWireBackendMessage::RowDescription(encode::row_description(columns, &formats)),
         None => PgWireBackendMessage::NoData(NoData::new()),
     });
     Ok(())
@@ -172,10 +157,8 @@ async fn execute(
 ) -> StdResult<(), Left> {
     let name = message.name.unwrap_or_default();
     // Out of the map while it runs: a portal that fails is gone.
-    let mut portal = connection
-        .portals
-        .remove(&name)
-        .ok_or_else(|| Error::UndefinedPortal { name: name.clone() })?;
+    let mut portal =
+        connection.portals.remove(&name).ok_or_else(|| Error::UndefinedPortal { name: name.clone() })?;
     let max_rows = usize::try_from(message.max_rows).unwrap_or(0);
     let prepared = Arc::clone(&portal.prepared);
     match &prepared.command {
@@ -223,8 +206,7 @@ async fn advance(
     let columns = portal.prepared.columns.as_ref();
     let columns = columns.ok_or_else(|| Error::internal("a query was prepared without columns"))?;
     let encoder = RowEncoder::new(columns, portal.formats.clone(), connection.zone());
-    let (sent, is_suspended) =
-        connection.send_rows(&mut cursor, &encoder, max_rows, interrupts).await?;
+    let (sent, is_suspended) = connection.send_rows(&mut cursor, &encoder, max_rows, interrupts).await?;
     if is_suspended {
         connection.send(PgWireBackendMessage::PortalSuspended(PortalSuspended::new()));
         return Ok(Progress::Suspended(cursor));

@@ -59,10 +59,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     }
 
     /// The next message. `bytes_max` bounds its size.
-    pub async fn next(
-        &mut self,
-        bytes_max: usize,
-    ) -> std::result::Result<PgWireFrontendMessage, Broken> {
+    pub async fn next(&mut self, bytes_max: usize) -> std::result::Result<PgWireFrontendMessage, Broken> {
         while self.buffer.len() < 5 {
             self.fill().await?;
         }
@@ -83,9 +80,8 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         let mut frame = self.buffer.split_to(length + 1);
         let context = &self.context;
         // Malformed bodies were seen to run past the end of the frame inside the codec.
-        let decoded = std::panic::catch_unwind(AssertUnwindSafe(|| {
-            PgWireFrontendMessage::decode(&mut frame, context)
-        }));
+        let decoded =
+            std::panic::catch_unwind(AssertUnwindSafe(|| PgWireFrontendMessage::decode(&mut frame, context)));
         match decoded {
             Ok(Ok(Some(message))) => Ok(message),
             _ => Err(protocol("invalid message format")),
@@ -124,9 +120,7 @@ fn protocol(message: &str) -> Broken {
 /// Text from a message must be UTF-8 without zero bytes.
 pub fn checked_text(text: &str) -> Result<&str> {
     if text.contains('\u{fffd}') {
-        return Err(Error::InvalidEncoding {
-            message: "invalid byte sequence for encoding \"UTF8\"".into(),
-        });
+        return Err(Error::InvalidEncoding { message: "invalid byte sequence for encoding \"UTF8\"".into() });
     }
     Ok(text)
 }

@@ -47,8 +47,9 @@ pub fn decode(
 }
 
 fn from_text(value: &[u8], data_type: &DataType) -> Result<ScalarValue> {
-    let text = std::str::from_utf8(value)
-        .map_err(|_| Error::InvalidEncoding { message: "invalid byte sequence for encoding \"UTF8\"".into() })?;
+    let text = std::str::from_utf8(value).map_err(|_| Error::InvalidEncoding {
+        message: "invalid byte sequence for encoding \"UTF8\"".into(),
+    })?;
     let invalid = || Error::InvalidText {
         message: format!(
             "invalid input syntax for type {}: \"{text}\"",
@@ -91,9 +92,8 @@ fn parse(
 }
 
 fn list(values: &ArrayRef, item: &DataType) -> ScalarValue {
-    let scalars: Vec<ScalarValue> = (0..values.len())
-        .filter_map(|row| ScalarValue::try_from_array(values, row).ok())
-        .collect();
+    let scalars: Vec<ScalarValue> =
+        (0..values.len()).filter_map(|row| ScalarValue::try_from_array(values, row).ok()).collect();
     ScalarValue::List(ScalarValue::new_list_nullable(&scalars, item))
 }
 

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use engine::{Error, Result};
-use std::result::Result as StdResult;
 use pgwire::messages::PgWireBackendMessage;
 use pgwire::messages::response::EmptyQueryResponse;
+use std::result::Result as StdResult;
 
 use super::connection::{Connection, Interrupts, Left};
 use super::encode::{self, RowEncoder};

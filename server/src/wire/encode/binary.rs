@@ -4,8 +4,8 @@ use bytes::{BufMut, BytesMut};
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, Decimal256Type, Float32Type, Float64Type, Int16Type,
-    Int32Type, Int64Type, IntervalMonthDayNanoType, IntervalUnit, Time64MicrosecondType, TimeUnit,
+    DataType, Date32Type, Decimal128Type, Decimal256Type, Float32Type, Float64Type, Int16Type, Int32Type,
+    Int64Type, IntervalMonthDayNanoType, IntervalUnit, Time64MicrosecondType, TimeUnit,
     TimestampMicrosecondType,
 };
 use engine::{Error, Result};
@@ -33,13 +33,10 @@ pub fn everyday_type(data_type: &DataType) -> Option<DataType> {
         DataType::Time32(_) | DataType::Time64(TimeUnit::Nanosecond) => {
             DataType::Time64(TimeUnit::Microsecond)
         }
-        DataType::Timestamp(
-            TimeUnit::Second | TimeUnit::Millisecond | TimeUnit::Nanosecond,
-            zone,
-        ) => DataType::Timestamp(TimeUnit::Microsecond, zone.clone()),
-        DataType::Interval(_) | DataType::Duration(_) => {
-            DataType::Interval(IntervalUnit::MonthDayNano)
+        DataType::Timestamp(TimeUnit::Second | TimeUnit::Millisecond | TimeUnit::Nanosecond, zone) => {
+            DataType::Timestamp(TimeUnit::Microsecond, zone.clone())
         }
+        DataType::Interval(_) | DataType::Duration(_) => DataType::Interval(IntervalUnit::MonthDayNano),
         DataType::Dictionary(_, values) => values.as_ref().clone(),
         _ => return None,
     })

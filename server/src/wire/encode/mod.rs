@@ -51,9 +51,9 @@ pub fn formats(codes: &[i16], columns: usize) -> Result<Vec<Format>> {
         [] => Ok(vec![Format::Text; columns]),
         [one] => Ok(vec![Format::from_code(*one)?; columns]),
         many if many.len() == columns => many.iter().map(|code| Format::from_code(*code)).collect(),
-        many => Err(Error::Protocol {
-            message: format!("{} result formats for {columns} columns", many.len()),
-        }),
+        many => {
+            Err(Error::Protocol { message: format!("{} result formats for {columns} columns", many.len()) })
+        }
     }
 }
 

@@ -30,8 +30,7 @@ pub fn put_text(unscaled: &str, scale: i8, out: &mut BytesMut) {
 /// first, sign, digits after the point, then groups of four decimal digits.
 pub fn put_binary(unscaled: &str, scale: i8, out: &mut BytesMut) {
     const NEGATIVE: u16 = 0x4000;
-    let (is_negative, digits) =
-        unscaled.strip_prefix('-').map_or((false, unscaled), |digits| (true, digits));
+    let (is_negative, digits) = unscaled.strip_prefix('-').map_or((false, unscaled), |digits| (true, digits));
     let mut digits = digits.trim_start_matches('0').to_owned();
     let mut scale = i32::from(scale);
     if scale < 0 {
@@ -90,7 +89,10 @@ mod tests {
         assert_eq!(text("12345", 2), "123.45");
         assert_eq!(text("-5", 3), "-0.005");
         assert_eq!(text("7", -2), "700");
-        assert_eq!(text("99999999999999999999999999999999999999", 0), "99999999999999999999999999999999999999");
+        assert_eq!(
+            text("99999999999999999999999999999999999999", 0),
+            "99999999999999999999999999999999999999"
+        );
     }
 
     // Expected words were taken from numeric_send of a PostgreSQL 15.
