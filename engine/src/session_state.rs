@@ -44,6 +44,8 @@ pub struct StatementSettings {
     pub time_zone: String,
     /// The largest build side that is sent whole to every task, in bytes. Cluster only.
     pub broadcast_bytes_max: usize,
+    /// Hash joins, or else sort-merge joins, which can spill. Cluster only.
+    pub prefer_hash_join: bool,
 }
 
 /// Makes sessions. Building one from nothing registers hundreds of functions; copying is cheap.
@@ -84,6 +86,7 @@ impl SessionStates {
         options.execution.time_zone = Some(settings.time_zone.clone());
         if destination == Destination::Cluster {
             options.optimizer.hash_join_single_partition_threshold = settings.broadcast_bytes_max;
+            options.optimizer.prefer_hash_join = settings.prefer_hash_join;
         }
         state
     }
@@ -101,8 +104,7 @@ fn local_config() -> SessionConfig {
 fn cluster_config() -> SessionConfig {
     // Without Ballista's restrictions a plan does not fail on the cluster, it hangs.
     let config = common(SessionConfig::new_with_ballista())
-        // Sort-merge joins everywhere cost 2.6 times as much over TPC-H at SF 1; a build side is a
-        // partition of the whole, and target partitions are chosen so that it fits.
+        // Chosen per statement: sort-merge joins everywhere cost 2.6 times as much over TPC-H at SF 1.
         .set_bool("datafusion.optimizer.prefer_hash_join", true)
         .set_bool("ballista.planner.adaptive.enabled", false)
         .set_u64("ballista.client.grpc_max_message_size", u64::from(crate::codec::MESSAGE_BYTES_MAX))

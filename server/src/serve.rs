@@ -179,6 +179,7 @@ async fn open_locations(config: &Config, sessions: &SessionStates) -> Result<Sna
         target_partitions: config.server_threads(),
         time_zone: "UTC".to_owned(),
         broadcast_bytes_max: 0,
+        prefer_hash_join: true,
     };
     let session = sessions.for_statement(Destination::Local, catalogs, &settings);
     let mut definitions = Vec::new();

@@ -3,7 +3,7 @@
 //! Every executor holds one report stream open. When it breaks, or falls silent for two seconds, the
 //! executor is lost at once: its jobs are told, and Ballista is told to forget it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -51,8 +51,22 @@ pub struct Membership {
     members: Mutex<HashMap<ExecutorId, Member>>,
     // Registered with Ballista as well: only then can it be given tasks.
     registered: Mutex<HashMap<ExecutorId, usize>>,
+    // The local tables of running jobs, by job name: where their tasks may go.
+    placements: Mutex<HashMap<String, Vec<Arc<TableDefinition>>>>,
     losses: broadcast::Sender<ExecutorId>,
     changed: Notify,
+}
+
+/// A job's claim on where it may run; given up when dropped.
+pub struct Placement {
+    membership: Arc<Membership>,
+    job_name: String,
+}
+
+impl Drop for Placement {
+    fn drop(&mut self) {
+        self.membership.placements.lock().remove(&self.job_name);
+    }
 }
 
 impl Membership {
@@ -62,6 +76,7 @@ impl Membership {
         Arc::new(Self {
             members: Mutex::default(),
             registered: Mutex::default(),
+            placements: Mutex::default(),
             losses,
             changed: Notify::new(),
         })
@@ -81,9 +96,22 @@ impl Membership {
         members
     }
 
-    /// Partitions that they compute at once, together.
-    pub fn slots(&self) -> usize {
-        self.members().iter().map(|member| member.report.threads).sum()
+    /// The live executors that can read every one of `tables`.
+    pub fn readers(&self, tables: &[Arc<TableDefinition>]) -> Vec<Member> {
+        self.members().into_iter().filter(|member| member.can_read(tables)).collect()
+    }
+
+    /// Keeps the tasks of the job called `job_name` on executors that can read `tables`.
+    pub fn place(self: &Arc<Self>, job_name: &str, tables: &[Arc<TableDefinition>]) -> Placement {
+        let local: Vec<_> = tables.iter().filter(|table| table.is_on_local_path()).cloned().collect();
+        self.placements.lock().insert(job_name.to_owned(), local);
+        Placement { membership: Arc::clone(self), job_name: job_name.to_owned() }
+    }
+
+    /// The executors that may run tasks of the job called `job_name`.
+    pub fn placed(&self, job_name: &str) -> BTreeSet<String> {
+        let tables = self.placements.lock().get(job_name).cloned().unwrap_or_default();
+        self.readers(&tables).into_iter().map(|member| member.report.executor_id.to_string()).collect()
     }
 
     /// Tells of every executor lost from now on.

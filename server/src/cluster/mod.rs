@@ -76,10 +76,9 @@ impl Cluster {
         }
     }
 
-    /// True when at least one executor is alive and each can read `tables`.
+    /// True when at least one executor is alive that can read `tables`.
     pub fn can_read(&self, tables: &[Arc<TableDefinition>]) -> bool {
-        let members = self.membership.members();
-        !members.is_empty() && members.iter().all(|member| member.can_read(tables))
+        !self.membership.readers(tables).is_empty()
     }
 
     /// Why `plan` cannot be sent to executors, when that is so.
@@ -89,15 +88,25 @@ impl Cluster {
             .map(|_| "its plan has an operator that cannot be sent to executors".to_owned())
     }
 
-    /// Partitions for a query that reads `estimate`: about a target size each, at least one per slot,
-    /// and not more than four per slot, for every further one costs files and scheduling.
-    pub fn target_partitions(&self, estimate: Estimate) -> usize {
+    /// Partitions for a query that reads `estimate` of `tables`: about a target size each, at least one
+    /// per slot, and not more than four per slot, for every further one costs files and scheduling.
+    pub fn target_partitions(&self, tables: &[Arc<TableDefinition>], estimate: Estimate) -> usize {
         const PARTITIONS_PER_SLOT_MAX: u64 = 4;
-        let slots = self.membership.slots().max(self.expected_slots()).max(1) as u64;
+        let readers = self.membership.readers(tables);
+        let alive: usize = readers.iter().map(|member| member.report.threads).sum();
+        let slots = alive.max(self.expected_slots()).max(1) as u64;
         let by_size = estimate.input_bytes.div_ceil(self.config.cluster.target_partition_size.0);
         // Whole rounds over the slots, so that none idles while the last partitions run.
         let rounds = by_size.div_ceil(slots).clamp(1, PARTITIONS_PER_SLOT_MAX);
         (slots * rounds) as usize
+    }
+
+    /// True when the build side of a join over that much input fits into a task's share of an executor's
+    /// pool. The smaller side of a join is at most half of what is read.
+    pub fn hash_joins_fit(&self, estimate: Estimate, partitions: usize) -> bool {
+        let share = |member: &Member| member.report.pool_limit_bytes / member.report.threads.max(1) as u64;
+        let smallest = self.membership.members().iter().map(share).min();
+        smallest.is_none_or(|share| estimate.input_bytes / 2 / partitions.max(1) as u64 <= share)
     }
 
     /// Slots of the supervised executors, also while they still start.

@@ -1,10 +1,12 @@
 //! The cluster state Ballista keeps, with free slots counted from what really runs.
 //!
+//! Jobs over tables on a local path are bound to the executors that can read them.
+//!
 //! Ballista refunds slots when tasks report back, and forgets to where a stage is rolled back or a job
 //! cancelled, so a small cluster is dead after one lost executor. Refunds are ignored here: before each
 //! binding the free slots are those no running task of an active job holds.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -39,6 +41,20 @@ impl CountedSlots {
     /// Counts for `inner`, and tells `membership` who comes and goes.
     pub fn new(inner: Arc<dyn ClusterState>, membership: Arc<Membership>) -> Self {
         Self { inner, slots: Mutex::default(), membership }
+    }
+
+    /// Jobs that may run on the same executors, together.
+    async fn by_placement(
+        &self,
+        jobs: Arc<HashMap<JobId, JobInfoCache>>,
+    ) -> BTreeMap<BTreeSet<String>, HashMap<JobId, JobInfoCache>> {
+        let mut groups: BTreeMap<BTreeSet<String>, HashMap<JobId, JobInfoCache>> = BTreeMap::new();
+        for (id, job) in jobs.iter() {
+            let name = job.execution_graph.read().await.job_name().to_owned();
+            let placed = self.membership.placed(&name);
+            groups.entry(placed).or_default().insert(id.clone(), job.clone());
+        }
+        groups
     }
 }
 
@@ -82,7 +98,17 @@ impl ClusterState for CountedSlots {
                 slots.believed_free = free;
             }
         }
-        let bound = self.inner.bind_schedulable_tasks(distribution, active_jobs, executors).await?;
+        let mut bound = Vec::new();
+        for (placed, jobs) in self.by_placement(active_jobs).await {
+            let offered = match &executors {
+                Some(offered) => placed.iter().filter(|id| offered.contains(*id)).cloned().collect(),
+                None => placed.into_iter().collect(),
+            };
+            let jobs = Arc::new(jobs);
+            bound.extend(
+                self.inner.bind_schedulable_tasks(distribution.clone(), jobs, Some(offered)).await?,
+            );
+        }
         for (executor_id, task) in &bound {
             if let Some(slots) = slots.get_mut(executor_id) {
                 slots.believed_free = slots.believed_free.saturating_sub(task.vcores_consumed);

@@ -29,6 +29,7 @@ enum Ended {
 /// Runs `plan` until it succeeds, fails for good, or has been run as often as allowed.
 pub async fn run(cluster: &Cluster, context: &QueryContext, plan: Plan, permit: Permit) -> Result<Rows> {
     let session = Arc::new(SessionContext::new_with_state(plan.state.clone()));
+    let _placement = cluster.membership.place(context.id.as_str(), &plan.tables);
     let retries_max = cluster.config.cluster.executor_loss_retries;
     let mut retries = 0;
     loop {
@@ -85,7 +86,7 @@ async fn wait_for_executors(cluster: &Cluster, plan: &Plan) -> Result<()> {
         let message = if members.is_empty() {
             format!("no executor was alive for {grace}")
         } else {
-            "an executor cannot read a table that lies on this machine's disk".to_owned()
+            "no executor can read the tables that lie on this machine's disk".to_owned()
         };
         Error::ExecutorsLost {
             message,

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::ScalarValue;
-use engine::session_state::{Destination, StatementSettings};
+use engine::session_state::StatementSettings;
 use engine::{Error, QueryId, Result};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -95,6 +95,7 @@ impl QueryContext {
             target_partitions,
             time_zone: self.time_zone.clone(),
             broadcast_bytes_max: self.broadcast_bytes_max,
+            prefer_hash_join: true,
         }
     }
 }
@@ -137,7 +138,7 @@ async fn start(
                 *context.last_route.lock() = route.to_string();
                 record.routed(&route);
                 let permit = context.coordinator.admission.admit().await?;
-                let plan = planner.plan(Destination::Cluster, choice.estimate).await?;
+                let plan = planner.plan_for_cluster(choice.estimate).await?;
                 context.coordinator.cluster.run(context, plan, permit).await
             }
             outcome => outcome,

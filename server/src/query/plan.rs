@@ -14,7 +14,7 @@ use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan, Statement as LogicalStatement};
 use datafusion::physical_plan::ExecutionPlan;
-use engine::session_state::Destination;
+use engine::session_state::{Destination, StatementSettings};
 use engine::{Error, Result};
 
 use super::QueryContext;
@@ -83,10 +83,11 @@ impl<'a> Planner<'a> {
         &self.tables
     }
 
-    /// The optimised logical plan, and the session it was made in.
-    pub async fn logical(&self, destination: Destination) -> Result<(SessionState, LogicalPlan)> {
+    /// The optimised logical plan for this process, and the session it was made in.
+    pub async fn logical(&self) -> Result<(SessionState, LogicalPlan)> {
         let partitions = self.context.coordinator.config.server_threads();
-        self.within_planning_timeout(self.logical_on(destination, partitions)).await
+        let settings = self.context.statement_settings(partitions);
+        self.within_planning_timeout(self.logical_on(Destination::Local, settings)).await
     }
 
     /// What `plan` will read.
@@ -104,16 +105,17 @@ impl<'a> Planner<'a> {
         .await
     }
 
-    /// Plans from the start for `destination`; a cluster plan gets its partitions from `estimate`.
-    pub async fn plan(&self, destination: Destination, estimate: Estimate) -> Result<Plan> {
-        let partitions = match destination {
-            Destination::Local => self.context.coordinator.config.server_threads(),
-            Destination::Cluster => self
-                .context
-                .target_partitions
-                .unwrap_or_else(|| self.context.coordinator.cluster.target_partitions(estimate)),
-        };
-        let (state, logical) = self.within_planning_timeout(self.logical_on(destination, partitions)).await?;
+    /// Plans from the start for the executors, with partitions and joins that suit `estimate`.
+    pub async fn plan_for_cluster(&self, estimate: Estimate) -> Result<Plan> {
+        let cluster = &self.context.coordinator.cluster;
+        let partitions = self
+            .context
+            .target_partitions
+            .unwrap_or_else(|| cluster.target_partitions(&self.tables, estimate));
+        let mut settings = self.context.statement_settings(partitions);
+        settings.prefer_hash_join = cluster.hash_joins_fit(estimate, partitions);
+        let (state, logical) =
+            self.within_planning_timeout(self.logical_on(Destination::Cluster, settings)).await?;
         self.physical(state, logical).await
     }
 
@@ -121,7 +123,8 @@ impl<'a> Planner<'a> {
     /// client chose itself.
     pub async fn describe(&self, declared: &[Option<DataType>]) -> Result<Description> {
         let partitions = self.context.coordinator.config.server_threads();
-        let state = self.session_state(Destination::Local, partitions);
+        let settings = self.context.statement_settings(partitions);
+        let state = self.session_state(Destination::Local, &settings);
         let query = self.query;
         let declared = declared.to_vec();
         let statement = self.statement();
@@ -146,9 +149,9 @@ impl<'a> Planner<'a> {
     async fn logical_on(
         &self,
         destination: Destination,
-        partitions: usize,
+        settings: StatementSettings,
     ) -> Result<(SessionState, LogicalPlan)> {
-        let state = self.session_state(destination, partitions);
+        let state = self.session_state(destination, &settings);
         let plan = state
             .statement_to_plan(self.statement())
             .await
@@ -170,9 +173,8 @@ impl<'a> Planner<'a> {
         statement
     }
 
-    fn session_state(&self, destination: Destination, partitions: usize) -> SessionState {
+    fn session_state(&self, destination: Destination, settings: &StatementSettings) -> SessionState {
         let coordinator = &self.context.coordinator;
-        let settings = self.context.statement_settings(partitions);
         let tables = SnapshotCatalog::new(Arc::clone(&self.snapshot), destination.string_layout());
         let catalogs = MemoryCatalogProviderList::new();
         let database: Arc<dyn CatalogProvider> = if self.reads_system {

@@ -5,7 +5,6 @@ use std::fmt;
 
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::logical_expr::LogicalPlan;
-use engine::session_state::Destination;
 use engine::{ByteSize, Result};
 
 use super::QueryContext;
@@ -46,7 +45,7 @@ pub struct Choice {
 /// Chooses the route of the planner's query and plans for it.
 pub async fn choose(context: &QueryContext, planner: &Planner<'_>) -> Result<Choice> {
     let cluster = &context.coordinator.cluster;
-    let (state, logical) = planner.logical(Destination::Local).await?;
+    let (state, logical) = planner.logical().await?;
     if let Some(reason) = must_be_local(planner, &logical) {
         let plan = planner.physical(state, logical).await?;
         return Ok(local(reason, plan, Estimate::default(), false));
@@ -71,7 +70,7 @@ pub async fn choose(context: &QueryContext, planner: &Planner<'_>) -> Result<Cho
     };
     match reason {
         Ok(reason) => {
-            let plan = planner.plan(Destination::Cluster, estimate).await?;
+            let plan = planner.plan_for_cluster(estimate).await?;
             match cluster.refusal(&plan) {
                 None => {
                     Ok(Choice { route: Route::Cluster(reason), plan, estimate, may_move_to_cluster: false })
