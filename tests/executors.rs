@@ -67,7 +67,8 @@ async fn local_tables_are_read_only_where_their_folder_is_shared() {
     let _friend = join(&cluster, &["--shared-path", &shared]);
     until_alive(&client, 2).await;
     for _ in 0..5 {
-        let row = client.query_one("select count(*) from nation join region on n_regionkey = r_regionkey", &[]);
+        let row =
+            client.query_one("select count(*) from nation join region on n_regionkey = r_regionkey", &[]);
         assert_eq!(row.await.expect("an answer").get::<_, i64>(0), 25);
     }
     let worked = client

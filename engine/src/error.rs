@@ -90,8 +90,12 @@ pub enum Error {
     NotReady { message: String },
     #[error("{message}")]
     ExecutorsLost { message: String, hint: String },
+    #[error("executor {which} was lost")]
+    ExecutorLost { which: String },
     #[error("could not read data: {message}")]
     Io { message: String },
+    #[error("could not read data: {message}")]
+    AccessRefused { message: String },
     #[error("a file of the table is missing: {message}")]
     MissingFile { message: String },
     #[error("a file of the table is damaged: {message}")]
@@ -163,7 +167,13 @@ impl Error {
 
     /// True when the same statement may well succeed if it is run again.
     pub fn is_passing(&self) -> bool {
-        matches!(self.sqlstate().as_str(), "58030" | "58000")
+        match self {
+            Self::Io { .. } | Self::ExecutorLost { .. } => true,
+            Self::Stamped { sqlstate, message } => {
+                sqlstate.as_str() == "58030" && !message.contains("access") && !message.contains("denied")
+            }
+            _ => false,
+        }
     }
 
     /// Text that carries this error through a channel that knows only text.
@@ -360,9 +370,14 @@ fn from_parquet(error: &ParquetError) -> Error {
 fn from_object_store(error: &object_store::Error) -> Error {
     match error {
         object_store::Error::NotFound { path, .. } => Error::MissingFile { message: file_name(path) },
+        object_store::Error::Generic { source, .. } => match from_external(source.as_ref()) {
+            Error::AccessRefused { message } => Error::AccessRefused { message },
+            Error::MissingFile { message } => Error::MissingFile { message },
+            _ => Error::Io { message: "the store did not answer as it should".into() },
+        },
         object_store::Error::PermissionDenied { path, .. }
         | object_store::Error::Unauthenticated { path, .. } => {
-            Error::Io { message: format!("the store refused access to {}", file_name(path)) }
+            Error::AccessRefused { message: format!("the store refused access to {}", file_name(path)) }
         }
         _ => Error::Io { message: "the store did not answer as it should".into() },
     }
@@ -374,6 +389,7 @@ fn from_io(error: &std::io::Error) -> Error {
             Error::DiskFull { message: "no space left for spill or shuffle files".into() }
         }
         std::io::ErrorKind::NotFound => Error::MissingFile { message: "no such file".into() },
+        std::io::ErrorKind::PermissionDenied => Error::AccessRefused { message: "permission denied".into() },
         kind => match error.get_ref() {
             Some(inner) => match from_external(inner) {
                 Error::Internal { .. } => Error::Io { message: kind.to_string() },
@@ -451,6 +467,16 @@ fn from_execution(message: &str) -> Error {
     let line = first_line(message);
     if line.to_ascii_lowercase().contains("divide by zero") {
         return Error::DivisionByZero;
+    }
+    // Ballista's shuffle writer tells other errors by their Debug form.
+    if line.contains("StorageFull") || line.contains("No space left") {
+        return Error::DiskFull { message: "no space left for shuffle files".into() };
+    }
+    if line.contains("IoError(") {
+        return Error::Io { message: "shuffle files could not be written or read".into() };
+    }
+    if line.contains("ResourcesExhausted(") {
+        return Error::OutOfMemory { message: "an operator could not get the memory it asked for".into() };
     }
     Error::DataException { message: line }
 }

@@ -53,7 +53,7 @@ impl BallistaClientPool for ClientPool {
                     port,
                     engine::codec::MESSAGE_BYTES_MAX as usize,
                     false,
-                    customize_endpoint,
+                    customize_endpoint.or_else(|| Some(engine::codec::peer_endpoint())),
                     IO_RETRIES,
                     IO_RETRY_WAIT_MS,
                     CONNECTION_WINDOW_BYTES,

@@ -12,6 +12,9 @@ use tracing::warn;
 use crate::coordinator::Coordinator;
 use crate::wire;
 
+/// How long sessions may take to end when the server does.
+const SESSIONS_END_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// Serves clients on `listener` until `shutdown`, then waits for their sessions to end.
 pub async fn run(coordinator: Arc<Coordinator>, listener: TcpListener, shutdown: CancellationToken) {
     let permits = Arc::new(Semaphore::new(coordinator.config.limits.connections_max));
@@ -45,7 +48,9 @@ pub async fn run(coordinator: Arc<Coordinator>, listener: TcpListener, shutdown:
         }
     }
     sessions.close();
-    sessions.wait().await;
+    if tokio::time::timeout(SESSIONS_END_LIMIT, sessions.wait()).await.is_err() {
+        warn!("some sessions did not end and are cut off");
+    }
 }
 
 async fn refuse(socket: TcpStream, shutdown: CancellationToken) {

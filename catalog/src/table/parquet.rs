@@ -126,12 +126,10 @@ async fn partition_type(
                 .map(|v| percent_encoding::percent_decode_str(v).decode_utf8_lossy().into_owned())
         });
         let Some(value) = value else { continue };
-        if value == HIVE_NULL {
-            continue;
-        }
         saw_value = true;
-        // A leading zero is part of a code (`month=01` still counts as a number in Hive and Spark).
-        all_integers &= value.parse::<i64>().is_ok();
+        // `01` stays text: folders are found by the text of a value, and 1 is not `01`. So does a column
+        // with Hive's null, which no number can stand for.
+        all_integers &= value.parse::<i64>().is_ok_and(|number| number.to_string() == value);
         all_dates &= is_iso_date(&value);
     }
     Ok(match (saw_value, all_integers, all_dates) {
@@ -141,14 +139,39 @@ async fn partition_type(
     })
 }
 
-/// The folder value that Hive and Spark write for a null key.
-const HIVE_NULL: &str = "__HIVE_DEFAULT_PARTITION__";
-
+/// `YYYY-MM-DD` of a day that exists.
 fn is_iso_date(value: &str) -> bool {
     let bytes = value.as_bytes();
-    bytes.len() == 10
+    let is_shaped = bytes.len() == 10
         && bytes.iter().enumerate().all(|(i, b)| match i {
             4 | 7 => *b == b'-',
             _ => b.is_ascii_digit(),
-        })
+        });
+    if !is_shaped {
+        return false;
+    }
+    let number = |range: std::ops::Range<usize>| value[range].parse::<u32>().unwrap_or(0);
+    let (year, month, day) = (number(0..4), number(5..7), number(8..10));
+    let is_leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let days = match month {
+        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
+        4 | 6 | 9 | 11 => 30,
+        2 if is_leap => 29,
+        2 => 28,
+        _ => 0,
+    };
+    (1..=days).contains(&day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_days_that_exist_are_dates() {
+        assert!(is_iso_date("2024-02-29"));
+        assert!(!is_iso_date("2023-02-29"));
+        assert!(!is_iso_date("2024-13-01"));
+        assert!(!is_iso_date("20240101xx"));
+    }
 }

@@ -103,7 +103,7 @@ async fn connect(
         executor.port,
         engine::codec::MESSAGE_BYTES_MAX as usize,
         false,
-        None,
+        Some(engine::codec::peer_endpoint()),
         IO_RETRIES,
         IO_RETRY_WAIT_MS,
         CONNECTION_WINDOW_BYTES,

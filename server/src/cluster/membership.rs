@@ -29,6 +29,8 @@ pub struct Member {
     pub heard_at: Instant,
     /// Its largest resident size so far, in bytes.
     pub resident_bytes_max: u64,
+    // The report stream it is heard on: an older one's end says nothing.
+    stream: u64,
 }
 
 impl Member {
@@ -124,14 +126,14 @@ impl Membership {
         self.changed.notified()
     }
 
-    /// An executor reported.
-    pub fn heard(&self, report: ExecutorReport) {
+    /// An executor reported on the stream of that number.
+    pub fn heard(&self, stream: u64, report: ExecutorReport) {
         let is_new = {
             let mut members = self.members.lock();
             let before = members.get(&report.executor_id).map_or(0, |m| m.resident_bytes_max);
             let id = report.executor_id.clone();
             let resident_bytes_max = before.max(report.resident_bytes);
-            let member = Member { report, heard_at: Instant::now(), resident_bytes_max };
+            let member = Member { report, heard_at: Instant::now(), resident_bytes_max, stream };
             members.insert(id, member).is_none()
         };
         if is_new {
@@ -158,6 +160,14 @@ impl Membership {
         if self.members.lock().remove(id).is_some() {
             warn!(executor.id = %id, why, "executor lost");
             let _ = self.losses.send(id.clone());
+        }
+    }
+
+    /// The report stream of that number ended.
+    pub fn stream_ended(&self, stream: u64, id: &ExecutorId) {
+        let is_current = self.members.lock().get(id).is_some_and(|member| member.stream == stream);
+        if is_current {
+            self.lost(id, "its connection ended");
         }
     }
 

@@ -83,9 +83,9 @@ impl Cluster {
 
     /// Why `plan` cannot be sent to executors, when that is so.
     pub fn refusal(&self, plan: &Plan) -> Option<String> {
-        PhysicalPlanNode::try_from_physical_plan(Arc::clone(&plan.physical), codec::physical().as_ref())
-            .err()
-            .map(|_| "its plan has an operator that cannot be sent to executors".to_owned())
+        let encoded =
+            PhysicalPlanNode::try_from_physical_plan(Arc::clone(&plan.physical), codec::physical().as_ref());
+        encoded.err().map(|_| "its plan has an operator that cannot be sent".to_owned())
     }
 
     /// Partitions for a query that reads `estimate` of `tables`: about a target size each, at least one

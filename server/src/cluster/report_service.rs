@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow_flight::flight_service_server::FlightService;
 use arrow_flight::{
@@ -19,12 +20,13 @@ use super::membership::Membership;
 #[derive(Debug, Clone)]
 pub struct ReportService {
     membership: Arc<Membership>,
+    streams: Arc<AtomicU64>,
 }
 
 impl ReportService {
     /// A service that tells `membership`.
     pub fn new(membership: Arc<Membership>) -> Self {
-        Self { membership }
+        Self { membership, streams: Arc::default() }
     }
 }
 
@@ -50,17 +52,18 @@ impl FlightService for ReportService {
     ) -> Result<Response<Self::DoPutStream>, Status> {
         let mut reports = request.into_inner();
         let membership = Arc::clone(&self.membership);
+        let stream = self.streams.fetch_add(1, Ordering::Relaxed);
         tokio::spawn(async move {
             let mut reporter = None;
             // Ends in order when the executor stops, in error when its connection breaks.
             while let Ok(Some(message)) = reports.message().await {
                 if let Ok(report) = serde_json::from_slice::<ExecutorReport>(&message.app_metadata) {
                     reporter = Some(report.executor_id.clone());
-                    membership.heard(report);
+                    membership.heard(stream, report);
                 }
             }
             if let Some(id) = reporter {
-                membership.lost(&id, "its connection ended");
+                membership.stream_ended(stream, &id);
             }
         });
         // Never answered, never closed from here: the executor watches this half.

@@ -1,13 +1,19 @@
 //! Ballista's scheduler inside this process: how it is configured, served and told what to do.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_flight::flight_service_server::FlightServiceServer;
+use axum::extract::Request;
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::serve::ListenerExt;
 use ballista_core::JobId;
 use ballista_core::config::TaskSchedulingPolicy;
+use ballista_core::serde::protobuf::job_status::Status;
 use ballista_core::serde::protobuf::scheduler_grpc_server::{SchedulerGrpc, SchedulerGrpcServer};
 use ballista_core::serde::protobuf::{ExecutorStoppedParams, JobStatus};
-use ballista_scheduler::cluster::BallistaCluster;
+use ballista_scheduler::cluster::{BallistaCluster, JobState};
 use ballista_scheduler::config::{SchedulerConfig, TaskDistributionPolicy};
 use ballista_scheduler::scheduler_process::create_scheduler;
 use ballista_scheduler::scheduler_server::SchedulerServer;
@@ -18,9 +24,8 @@ use engine::config::Config;
 use engine::{Error, ExecutorId, Result, codec};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
-use tonic::Request;
+use tonic::service::RoutesBuilder;
 use tracing::{error, warn};
 
 use super::membership::Membership;
@@ -38,6 +43,7 @@ const BACKSTOP_CLEAN_UP_SECONDS: u64 = 24 * 3600;
 /// Ballista's scheduler.
 #[derive(Clone)]
 pub struct Scheduler {
+    jobs: Arc<dyn JobState>,
     inner: SchedulerServer<LogicalPlanNode, PhysicalPlanNode>,
 }
 
@@ -52,28 +58,30 @@ impl Scheduler {
         let options = options(config, &listener)?;
         let stock = BallistaCluster::new_from_config(&options).await?;
         let slots = CountedSlots::new(stock.cluster_state(), Arc::clone(&membership));
-        let cluster = BallistaCluster::new(Arc::new(slots), stock.job_state());
+        let jobs = stock.job_state();
+        let cluster = BallistaCluster::new(Arc::new(slots), Arc::clone(&jobs));
         let inner = create_scheduler::<LogicalPlanNode, PhysicalPlanNode>(cluster, Arc::new(options)).await?;
         let limit = codec::MESSAGE_BYTES_MAX as usize;
-        let router = tonic::transport::Server::builder()
-            .tcp_nodelay(true)
-            .http2_keepalive_interval(Some(std::time::Duration::from_secs(1)))
-            .http2_keepalive_timeout(Some(std::time::Duration::from_secs(2)))
+        let mut services = RoutesBuilder::default();
+        services
             .add_service(
                 SchedulerGrpcServer::new(inner.clone())
                     .max_decoding_message_size(limit)
                     .max_encoding_message_size(limit),
             )
             .add_service(FlightServiceServer::new(ReportService::new(membership)));
+        let router = services.routes().into_axum_router().layer(middleware::from_fn(executors_only));
+        let listener = listener.tap_io(|socket| {
+            let _ = socket.set_nodelay(true);
+        });
         tokio::spawn(async move {
-            let served = router
-                .serve_with_incoming_shutdown(TcpListenerStream::new(listener), shutdown.cancelled())
-                .await;
+            let served =
+                axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await;
             if let Err(error) = served {
                 error!(%error, "the cluster's port failed");
             }
         });
-        Ok(Self { inner })
+        Ok(Self { jobs, inner })
     }
 
     /// Submits the plan as it is. The states of the job arrive on the channel.
@@ -88,8 +96,19 @@ impl Scheduler {
         Ok((job, states))
     }
 
-    /// Stops a job's tasks and removes its files.
+    /// Stops a job's tasks and removes its files. A job that Ballista still plans cannot be cancelled,
+    /// so this waits until it runs.
     pub async fn cancel(&self, job: &JobId) {
+        const PLANNING_MAX: Duration = Duration::from_secs(30);
+        const LOOK_AGAIN: Duration = Duration::from_millis(10);
+        let planned = async {
+            while let Ok(Some(JobStatus { status: Some(Status::Queued(_)), .. })) =
+                self.jobs.get_job_status(job).await
+            {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        };
+        let _ = tokio::time::timeout(PLANNING_MAX, planned).await;
         if let Err(error) = self.inner.cancel_job(job.clone()).await {
             warn!(job.id = %job, %error, "a job could not be cancelled");
         }
@@ -106,9 +125,26 @@ impl Scheduler {
             executor_id: executor.to_string(),
             reason: "the coordinator lost it".to_owned(),
         };
-        if let Err(error) = self.inner.executor_stopped(Request::new(params)).await {
+        if let Err(error) = self.inner.executor_stopped(tonic::Request::new(params)).await {
             warn!(executor.id = %executor, %error, "a lost executor could not be removed");
         }
+    }
+}
+
+/// What executors ask of the scheduler. Ballista's other calls would let anyone who reaches the port run
+/// plans and cancel jobs.
+async fn executors_only(request: Request, next: Next) -> Response {
+    const ALLOWED: [&str; 5] = [
+        "/ballista.protobuf.SchedulerGrpc/RegisterExecutor",
+        "/ballista.protobuf.SchedulerGrpc/HeartBeatFromExecutor",
+        "/ballista.protobuf.SchedulerGrpc/UpdateTaskStatus",
+        "/ballista.protobuf.SchedulerGrpc/ExecutorStopped",
+        "/arrow.flight.protocol.FlightService/DoPut",
+    ];
+    if ALLOWED.contains(&request.uri().path()) {
+        next.run(request).await
+    } else {
+        tonic::Status::permission_denied("only executors are served here").into_http()
     }
 }
 

@@ -105,9 +105,11 @@ impl ClusterState for CountedSlots {
                 None => placed.into_iter().collect(),
             };
             let jobs = Arc::new(jobs);
-            bound.extend(
-                self.inner.bind_schedulable_tasks(distribution.clone(), jobs, Some(offered)).await?,
-            );
+            match self.inner.bind_schedulable_tasks(distribution.clone(), jobs, Some(offered)).await {
+                Ok(tasks) => bound.extend(tasks),
+                // What is bound already must be launched, or it would be waited for in vain.
+                Err(error) => tracing::error!(%error, "tasks could not be bound"),
+            }
         }
         for (executor_id, task) in &bound {
             if let Some(slots) = slots.get_mut(executor_id) {
@@ -123,8 +125,11 @@ impl ClusterState for CountedSlots {
 
     async fn register_executor(&self, metadata: ExecutorMetadata, spec: ExecutorData) -> Result<()> {
         let (id, total) = (metadata.id.clone(), spec.available_vcores);
+        // Held over both: a binding in between would use slots that nobody counts.
+        let mut slots = self.slots.lock().await;
         self.inner.register_executor(metadata, spec).await?;
-        self.slots.lock().await.insert(id.clone(), Slots { total, believed_free: total });
+        slots.insert(id.clone(), Slots { total, believed_free: total });
+        drop(slots);
         self.membership.registered(ExecutorId::from(id), total as usize);
         Ok(())
     }
@@ -146,8 +151,10 @@ impl ClusterState for CountedSlots {
     }
 
     async fn remove_executor(&self, executor_id: &str) -> Result<()> {
-        self.slots.lock().await.remove(executor_id);
+        let mut slots = self.slots.lock().await;
+        slots.remove(executor_id);
         self.inner.remove_executor(executor_id).await?;
+        drop(slots);
         self.membership.unregistered(&ExecutorId::from(executor_id.to_owned()));
         Ok(())
     }

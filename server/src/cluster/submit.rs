@@ -48,7 +48,7 @@ pub async fn run(cluster: &Cluster, context: &QueryContext, plan: Plan, permit: 
         };
         let error = match ended {
             Ended::Failed(error) => return Err(error),
-            Ended::MayPass(error) if retries >= retries_max => return Err(given_up(retries, &error)),
+            Ended::MayPass(error) if retries >= retries_max => return Err(given_up(retries, error)),
             Ended::MayPass(error) => error,
         };
         retries += 1;
@@ -58,7 +58,11 @@ pub async fn run(cluster: &Cluster, context: &QueryContext, plan: Plan, permit: 
     }
 }
 
-fn given_up(retries: usize, error: &Error) -> Error {
+/// After the last attempt: what failed, or that executors kept being lost.
+fn given_up(retries: usize, error: Error) -> Error {
+    if !matches!(error, Error::ExecutorLost { .. }) {
+        return error;
+    }
     Error::ExecutorsLost {
         message: format!("the query was run {} times and each time lost executors: {error}", retries + 1),
         hint: "See sys.executors for which executors are alive, and the server's log for why others ended."
@@ -110,21 +114,23 @@ async fn run_once(
     let mut guard = CleanUp::cancelling(cluster, job);
     tokio::select! {
         biased;
-        outcome = outcome(&mut states) => match outcome {
-            Ok(locations) => {
-                guard.succeeded();
-                Ok((guard, locations))
-            }
-            Err(error) => {
-                guard.succeeded();
-                Err(sort_failure(cluster, error, losses).await)
-            }
-        },
+        // A loss first: what Ballista makes of a job after one is what must never be trusted.
         lost = losses.recv() => {
             drop(guard);
             let which = lost.map_or_else(|_| "several".to_owned(), |id| id.to_string());
-            Err(Ended::MayPass(Error::Io { message: format!("executor {which} was lost") }))
+            Err(Ended::MayPass(Error::ExecutorLost { which }))
         }
+        outcome = outcome(&mut states) => match outcome {
+            Ok(locations) if losses.is_empty() => {
+                guard.succeeded();
+                Ok((guard, locations))
+            }
+            Ok(_) => Err(Ended::MayPass(Error::ExecutorLost { which: "one".into() })),
+            Err(error) => {
+                guard.succeeded();
+                Err(sort_failure(error, losses).await)
+            }
+        },
     }
 }
 
@@ -140,19 +146,14 @@ async fn outcome(states: &mut mpsc::Receiver<JobStatus>) -> Result<Vec<Partition
 }
 
 /// A job that failed just before its executor is found lost has often failed because of it.
-async fn sort_failure(
-    cluster: &Cluster,
-    error: Error,
-    losses: &mut broadcast::Receiver<ExecutorId>,
-) -> Ended {
+async fn sort_failure(error: Error, losses: &mut broadcast::Receiver<ExecutorId>) -> Ended {
     const LOSS_MAY_FOLLOW: Duration = Duration::from_millis(2500);
     if error.is_passing() {
         return Ended::MayPass(error);
     }
-    if !failure::may_be_owed_to_loss(&error) || error.sqlstate().as_str() == "53200" {
+    if !failure::may_be_owed_to_loss(&error) {
         return Ended::Failed(error);
     }
-    let _ = cluster;
     match tokio::time::timeout(LOSS_MAY_FOLLOW, losses.recv()).await {
         Ok(_) => Ended::MayPass(error),
         Err(_) => Ended::Failed(error),

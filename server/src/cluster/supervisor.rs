@@ -15,6 +15,8 @@ use super::Cluster;
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(200);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
+/// Stacks take memory only where they are used.
+const EXECUTOR_STACK_BYTES: &str = "67108864";
 /// An executor that lived this long died of something new.
 const LIVED_WELL: Duration = Duration::from_secs(30);
 
@@ -111,6 +113,8 @@ fn spawn(recipe: &Recipe) -> std::io::Result<Child> {
         .args(&recipe.arguments)
         .arg("--work-dir")
         .arg(&recipe.work_dir)
+        // Ballista's own threads decode and run plans as deep as statements.
+        .env("RUST_MIN_STACK", EXECUTOR_STACK_BYTES)
         // Never written to: it ends when this process does, which is how the child notices.
         .stdin(Stdio::piped())
         .kill_on_drop(true)

@@ -72,6 +72,9 @@ fn list_of_text() -> DataType {
     DataType::new_list(DataType::Utf8, true)
 }
 
+/// The functions that may be called without an argument.
+const ARGUMENTLESS: &[&str] = &["pg_is_in_recovery"];
+
 /// Registers them all for one statement.
 pub fn register(state: &mut SessionState, view: &View) {
     let functions: &[(&'static str, DataType, Body)] = &[
@@ -100,8 +103,9 @@ pub fn register(state: &mut SessionState, view: &View) {
         ("current_schemas", list_of_text(), current_schemas),
     ];
     for (name, returns, body) in functions {
-        // No arguments, or up to four of any kind.
-        let counts = (0..=4).map(|count| {
+        // Up to four arguments of any kind.
+        let least = usize::from(!ARGUMENTLESS.contains(name));
+        let counts = (least..=4).map(|count| {
             if count == 0 {
                 datafusion::logical_expr::TypeSignature::Nullary
             } else {

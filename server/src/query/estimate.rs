@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use catalog::{Snapshot, TableName};
+use catalog::{Snapshot, TableDefinition, TableName};
 use datafusion::catalog::TableProvider;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::datasource::physical_plan::FileScanConfig;
@@ -31,11 +31,7 @@ pub struct Estimate {
 pub async fn estimate(snapshot: &Snapshot, state: &SessionState, plan: &LogicalPlan) -> Result<Estimate> {
     let mut total = Estimate::default();
     for scan in scans(plan)? {
-        let name = TableName::new(
-            scan.table_name.schema().unwrap_or(catalog::DEFAULT_SCHEMA),
-            scan.table_name.table(),
-        );
-        let Some(definition) = snapshot.table(&name) else { continue };
+        let Some(definition) = snapshot.table(&name_of(&scan)) else { continue };
         let provider: Arc<dyn TableProvider> = source_as_provider(&scan.source)?;
         // Providers know their columns without the table's name.
         let filters = unnormalize_cols(scan.filters.iter().cloned());
@@ -47,6 +43,15 @@ pub async fn estimate(snapshot: &Snapshot, state: &SessionState, plan: &LogicalP
         total.files += files;
     }
     Ok(total)
+}
+
+/// The users' tables that `plan` scans, whatever names stood in the statement.
+pub fn tables(snapshot: &Snapshot, plan: &LogicalPlan) -> Result<Vec<Arc<TableDefinition>>> {
+    Ok(scans(plan)?.iter().filter_map(|scan| snapshot.table(&name_of(scan)).cloned()).collect())
+}
+
+fn name_of(scan: &TableScan) -> TableName {
+    TableName::new(scan.table_name.schema().unwrap_or(catalog::DEFAULT_SCHEMA), scan.table_name.table())
 }
 
 fn scans(plan: &LogicalPlan) -> Result<Vec<TableScan>> {

@@ -7,7 +7,6 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::physical_plan::display::DisplayableExecutionPlan;
 use engine::{Error, Result};
 
-use super::plan::Planner;
 use super::route::{Choice, Route};
 use super::{Permit, QueryContext, Rows, local};
 
@@ -19,7 +18,6 @@ pub fn columns() -> SchemaRef {
 /// Explains `choice`; with ANALYZE, runs it here first and adds what was measured.
 pub async fn run(
     context: &QueryContext,
-    _planner: &Planner<'_>,
     choice: Choice,
     explain: crate::sql::Explain,
     permit: Permit,
@@ -33,6 +31,10 @@ pub async fn run(
         ));
     }
     let physical = Arc::clone(&choice.plan.physical);
+    // Where files lie is the server's own business; their names are enough to tell them apart.
+    let folders: Vec<String> =
+        choice.plan.tables.iter().filter_map(|table| folder_of(&table.location)).collect();
+    let shown = |text: String| folders.iter().fold(text, |text, folder| text.replace(folder.as_str(), ""));
     if explain.is_analyze {
         if matches!(choice.route, Route::Cluster(_)) {
             let message = "EXPLAIN ANALYZE of a distributed query is not supported: SET sluice.route = local";
@@ -42,13 +44,21 @@ pub async fn run(
         while let Some(batch) = rows.next().await {
             batch?;
         }
-        let shown = DisplayableExecutionPlan::with_metrics(physical.as_ref()).indent(false).to_string();
-        lines.extend(shown.lines().map(str::to_owned));
+        let plan = shown(DisplayableExecutionPlan::with_metrics(physical.as_ref()).indent(false).to_string());
+        lines.extend(plan.lines().map(str::to_owned));
     } else {
-        let shown = DisplayableExecutionPlan::new(physical.as_ref()).indent(false).to_string();
-        lines.extend(shown.lines().map(str::to_owned));
+        let plan = shown(DisplayableExecutionPlan::new(physical.as_ref()).indent(false).to_string());
+        lines.extend(plan.lines().map(str::to_owned));
     }
     let batch = RecordBatch::try_new(columns(), vec![Arc::new(StringArray::from(lines))])
         .map_err(|error| Error::internal(error.to_string()))?;
     Ok(Rows::of_batch(batch))
+}
+
+/// `data/lake/` of `file:///data/lake/orders.parquet`, as plans show it.
+fn folder_of(location: &str) -> Option<String> {
+    let (_, after_scheme) = location.split_once("://")?;
+    let (_, path) = after_scheme.split_once('/')?;
+    let (folder, _) = path.trim_end_matches('/').rsplit_once('/')?;
+    Some(format!("{folder}/"))
 }

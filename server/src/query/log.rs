@@ -99,7 +99,7 @@ impl QueryLog {
             id: context.id.clone(),
             process_id: context.process_id,
             user: context.user.clone(),
-            sql: Arc::clone(&context.sql),
+            sql: shortened(&context.sql),
             state: QueryState::Running,
             route: String::new(),
             started_at: SystemTime::now(),
@@ -137,6 +137,17 @@ impl QueryLog {
         }
         inner.finished.push_back(record);
     }
+}
+
+/// Statements may be a megabyte long; a thousand of those are not worth remembering.
+const SQL_BYTES_MAX: usize = 8192;
+
+fn shortened(sql: &Arc<str>) -> Arc<str> {
+    if sql.len() <= SQL_BYTES_MAX {
+        return Arc::clone(sql);
+    }
+    let end = (0..=SQL_BYTES_MAX).rev().find(|at| sql.is_char_boundary(*at)).unwrap_or(0);
+    Arc::from(format!("{} …", &sql[..end]))
 }
 
 /// One query's line in the log. Dropping it ends a query that nobody ended otherwise.

@@ -129,7 +129,7 @@ async fn start(
     *context.last_route.lock() = choice.route.to_string();
     record.routed(&choice.route);
     if let Some(explain) = query.explain {
-        return explain::run(context, &planner, choice, explain, permit).await;
+        return explain::run(context, choice, explain, permit).await;
     }
     match choice.route {
         Route::Local(_) => match local::run(context, choice.plan, permit).await {

@@ -4,6 +4,7 @@
 //! that runs.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use catalog::{Snapshot, SnapshotCatalog, TableDefinition, TableName};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -42,18 +43,18 @@ pub struct Description {
 }
 
 /// Plans one query against one snapshot.
-pub struct Planner<'a> {
-    context: &'a QueryContext,
-    query: &'a Query,
-    parameters: &'a [ScalarValue],
+pub struct Planner {
+    context: QueryContext,
+    query: Query,
+    parameters: Vec<ScalarValue>,
     snapshot: Arc<Snapshot>,
     tables: Vec<Arc<TableDefinition>>,
     reads_system: bool,
 }
 
-impl<'a> Planner<'a> {
+impl Planner {
     /// Resolves the query's tables. Fails with 42P01, 3F000 where one does not exist.
-    pub fn new(context: &'a QueryContext, query: &'a Query, parameters: &'a [ScalarValue]) -> Result<Self> {
+    pub fn new(context: &QueryContext, query: &Query, parameters: &[ScalarValue]) -> Result<Arc<Self>> {
         let snapshot = context.coordinator.snapshot();
         let mut tables = Vec::new();
         let mut reads_system = false;
@@ -70,7 +71,14 @@ impl<'a> Planner<'a> {
                 return Err(Error::UndefinedTable { name: reference.shown(), position: reference.position });
             }
         }
-        Ok(Self { context, query, parameters, snapshot, tables, reads_system })
+        Ok(Arc::new(Self {
+            context: context.clone(),
+            query: query.clone(),
+            parameters: parameters.to_vec(),
+            snapshot,
+            tables,
+            reads_system,
+        }))
     }
 
     /// True when the query reads tables that only this process has.
@@ -84,21 +92,25 @@ impl<'a> Planner<'a> {
     }
 
     /// The optimised logical plan for this process, and the session it was made in.
-    pub async fn logical(&self) -> Result<(SessionState, LogicalPlan)> {
+    pub async fn logical(self: &Arc<Self>) -> Result<(SessionState, LogicalPlan)> {
+        let planner = Arc::clone(self);
         let partitions = self.context.coordinator.config.server_threads();
         let settings = self.context.statement_settings(partitions);
-        self.within_planning_timeout(self.logical_on(Destination::Local, settings)).await
+        self.on_compute_thread(async move { planner.logical_on(Destination::Local, settings).await }).await
     }
 
     /// What `plan` will read.
-    pub async fn estimate(&self, state: &SessionState, plan: &LogicalPlan) -> Result<Estimate> {
-        estimate::estimate(&self.snapshot, state, plan).await
+    pub async fn estimate(self: &Arc<Self>, state: &SessionState, plan: &LogicalPlan) -> Result<Estimate> {
+        let (planner, state, plan) = (Arc::clone(self), state.clone(), plan.clone());
+        self.on_compute_thread(async move { estimate::estimate(&planner.snapshot, &state, &plan).await })
+            .await
     }
 
     /// The physical plan of a logical one.
-    pub async fn physical(&self, state: SessionState, logical: LogicalPlan) -> Result<Plan> {
-        let tables = self.tables.clone();
-        self.within_planning_timeout(async move {
+    pub async fn physical(self: &Arc<Self>, state: SessionState, logical: LogicalPlan) -> Result<Plan> {
+        let snapshot = Arc::clone(&self.snapshot);
+        self.on_compute_thread(async move {
+            let tables = estimate::tables(&snapshot, &logical)?;
             let physical = state.query_planner().create_physical_plan(&logical, &state).await?;
             Ok(Plan { physical, state, tables })
         })
@@ -106,7 +118,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Plans from the start for the executors, with partitions and joins that suit `estimate`.
-    pub async fn plan_for_cluster(&self, estimate: Estimate) -> Result<Plan> {
+    pub async fn plan_for_cluster(self: &Arc<Self>, estimate: Estimate) -> Result<Plan> {
         let cluster = &self.context.coordinator.cluster;
         let partitions = self
             .context
@@ -114,36 +126,35 @@ impl<'a> Planner<'a> {
             .unwrap_or_else(|| cluster.target_partitions(&self.tables, estimate));
         let mut settings = self.context.statement_settings(partitions);
         settings.prefer_hash_join = cluster.hash_joins_fit(estimate, partitions);
-        let (state, logical) =
-            self.within_planning_timeout(self.logical_on(Destination::Cluster, settings)).await?;
+        let planner = Arc::clone(self);
+        let (state, logical) = self
+            .on_compute_thread(async move { planner.logical_on(Destination::Cluster, settings).await })
+            .await?;
         self.physical(state, logical).await
     }
 
     /// What the query asks of its parameters and gives in its columns. `declared` are the types the
     /// client chose itself.
-    pub async fn describe(&self, declared: &[Option<DataType>]) -> Result<Description> {
+    pub async fn describe(self: &Arc<Self>, declared: &[Option<DataType>]) -> Result<Description> {
+        let planner = Arc::clone(self);
+        let declared = declared.to_vec();
+        self.on_compute_thread(async move { planner.description(&declared).await }).await
+    }
+
+    async fn description(&self, declared: &[Option<DataType>]) -> Result<Description> {
         let partitions = self.context.coordinator.config.server_threads();
         let settings = self.context.statement_settings(partitions);
         let state = self.session_state(Destination::Local, &settings);
-        let query = self.query;
-        let declared = declared.to_vec();
-        let statement = self.statement();
-        self.within_planning_timeout(async move {
-            let plan = state.statement_to_plan(statement).await.map_err(|e| with_position(e, query))?;
-            let parameters = parameter_types(&plan, &declared)?;
-            let columns = if query.explain.is_some() {
-                super::explain_columns()
-            } else {
-                let nulls =
-                    parameters.iter().map(ScalarValue::try_from).collect::<DataFusionResult<Vec<_>>>()?;
-                let plan = bind(plan, nulls)?;
-                let options = state.config_options();
-                let plan = state.analyzer().execute_and_check(plan, options, |_, _| {})?;
-                output_schema(plan.schema().as_arrow(), query)
-            };
-            Ok(Description { parameters, columns })
-        })
-        .await
+        let plan = state.statement_to_plan(self.statement()).await.map_err(with_position)?;
+        let parameters = parameter_types(&plan, declared)?;
+        if self.query.explain.is_some() {
+            return Ok(Description { parameters, columns: super::explain_columns() });
+        }
+        let nulls = parameters.iter().map(ScalarValue::try_from).collect::<DataFusionResult<Vec<_>>>()?;
+        let plan = bind(plan, nulls)?;
+        let plan = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})?;
+        let columns = output_schema(plan.schema().as_arrow(), &self.query);
+        Ok(Description { parameters, columns })
     }
 
     async fn logical_on(
@@ -152,12 +163,9 @@ impl<'a> Planner<'a> {
         settings: StatementSettings,
     ) -> Result<(SessionState, LogicalPlan)> {
         let state = self.session_state(destination, &settings);
-        let plan = state
-            .statement_to_plan(self.statement())
-            .await
-            .map_err(|error| with_position(error, self.query))?;
+        let plan = state.statement_to_plan(self.statement()).await.map_err(with_position)?;
         refuse_writes(&plan)?;
-        let plan = bind(plan, self.parameters.to_vec())?;
+        let plan = bind(plan, self.parameters.clone())?;
         let plan = state.optimize(&plan)?;
         Ok((state, plan))
     }
@@ -178,28 +186,41 @@ impl<'a> Planner<'a> {
         let tables = SnapshotCatalog::new(Arc::clone(&self.snapshot), destination.string_layout());
         let catalogs = MemoryCatalogProviderList::new();
         let database: Arc<dyn CatalogProvider> = if self.reads_system {
-            Arc::new(WithSystemSchemas { tables, system: pg_catalog::schemas(self.context, &self.snapshot) })
+            Arc::new(WithSystemSchemas { tables, system: pg_catalog::schemas(&self.context, &self.snapshot) })
         } else {
             Arc::new(tables)
         };
         catalogs.register_catalog(catalog::DATABASE.to_owned(), database);
         let mut state = coordinator.sessions.for_statement(destination, Arc::new(catalogs), &settings);
         if self.reads_system || destination == Destination::Local {
-            pg_catalog::register_functions(&mut state, self.context, &self.snapshot);
+            pg_catalog::register_functions(&mut state, &self.context, &self.snapshot);
         }
         state
     }
 
-    /// Planning recurses as deep as the statement: every thread that plans has a large stack
-    /// (`serve.rs`), and how long it may take is bounded.
-    async fn within_planning_timeout<T: Send>(
+    /// Planning recurses as deep as the statement, and computes without pause: it runs on a compute
+    /// thread, whose stack is large, so that clients are heard meanwhile. How long it may take is bounded.
+    async fn on_compute_thread<T: Send + 'static>(
         &self,
-        work: impl Future<Output = Result<T>> + Send,
+        work: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
-        match self.context.planning_timeout {
-            Some(limit) => tokio::time::timeout(limit, work).await.unwrap_or(Err(Error::PlanningTimeout)),
-            None => work.await,
+        let mut planning = AbortOnDrop(self.context.coordinator.compute.spawn(work));
+        let limit = self.context.planning_timeout.unwrap_or(Duration::MAX);
+        match tokio::time::timeout(limit, &mut planning.0).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(error)) if error.is_panic() => Err(Error::internal("planning panicked")),
+            Ok(Err(_)) => Err(Error::ShuttingDown),
+            Err(_) => Err(Error::PlanningTimeout),
         }
+    }
+}
+
+/// Planning that nobody waits for any more stops at its next pause.
+struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
@@ -256,16 +277,22 @@ fn parameter_types(plan: &LogicalPlan, declared: &[Option<DataType>]) -> Result<
     }
     let numbers = inferred.keys().filter_map(|name| name.trim_start_matches('$').parse::<usize>().ok());
     let count = numbers.max().unwrap_or(0).max(declared.len());
+    // The protocol counts parameters in 16 bits; a larger number is a slip, not a list to make.
+    if count > usize::from(u16::MAX) {
+        return Err(Error::UndefinedParameter { name: format!("${count}") });
+    }
     Ok((0..count)
         .map(|index| {
             let implied = || inferred.get(&format!("${}", index + 1)).cloned().flatten();
-            declared
-                .get(index)
-                .cloned()
-                .flatten()
-                .or_else(implied)
-                .filter(|data_type| *data_type != DataType::Null)
-                .unwrap_or(DataType::Utf8)
+            // A declared numeric has no scale of its own; a cast right above the parameter has.
+            let declared = declared.get(index).cloned().flatten();
+            let implied_decimal = || implied().filter(|t| matches!(t, DataType::Decimal128(..)));
+            match declared {
+                Some(DataType::Decimal128(..)) => implied_decimal().or(declared),
+                declared => declared.or_else(implied),
+            }
+            .filter(|data_type| *data_type != DataType::Null)
+            .unwrap_or(DataType::Utf8)
         })
         .collect())
 }
@@ -307,8 +334,8 @@ pub fn output_schema(schema: &Schema, query: &Query) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-/// A column that does not exist is found by name in the statement: the planner does not say where.
-fn with_position(error: datafusion::error::DataFusionError, _query: &Query) -> Error {
+/// A column that does not exist, with its place where the planner tells it.
+fn with_position(error: datafusion::error::DataFusionError) -> Error {
     let span = error.diagnostic().and_then(|diagnostic| diagnostic.span);
     let mut error = Error::from(error);
     if let (Error::UndefinedColumn { position, .. }, Some(span)) = (&mut error, span) {

@@ -2,10 +2,11 @@
 //! that reads one stays local, however large its other inputs are.
 
 use std::fmt;
+use std::sync::Arc;
 
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::logical_expr::LogicalPlan;
-use engine::{ByteSize, Result};
+use engine::{ByteSize, Error, Result};
 
 use super::QueryContext;
 use super::estimate::Estimate;
@@ -43,7 +44,7 @@ pub struct Choice {
 }
 
 /// Chooses the route of the planner's query and plans for it.
-pub async fn choose(context: &QueryContext, planner: &Planner<'_>) -> Result<Choice> {
+pub async fn choose(context: &QueryContext, planner: &Arc<Planner>) -> Result<Choice> {
     let cluster = &context.coordinator.cluster;
     let (state, logical) = planner.logical().await?;
     if let Some(reason) = must_be_local(planner, &logical) {
@@ -70,14 +71,20 @@ pub async fn choose(context: &QueryContext, planner: &Planner<'_>) -> Result<Cho
     };
     match reason {
         Ok(reason) => {
-            let plan = planner.plan_for_cluster(estimate).await?;
-            match cluster.refusal(&plan) {
-                None => {
+            // What cannot be planned or sent there, a function only this process knows say, runs here.
+            let planned = planner.plan_for_cluster(estimate).await;
+            let sendable = planned.and_then(|plan| match cluster.refusal(&plan) {
+                None => Ok(plan),
+                Some(refusal) => Err(Error::NotSupported { message: refusal }),
+            });
+            match sendable {
+                Ok(plan) => {
                     Ok(Choice { route: Route::Cluster(reason), plan, estimate, may_move_to_cluster: false })
                 }
-                Some(refusal) => {
+                Err(Error::PlanningTimeout) => Err(Error::PlanningTimeout),
+                Err(refusal) => {
                     let plan = planner.physical(state, logical).await?;
-                    Ok(local(refusal, plan, estimate, false))
+                    Ok(local(format!("executors cannot run it: {refusal}"), plan, estimate, false))
                 }
             }
         }
@@ -99,12 +106,9 @@ fn route_threshold(context: &QueryContext) -> ByteSize {
     ByteSize((context.coordinator.runtime.pool.limit_bytes() as f64 * share) as u64)
 }
 
-fn must_be_local(planner: &Planner<'_>, plan: &LogicalPlan) -> Option<&'static str> {
+fn must_be_local(planner: &Planner, plan: &LogicalPlan) -> Option<&'static str> {
     if planner.reads_system() {
         return Some("it reads system tables");
-    }
-    if planner.tables().is_empty() {
-        return Some("it reads no table");
     }
     let mut is_recursive = false;
     let mut reads_files = false;
@@ -116,5 +120,9 @@ fn must_be_local(planner: &Planner<'_>, plan: &LogicalPlan) -> Option<&'static s
     if is_recursive {
         return Some("executors cannot run a recursive query");
     }
-    (!reads_files).then_some("its answer is known without reading a table")
+    match (reads_files, planner.tables().is_empty()) {
+        (true, _) => None,
+        (false, true) => Some("it reads no table"),
+        (false, false) => Some("its answer is known without reading a table"),
+    }
 }

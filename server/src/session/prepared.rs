@@ -41,7 +41,7 @@ impl PreparedStatements {
         if !name.is_empty() && self.by_name.contains_key(&name) {
             return Err(Error::DuplicateStatement { name });
         }
-        if self.by_name.len() >= self.max {
+        if self.by_name.len() >= self.max && !self.by_name.contains_key(&name) {
             return Err(Error::LimitReached {
                 message: format!("the session already has {} prepared statements", self.max),
                 hint: "Close some of them with DEALLOCATE, or raise limits.prepared_statements_max.".into(),

@@ -359,13 +359,22 @@ fn checked(setting: &SettingDescription, value: &str) -> Result<String> {
         Kind::Milliseconds => {
             let text = value.trim();
             match text.parse::<u64>() {
-                Ok(number) => number.to_string(),
-                Err(_) => text.parse::<Interval>().map_err(|_| invalid())?.to_string(),
+                Ok(number) if number <= MILLISECONDS_MAX => number.to_string(),
+                Ok(_) => return Err(invalid()),
+                Err(_) => {
+                    let interval = text.parse::<Interval>().map_err(|_| invalid())?;
+                    if interval.0.as_millis() > u128::from(MILLISECONDS_MAX) {
+                        return Err(invalid());
+                    }
+                    interval.to_string()
+                }
             }
         }
         Kind::Size => value.parse::<ByteSize>().map_err(|_| invalid())?.to_string(),
         Kind::OneOf(choices) => {
-            let choice = choices.iter().find(|choice| choice.eq_ignore_ascii_case(value.trim()));
+            // Some drivers send their quotes along.
+            let bare = value.trim().trim_matches('\'');
+            let choice = choices.iter().find(|choice| choice.eq_ignore_ascii_case(bare));
             let choice = choice.ok_or_else(invalid)?;
             if name == "client_encoding" { "UTF8".to_owned() } else { (*choice).to_owned() }
         }
@@ -389,6 +398,9 @@ fn time_zone(value: &str) -> Option<String> {
     let (hours, minutes): (u32, u32) = (hours.parse().ok()?, minutes.parse().ok()?);
     (hours <= 15 && minutes < 60).then(|| format!("{sign}{hours:02}:{minutes:02}"))
 }
+
+/// PostgreSQL keeps its timeouts in 32 bits.
+const MILLISECONDS_MAX: u64 = i32::MAX as u64;
 
 fn milliseconds(value: &str) -> Duration {
     match value.parse::<u64>() {

@@ -9,6 +9,7 @@ use sqlparser::ast::{
 
 use super::dialect::{self, SessionFacts};
 use super::names::{self, TableReference};
+use crate::pg_catalog;
 
 /// What a statement asks for.
 #[derive(Debug, Clone)]
@@ -134,8 +135,8 @@ fn classify_sql(statement: SqlStatement, sql: &str, facts: &SessionFacts) -> Res
 fn query(mut statement: SqlStatement, sql: &str, facts: &SessionFacts) -> Query {
     let output_names = names::output_names(&statement);
     let reads_system = names::tables(&statement, sql).iter().any(|table| {
-        table.table.starts_with("pg_")
-            || matches!(table.schema.as_deref(), Some("pg_catalog" | "information_schema" | "sys"))
+        // A user's own table of such a name is found in its schema, `public`.
+        pg_catalog::is_system_table(table.schema.as_deref(), &table.table)
     });
     dialect::adapt(&mut statement, facts, reads_system);
     // After the rewrites, which may leave out what cannot have rows.

@@ -7,8 +7,9 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::{
     BinaryOperator, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
-    FunctionArguments, Ident, Join, JoinOperator, ObjectName, ObjectNamePart, Query, Select, SelectItem,
-    SetExpr, Statement, TableFactor, TableWithJoins, Value, VisitMut, VisitorMut,
+    FunctionArguments, GroupByExpr, Ident, Join, JoinOperator, ObjectName, ObjectNamePart, Query, Select,
+    SelectItem, SetExpr, Statement, TableFactor, TableWithJoins, Value, Visit, VisitMut, VisitorMut,
+    visit_expressions,
 };
 
 use crate::pg_catalog;
@@ -157,20 +158,35 @@ fn adapt_operator(op: &mut BinaryOperator) {
 /// without rows too. Clients ask such things (policies, triggers, publications) in shapes DataFusion
 /// cannot plan.
 fn is_known_empty(select: &Select) -> bool {
-    let aggregates = select.projection.iter().any(|item| match item {
-        SelectItem::UnnamedExpr(Expr::Function(f))
-        | SelectItem::ExprWithAlias { expr: Expr::Function(f), .. } => is_aggregate_name(&f.name),
-        SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..) => true,
-        _ => false,
-    });
-    !aggregates && select.from.iter().any(is_empty_source)
+    let has_wildcard = select
+        .projection
+        .iter()
+        .any(|item| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)));
+    // An aggregate over no rows is still a row.
+    !has_wildcard && !has_aggregate(&select.projection) && select.from.iter().any(is_empty_source)
+}
+
+/// True when an aggregate stands anywhere in `part`.
+fn has_aggregate(part: &impl Visit) -> bool {
+    visit_expressions(part, |expr| match expr {
+        Expr::Function(function) if is_aggregate_name(&function.name) => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    })
+    .is_break()
 }
 
 fn is_empty_source(source: &TableWithJoins) -> bool {
     let is_empty = |factor: &TableFactor| match factor {
         TableFactor::Table { name, .. } => {
-            let table = name.0.last().and_then(ObjectNamePart::as_ident);
-            table.is_some_and(|t| pg_catalog::is_empty_relation(&t.value.to_ascii_lowercase()))
+            let parts: Vec<_> = name.0.iter().filter_map(ObjectNamePart::as_ident).collect();
+            let is_in_catalog = |schema: &Ident| schema.value.eq_ignore_ascii_case("pg_catalog");
+            match parts.as_slice() {
+                [table] => pg_catalog::is_empty_relation(&table.value.to_ascii_lowercase()),
+                [schema, table] if is_in_catalog(schema) => {
+                    pg_catalog::is_empty_relation(&table.value.to_ascii_lowercase())
+                }
+                _ => false,
+            }
         }
         _ => false,
     };
@@ -208,6 +224,8 @@ fn make_empty(select: &mut Select) {
     }
     select.from = Vec::new();
     select.distinct = None;
+    select.group_by = GroupByExpr::Expressions(Vec::new(), Vec::new());
+    select.having = None;
     select.selection = Some(Expr::value(Value::Boolean(false)));
 }
 
@@ -227,7 +245,7 @@ fn take_one_row(query: &mut Query) {
     let SetExpr::Select(select) = query.body.as_mut() else { return };
     let has_groups = !matches!(
         &select.group_by,
-        sqlparser::ast::GroupByExpr::Expressions(expressions, _) if expressions.is_empty()
+        GroupByExpr::Expressions(expressions, _) if expressions.is_empty()
     );
     if has_groups || select.projection.len() != 1 || select.from.is_empty() {
         return;
@@ -237,14 +255,17 @@ fn take_one_row(query: &mut Query) {
     else {
         return;
     };
-    let is_aggregate = matches!(value, Expr::Function(f) if is_aggregate_name(&f.name));
-    if is_aggregate {
+    // Only over system tables, where such a subquery finds one row at most.
+    let is_systems = select.from.iter().all(|source| {
+        matches!(&source.relation, TableFactor::Table { name, .. }
+            if name.0.last().and_then(ObjectNamePart::as_ident).is_some_and(|t| t.value.starts_with("pg_")))
+    });
+    if !is_systems || query.limit_clause.is_some() || has_aggregate(value) {
         return;
     }
     let argument = std::mem::replace(value, Expr::value(Value::Null));
     *value = call("max", argument);
     query.order_by = None;
-    query.limit_clause = None;
 }
 
 fn is_aggregate_name(name: &ObjectName) -> bool {

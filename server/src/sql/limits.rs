@@ -38,13 +38,18 @@ pub fn check_tokens(tokens: &[TokenWithSpan], limits: &LimitsConfig) -> Result<(
                 if chains.len() > 1 {
                     chains.pop();
                 }
+                // A subscript applies to what stands before it, and another may follow.
+                if matches!(token.token, Token::RBracket) {
+                    chains.last_mut().expect("one level is always open").count(&token.token);
+                }
             }
             Token::SemiColon => chains = vec![Chain::default()],
             other => chains.last_mut().expect("one level is always open").count(other),
         }
         let chain = chains.last().expect("one level is always open");
         let depth = limits.statement_depth_max;
-        if chains.len() > depth || chain.operators > depth || chain.set_operations > depth {
+        let longest = chain.operators.max(chain.set_operations).max(chain.tables * TABLE_WEIGHT);
+        if chains.len() > depth || longest > depth {
             return Err(Error::TooComplex {
                 message: format!("the statement nests or chains more than {depth} deep"),
                 hint: "Replace long chains of OR with IN, and long unions with a table of values.".into(),
@@ -54,20 +59,48 @@ pub fn check_tokens(tokens: &[TokenWithSpan], limits: &LimitsConfig) -> Result<(
     Ok(())
 }
 
+/// Joining a table costs the planner more than an operator does: every join knows every column so far.
+const TABLE_WEIGHT: usize = 4;
+
+/// Operators written in signs of which the parser has dozens: `->`, `!~`, `@>` and their kin.
+fn is_symbolic(token: &Token) -> bool {
+    let text = token.to_string();
+    text.len() > 1 && text.chars().all(|letter| "+-*/<>=~!@#%^&|?".contains(letter))
+}
+
 #[derive(Default)]
 struct Chain {
     operators: usize,
     set_operations: usize,
+    // Commas of a FROM list: each joins one more table.
+    tables: usize,
+    is_from: bool,
 }
 
 impl Chain {
     fn count(&mut self, token: &Token) {
         match token {
-            Token::Comma => self.operators = 0,
+            Token::Comma => {
+                self.operators = 0;
+                self.tables += usize::from(self.is_from);
+            }
             Token::Word(word) => match word.keyword {
-                Keyword::AND | Keyword::OR | Keyword::NOT | Keyword::CASE | Keyword::JOIN => {
+                Keyword::FROM => self.is_from = true,
+                Keyword::WHERE | Keyword::GROUP | Keyword::ORDER | Keyword::SELECT => self.is_from = false,
+                Keyword::JOIN => {
                     self.operators += 1;
+                    self.tables += 1;
                 }
+                Keyword::AND
+                | Keyword::OR
+                | Keyword::NOT
+                | Keyword::CASE
+                | Keyword::IS
+                | Keyword::LIKE
+                | Keyword::ILIKE
+                | Keyword::BETWEEN
+                | Keyword::COLLATE
+                | Keyword::AT => self.operators += 1,
                 Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT => {
                     self.set_operations += 1;
                     self.operators = 0;
@@ -93,8 +126,9 @@ impl Chain {
             | Token::Sharp
             | Token::ExclamationMark
             | Token::Tilde
+            | Token::RBracket
             | Token::DoubleColon => self.operators += 1,
-            _ => {}
+            other => self.operators += usize::from(is_symbolic(other)),
         }
     }
 }
@@ -119,6 +153,11 @@ mod tests {
         assert!(check(&format!("select 1{}", " or true".repeat(20_000))).is_err());
         assert!(check(&format!("select 1{}", " union all select 1".repeat(5000))).is_err());
         assert!(check(&format!("select {}1", "(".repeat(10_000))).is_err());
+        assert!(check(&format!("select 1{}", " is null".repeat(2000))).is_err());
+        assert!(check(&format!("select x{}", "[1]".repeat(2000))).is_err());
+        assert!(check(&format!("select x{}", " -> 'a'".repeat(2000))).is_err());
+        assert!(check(&format!("select 1 from t{}", ", t".repeat(2000))).is_err());
+        assert!(check(&format!("select 1 from t{}", ", t".repeat(50))).is_ok());
         assert!(check(&format!("select 1 in (1{})", ", 1".repeat(20_000))).is_ok());
         assert!(check(&format!("select 1{}", ", 1 + 1".repeat(1000))).is_ok());
     }

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use engine::{Error, Result};
+use futures::FutureExt;
 use pgwire::messages::response::{CommandComplete, ReadyForQuery, TransactionStatus};
 use pgwire::messages::startup::{
     Authentication, BackendKeyData, NegotiateProtocolVersion, ParameterStatus, SecretKey,
@@ -28,6 +29,8 @@ use crate::session::{Session, SettingDescription, Transaction};
 
 /// Rows are handed to the socket in pieces of about this size.
 const SEND_BYTES: usize = 32 << 10;
+/// How long a client may take to read why its session ends.
+const LAST_WORDS_LIMIT: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// A signed-in connection.
 pub struct Connection {
@@ -234,6 +237,12 @@ impl Connection {
                 }
             };
             match outcome {
+                // A client may send many messages before it asks for the answers.
+                Ok(()) if self.out.len() >= SEND_BYTES => {
+                    if self.flush().await.is_err() {
+                        return;
+                    }
+                }
                 Ok(()) => {}
                 Err(Left::Gone) => return,
                 Err(Left::Failed(Error::ShuttingDown)) => {
@@ -254,8 +263,12 @@ impl Connection {
     /// Tells the client why its session ends.
     async fn end(&mut self, error: &Error) {
         self.send(error_response::error(error, Severity::Fatal));
-        let _ = self.flush().await;
-        let _ = self.writer.shutdown().await;
+        // A client that does not read must not keep the server from ending.
+        let told = async {
+            let _ = self.flush().await;
+            let _ = self.writer.shutdown().await;
+        };
+        let _ = tokio::time::timeout(LAST_WORDS_LIMIT, told).await;
     }
 
     /// Queues a message.
@@ -277,6 +290,8 @@ impl Connection {
             tracing::error!(message, "internal error");
         }
         self.session.transaction.fail();
+        // Whatever was half-read is over with the statement that failed, and gives its place back.
+        self.portals.clear();
         self.send(error_response::error(error, Severity::Error));
     }
 
@@ -314,7 +329,7 @@ impl Connection {
         let timeout = self.session.settings.statement_timeout();
         Interrupts {
             cancel,
-            deadline: timeout.map(|timeout| Instant::now() + timeout),
+            deadline: timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
             shutdown: self.shutdown.clone(),
         }
     }
@@ -349,14 +364,25 @@ impl Connection {
     ) -> StdResult<(usize, bool), Left> {
         let mut sent = 0;
         loop {
+            if max_rows > 0 && sent == max_rows {
+                return Ok((sent, true));
+            }
             let (batch, mut row) = match cursor.partial.take() {
                 Some(partial) => partial,
                 None => {
-                    let next = tokio::select! {
-                        biased;
-                        error = interrupts.raised() => return Err(Left::Failed(error)),
-                        next = cursor.rows.next() => next,
-                        () = self.reader.gone() => return Err(Left::Gone),
+                    // Rows that are ready leave before the next ones are waited for.
+                    let ready = cursor.rows.next().now_or_never();
+                    let next = match ready {
+                        Some(next) => next,
+                        None => {
+                            self.write_out(interrupts).await?;
+                            tokio::select! {
+                                biased;
+                                error = interrupts.raised() => return Err(Left::Failed(error)),
+                                next = cursor.rows.next() => next,
+                                () = self.reader.gone() => return Err(Left::Gone),
+                            }
+                        }
                     };
                     match next {
                         Some(batch) => (batch?, 0),
@@ -375,16 +401,18 @@ impl Connection {
                 row += 1;
                 sent += 1;
                 if self.out.len() >= SEND_BYTES {
-                    // A client that does not read holds the scan here; a cancel still gets through.
-                    tokio::select! {
-                        biased;
-                        written = self.writer.write_all_buf(&mut self.out) => {
-                            written.map_err(|_| Left::Gone)?;
-                        }
-                        error = interrupts.raised() => return Err(Left::Failed(error)),
-                    }
+                    self.write_out(interrupts).await?;
                 }
             }
+        }
+    }
+
+    /// Writes what is queued. A client that does not read holds its query here; a cancel gets through.
+    async fn write_out(&mut self, interrupts: &Interrupts) -> StdResult<(), Left> {
+        tokio::select! {
+            biased;
+            written = self.writer.write_all_buf(&mut self.out) => written.map_err(|_| Left::Gone),
+            error = interrupts.raised() => Err(Left::Failed(error)),
         }
     }
 

@@ -30,7 +30,8 @@ pub fn error(error: &Error, severity: Severity) -> PgWireBackendMessage {
         (b'S', severity.as_str().to_owned()),
         (b'V', severity.as_str().to_owned()),
         (b'C', error.sqlstate().to_string()),
-        (b'M', error.to_string()),
+        // A zero byte would end the field.
+        (b'M', error.to_string().replace('\0', "")),
     ];
     if let Some(hint) = error.hint() {
         fields.push((b'H', hint));

@@ -118,7 +118,9 @@ fn bind(connection: &mut Connection, message: Bind) -> Result<()> {
     if !name.is_empty() && connection.portals.contains_key(&name) {
         return Err(Error::DuplicatePortal { name });
     }
-    if connection.portals.len() >= connection.coordinator.config.limits.prepared_statements_max {
+    if !connection.portals.contains_key(&name)
+        && connection.portals.len() >= connection.coordinator.config.limits.prepared_statements_max
+    {
         return Err(Error::LimitReached {
             message: "the session has too many open portals".into(),
             hint: "Close some of them, or raise limits.prepared_statements_max.".into(),

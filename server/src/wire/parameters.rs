@@ -50,6 +50,10 @@ fn from_text(value: &[u8], data_type: &DataType) -> Result<ScalarValue> {
     let text = std::str::from_utf8(value).map_err(|_| Error::InvalidEncoding {
         message: "invalid byte sequence for encoding \"UTF8\"".into(),
     })?;
+    if text.contains('\0') {
+        let message = "invalid byte sequence for encoding \"UTF8\": 0x00".to_owned();
+        return Err(Error::InvalidEncoding { message });
+    }
     let invalid = || Error::InvalidText {
         message: format!(
             "invalid input syntax for type {}: \"{text}\"",

@@ -24,6 +24,9 @@ pub async fn run(connection: &mut Connection, text: &str) -> StdResult<(), Left>
         Err(Left::Failed(error)) if !matches!(error, Error::ShuttingDown) => connection.fail(&error),
         Err(left) => return Err(left),
     }
+    if !connection.session.transaction.is_block() {
+        connection.portals.clear();
+    }
     connection.ready();
     connection.flush().await.map_err(|()| Left::Gone)
 }

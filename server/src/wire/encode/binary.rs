@@ -142,16 +142,22 @@ pub fn writer(array: &ArrayRef) -> Result<Writer<'_>> {
 /// `array_send`: one dimension from 1 on.
 fn put_array(items: &ArrayRef, out: &mut BytesMut) {
     out.put_i32(if items.is_empty() { 0 } else { 1 });
-    out.put_i32(i32::from(items.null_count() > 0));
+    let nulls = items.logical_nulls();
+    out.put_i32(i32::from(nulls.as_ref().is_some_and(|nulls| nulls.null_count() > 0)));
     out.put_u32(types::of_data_type(items.data_type()).oid);
     if items.is_empty() {
         return;
     }
     out.put_i32(items.len() as i32);
     out.put_i32(1);
-    let Ok(write) = writer(items) else { return };
+    // A list of lists is told as an array of text, and each inner list is its text.
+    let is_nested =
+        matches!(items.data_type(), DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..));
+    let utc = super::Zone::of_setting("UTC");
+    let write = if is_nested { text::writer(items, &utc) } else { writer(items) };
+    let Ok(write) = write else { return };
     for row in 0..items.len() {
-        if items.is_null(row) {
+        if nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
             out.put_i32(-1);
         } else {
             with_length(out, |out| write(row, out));

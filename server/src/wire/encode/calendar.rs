@@ -106,8 +106,12 @@ pub fn put_timestamptz(micros: i64, zone: &Zone, out: &mut BytesMut) {
     let sign = if offset < 0 { '-' } else { '+' };
     let (hours, minutes) = (offset.abs() / 3600, offset.abs() / 60 % 60);
     let _ = write!(out.writer(), "{sign}{hours:02}");
-    if minutes != 0 {
+    let seconds = offset.abs() % 60;
+    if minutes != 0 || seconds != 0 {
         let _ = write!(out.writer(), ":{minutes:02}");
+    }
+    if seconds != 0 {
+        let _ = write!(out.writer(), ":{seconds:02}");
     }
     if is_bc {
         out.put_slice(b" BC");
@@ -117,10 +121,14 @@ pub fn put_timestamptz(micros: i64, zone: &Zone, out: &mut BytesMut) {
 /// An interval in PostgreSQL's own style: `1 year 2 mons 3 days 04:05:06`.
 pub fn put_interval(months: i32, days: i32, micros: i64, out: &mut BytesMut) {
     let mut parts: Vec<String> = Vec::new();
+    // After a negative part PostgreSQL writes the sign of a positive one too.
+    let mut was_negative = false;
     let mut unit = |amount: i32, one: &str, many: &str| {
         if amount != 0 {
+            let sign = if was_negative && amount > 0 { "+" } else { "" };
             // PostgreSQL's plural is anything but 1, and -1 is one of those.
-            parts.push(format!("{amount} {}", if amount == 1 { one } else { many }));
+            parts.push(format!("{sign}{amount} {}", if amount == 1 { one } else { many }));
+            was_negative = amount < 0;
         }
     };
     unit(months / 12, "year", "years");
@@ -130,6 +138,8 @@ pub fn put_interval(months: i32, days: i32, micros: i64, out: &mut BytesMut) {
         let mut time = BytesMut::new();
         if micros < 0 {
             time.put_u8(b'-');
+        } else if was_negative {
+            time.put_u8(b'+');
         }
         let magnitude = i64::try_from(micros.unsigned_abs()).unwrap_or(i64::MAX);
         put_time(magnitude, &mut time);
@@ -169,6 +179,6 @@ mod tests {
     fn intervals_in_words() {
         assert_eq!(written(|o| put_interval(14, 3, 14_706_000_000, o)), "1 year 2 mons 3 days 04:05:06");
         assert_eq!(written(|o| put_interval(0, 0, 0, o)), "00:00:00");
-        assert_eq!(written(|o| put_interval(-1, 1, -1_500_000, o)), "-1 mons 1 day -00:00:01.5");
+        assert_eq!(written(|o| put_interval(-1, 1, -1_500_000, o)), "-1 mons +1 day -00:00:01.5");
     }
 }

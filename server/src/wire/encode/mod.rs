@@ -47,6 +47,12 @@ type Writer<'a> = Box<dyn Fn(usize, &mut BytesMut) + Send + 'a>;
 
 /// One format for each of `columns` columns from the codes of a Bind: none, one for all, or one each.
 pub fn formats(codes: &[i16], columns: usize) -> Result<Vec<Format>> {
+    if columns > COLUMNS_MAX {
+        return Err(Error::TooLarge {
+            message: format!("the result has more than {COLUMNS_MAX} columns"),
+            hint: "Select fewer columns.".into(),
+        });
+    }
     match codes {
         [] => Ok(vec![Format::Text; columns]),
         [one] => Ok(vec![Format::from_code(*one)?; columns]),
@@ -56,6 +62,9 @@ pub fn formats(codes: &[i16], columns: usize) -> Result<Vec<Format>> {
         }
     }
 }
+
+/// PostgreSQL's own bound on the columns of a result; the protocol counts them in 16 bits.
+const COLUMNS_MAX: usize = 1664;
 
 /// RowDescription of `schema`.
 pub fn row_description(schema: &Schema, formats: &[Format]) -> RowDescription {

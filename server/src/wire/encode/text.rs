@@ -146,12 +146,13 @@ fn put_array(items: &ArrayRef, zone: &Zone, out: &mut BytesMut) {
             items.data_type(),
             DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..)
         );
+        let nulls = items.logical_nulls();
         let mut item = BytesMut::new();
         for row in 0..items.len() {
             if row > 0 {
                 out.put_u8(b',');
             }
-            if items.is_null(row) {
+            if nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
                 out.put_slice(b"NULL");
                 continue;
             }
