@@ -78,15 +78,18 @@ fn run_server(
 ) -> anyhow::Result<()> {
     log_to_stderr("info");
     let compute = runtime("compute", config.server_threads())?;
+    let planning = runtime("planning", config.server_threads())?;
+    let threads = server::Threads { compute: compute.handle().clone(), planning: planning.handle().clone() };
     runtime("network", config.server_threads().max(2))?.block_on(async {
         let shutdown = stop_on_signal()?;
-        let server = server::Server::start(config, config_file, compute.handle().clone(), shutdown).await?;
+        let server = server::Server::start(config, config_file, threads, shutdown).await?;
         announce(&server);
         tokio::spawn(server.executors_joined(|executors| println!("{executors} executors joined")));
         server.run().await;
         anyhow::Ok(())
     })?;
     compute.shutdown_background();
+    planning.shutdown_background();
     Ok(())
 }
 

@@ -15,7 +15,7 @@ use crate::memory::{CAP_MIN, machine_limit};
 use crate::{ByteSize, Interval};
 
 /// Everything that `sluice serve` and `sluice executor` can be told.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// The server.
@@ -198,18 +198,6 @@ const fn loopback(port: u16) -> SocketAddr {
 
 const fn seconds(n: u64) -> Interval {
     Interval(Duration::from_secs(n))
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            server: ServerConfig::default(),
-            cluster: ClusterConfig::default(),
-            executor: ExecutorConfig::default(),
-            limits: LimitsConfig::default(),
-            stores: StoresConfig::default(),
-        }
-    }
 }
 
 impl Default for ServerConfig {

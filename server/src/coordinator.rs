@@ -22,8 +22,10 @@ pub struct Coordinator {
     pub runtime: NodeRuntime,
     /// DataFusion's sessions, ready to be copied.
     pub sessions: SessionStates,
-    /// Threads with large stacks that plan and compute; the network has its own.
+    /// Threads that compute local queries.
     pub compute: tokio::runtime::Handle,
+    /// Threads with large stacks that plan: apart from those that compute, which may be busy for long.
+    pub planning: tokio::runtime::Handle,
     /// The executors and the jobs on them.
     pub cluster: Arc<Cluster>,
     /// Running and finished queries.

@@ -14,4 +14,4 @@ mod sql;
 mod sys;
 mod wire;
 
-pub use serve::{ServeError, Server};
+pub use serve::{ServeError, Server, Threads};

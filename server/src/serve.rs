@@ -50,16 +50,24 @@ pub struct Server {
     shutdown: CancellationToken,
 }
 
+/// Where the server's work is done; the network's own threads are those that call it.
+#[derive(Debug, Clone)]
+pub struct Threads {
+    /// Runs local queries.
+    pub compute: tokio::runtime::Handle,
+    /// Plans them, on large stacks.
+    pub planning: tokio::runtime::Handle,
+}
+
 /// Tables opened at once: each reads a listing and a footer.
 const TABLES_OPENED_AT_ONCE: usize = 16;
 
 impl Server {
-    /// Opens tables and ports and starts the supervised executors. `compute` is where queries run;
-    /// `shutdown` ends everything.
+    /// Opens tables and ports and starts the supervised executors. `shutdown` ends everything.
     pub async fn start(
         config: Config,
         config_file: Option<PathBuf>,
-        compute: tokio::runtime::Handle,
+        threads: Threads,
         shutdown: CancellationToken,
     ) -> Result<Self, ServeError> {
         let client_listener = bind(config.server.listen, "--listen").await?;
@@ -95,7 +103,8 @@ impl Server {
             catalog: SnapshotStore::new(snapshot),
             runtime,
             sessions,
-            compute,
+            compute: threads.compute,
+            planning: threads.planning,
             cluster,
             queries: QueryLog::new(config.server.query_history_max),
             admission: Admission::new(config.server.concurrent_queries_max, config.server.queued_queries_max),

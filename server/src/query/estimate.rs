@@ -50,7 +50,8 @@ pub fn tables(snapshot: &Snapshot, plan: &LogicalPlan) -> Result<Vec<Arc<TableDe
     Ok(scans(plan)?.iter().filter_map(|scan| snapshot.table(&name_of(scan)).cloned()).collect())
 }
 
-fn name_of(scan: &TableScan) -> TableName {
+/// The table that `scan` names.
+pub fn name_of(scan: &TableScan) -> TableName {
     TableName::new(scan.table_name.schema().unwrap_or(catalog::DEFAULT_SCHEMA), scan.table_name.table())
 }
 

@@ -13,7 +13,7 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::session_state::SessionState;
-use datafusion::logical_expr::{Expr, LogicalPlan, Statement as LogicalStatement};
+use datafusion::logical_expr::{Expr, LogicalPlan, Statement as LogicalStatement, TableScan};
 use datafusion::physical_plan::ExecutionPlan;
 use engine::session_state::{Destination, StatementSettings};
 use engine::{Error, Result};
@@ -91,25 +91,30 @@ impl Planner {
         &self.tables
     }
 
+    /// True when `scan` is of a user's table, and not of a function that gives rows.
+    pub fn is_users_table(&self, scan: &TableScan) -> bool {
+        self.snapshot.table(&estimate::name_of(scan)).is_some()
+    }
+
     /// The optimised logical plan for this process, and the session it was made in.
     pub async fn logical(self: &Arc<Self>) -> Result<(SessionState, LogicalPlan)> {
         let planner = Arc::clone(self);
         let partitions = self.context.coordinator.config.server_threads();
         let settings = self.context.statement_settings(partitions);
-        self.on_compute_thread(async move { planner.logical_on(Destination::Local, settings).await }).await
+        self.on_planning_thread(async move { planner.logical_on(Destination::Local, settings).await }).await
     }
 
     /// What `plan` will read.
     pub async fn estimate(self: &Arc<Self>, state: &SessionState, plan: &LogicalPlan) -> Result<Estimate> {
         let (planner, state, plan) = (Arc::clone(self), state.clone(), plan.clone());
-        self.on_compute_thread(async move { estimate::estimate(&planner.snapshot, &state, &plan).await })
+        self.on_planning_thread(async move { estimate::estimate(&planner.snapshot, &state, &plan).await })
             .await
     }
 
     /// The physical plan of a logical one.
     pub async fn physical(self: &Arc<Self>, state: SessionState, logical: LogicalPlan) -> Result<Plan> {
         let snapshot = Arc::clone(&self.snapshot);
-        self.on_compute_thread(async move {
+        self.on_planning_thread(async move {
             let tables = estimate::tables(&snapshot, &logical)?;
             let physical = state.query_planner().create_physical_plan(&logical, &state).await?;
             Ok(Plan { physical, state, tables })
@@ -128,7 +133,7 @@ impl Planner {
         settings.prefer_hash_join = cluster.hash_joins_fit(estimate, partitions);
         let planner = Arc::clone(self);
         let (state, logical) = self
-            .on_compute_thread(async move { planner.logical_on(Destination::Cluster, settings).await })
+            .on_planning_thread(async move { planner.logical_on(Destination::Cluster, settings).await })
             .await?;
         self.physical(state, logical).await
     }
@@ -138,7 +143,7 @@ impl Planner {
     pub async fn describe(self: &Arc<Self>, declared: &[Option<DataType>]) -> Result<Description> {
         let planner = Arc::clone(self);
         let declared = declared.to_vec();
-        self.on_compute_thread(async move { planner.description(&declared).await }).await
+        self.on_planning_thread(async move { planner.description(&declared).await }).await
     }
 
     async fn description(&self, declared: &[Option<DataType>]) -> Result<Description> {
@@ -198,13 +203,13 @@ impl Planner {
         state
     }
 
-    /// Planning recurses as deep as the statement, and computes without pause: it runs on a compute
-    /// thread, whose stack is large, so that clients are heard meanwhile. How long it may take is bounded.
-    async fn on_compute_thread<T: Send + 'static>(
+    /// Planning recurses as deep as the statement, and computes without pause: it runs on a
+    /// planning thread, whose stack is large, so that clients are heard meanwhile. How long it may take is bounded.
+    async fn on_planning_thread<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
-        let mut planning = AbortOnDrop(self.context.coordinator.compute.spawn(work));
+        let mut planning = AbortOnDrop(self.context.coordinator.planning.spawn(work));
         let limit = self.context.planning_timeout.unwrap_or(Duration::MAX);
         match tokio::time::timeout(limit, &mut planning.0).await {
             Ok(Ok(outcome)) => outcome,

@@ -111,16 +111,24 @@ fn must_be_local(planner: &Planner, plan: &LogicalPlan) -> Option<&'static str> 
         return Some("it reads system tables");
     }
     let mut is_recursive = false;
-    let mut reads_files = false;
+    let mut reads_tables = false;
+    let mut calls_function = false;
     let _ = plan.apply_with_subqueries(|node| {
         is_recursive |= matches!(node, LogicalPlan::RecursiveQuery(_));
-        reads_files |= matches!(node, LogicalPlan::TableScan(_));
+        if let LogicalPlan::TableScan(scan) = node {
+            let is_table = planner.is_users_table(scan);
+            reads_tables |= is_table;
+            calls_function |= !is_table;
+        }
         Ok(TreeNodeRecursion::Continue)
     });
     if is_recursive {
         return Some("executors cannot run a recursive query");
     }
-    match (reads_files, planner.tables().is_empty()) {
+    if calls_function {
+        return Some("it reads a table function");
+    }
+    match (reads_tables, planner.tables().is_empty()) {
         (true, _) => None,
         (false, true) => Some("it reads no table"),
         (false, false) => Some("its answer is known without reading a table"),

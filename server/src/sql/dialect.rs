@@ -8,8 +8,7 @@ use std::ops::ControlFlow;
 use sqlparser::ast::{
     BinaryOperator, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
     FunctionArguments, GroupByExpr, Ident, Join, JoinOperator, ObjectName, ObjectNamePart, Query, Select,
-    SelectItem, SetExpr, Statement, TableFactor, TableWithJoins, Value, Visit, VisitMut, VisitorMut,
-    visit_expressions,
+    SelectItem, SetExpr, Statement, TableFactor, TableWithJoins, Value, Visit, VisitMut, Visitor, VisitorMut,
 };
 
 use crate::pg_catalog;
@@ -166,13 +165,35 @@ fn is_known_empty(select: &Select) -> bool {
     !has_wildcard && !has_aggregate(&select.projection) && select.from.iter().any(is_empty_source)
 }
 
-/// True when an aggregate stands anywhere in `part`.
+/// True when an aggregate stands in `part`, subqueries aside: theirs are of their own rows.
 fn has_aggregate(part: &impl Visit) -> bool {
-    visit_expressions(part, |expr| match expr {
-        Expr::Function(function) if is_aggregate_name(&function.name) => ControlFlow::Break(()),
-        _ => ControlFlow::Continue(()),
-    })
-    .is_break()
+    #[derive(Default)]
+    struct Finder {
+        depth: usize,
+    }
+    impl Visitor for Finder {
+        type Break = ();
+
+        fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+            self.depth += 1;
+            ControlFlow::Continue(())
+        }
+
+        fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+            self.depth -= 1;
+            ControlFlow::Continue(())
+        }
+
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+            match expr {
+                Expr::Function(function) if self.depth == 0 && is_aggregate_name(&function.name) => {
+                    ControlFlow::Break(())
+                }
+                _ => ControlFlow::Continue(()),
+            }
+        }
+    }
+    part.visit(&mut Finder::default()).is_break()
 }
 
 fn is_empty_source(source: &TableWithJoins) -> bool {

@@ -89,9 +89,9 @@ mod tests {
 
     #[test]
     fn a_syntax_error_tells_its_position() {
-        let error = parse_one("select 1\nfrom where").expect_err("a table is missing");
+        let error = parse_one("select 1\nfrom t group where x").expect_err("a table is missing");
         assert_eq!(error.sqlstate().as_str(), "42601");
-        assert_eq!(error.position(), Some(15), "{error:?}");
+        assert_eq!(error.position(), Some(17), "{error:?}");
     }
 
     #[test]
