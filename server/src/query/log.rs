@@ -82,7 +82,7 @@ impl QueryLog {
     pub fn records(&self) -> Vec<QueryRecord> {
         let inner = self.inner.lock();
         let mut records: Vec<_> = inner.running.values().cloned().collect();
-        records.sort_by(|a, b| b.started_at.cmp(&a.started_at));
+        records.sort_by_key(|record| std::cmp::Reverse(record.started_at));
         records.extend(inner.finished.iter().rev().cloned());
         records
     }

@@ -196,7 +196,7 @@ impl Planner {
             Arc::new(tables)
         };
         catalogs.register_catalog(catalog::DATABASE.to_owned(), database);
-        let mut state = coordinator.sessions.for_statement(destination, Arc::new(catalogs), &settings);
+        let mut state = coordinator.sessions.for_statement(destination, Arc::new(catalogs), settings);
         if self.reads_system || destination == Destination::Local {
             pg_catalog::register_functions(&mut state, &self.context, &self.snapshot);
         }
