@@ -66,7 +66,7 @@ def main() -> None:
                     kill = kill_during(running, number, text, moment, baseline, expected, victims)
                     print(f"q{number:<3} {moment:.0%}  {kill.outcome:6} +{kill.added_seconds:.1f} s, run again {kill.retries} times")
                     kills.append(kill)
-    write_report(kills, machine.describe(arguments.data_dir, arguments.disk, []), arguments.scale_factor)
+    write_report(kills, machine.describe(arguments.data_dir, arguments.disk, [machine.sluice_version(arguments.binary)]), arguments.scale_factor)
     if any(kill.outcome != "right" for kill in kills):
         raise SystemExit(1)
 
