@@ -83,7 +83,7 @@ def main() -> int:
 
     versions = [
         machine.sluice_version(chosen.binary),
-        *machine.library_versions("psycopg"),
+        *machine.package_versions("psycopg"),
         *pgbench_version(),
     ]
     report = "\n\n".join(

@@ -70,7 +70,7 @@ def disk_kind(name: str, is_rotational: bool) -> str:
     return "hard disk" if is_rotational else "SSD"
 
 
-def library_versions(*packages: str) -> list[str]:
+def package_versions(*packages: str) -> list[str]:
     return [f"{package} {metadata.version(package)}" for package in packages]
 
 

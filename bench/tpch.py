@@ -141,7 +141,7 @@ def progress(round_number: int, query: str, engine: str, record: Record) -> None
 
 
 def describe(chosen: argparse.Namespace, sluice: server.Server | None) -> str:
-    versions = machine.library_versions("datafusion", "duckdb", "psycopg")
+    versions = machine.package_versions("datafusion", "duckdb", "psycopg")
     if sluice:
         versions.insert(0, machine.sluice_version(chosen.binary))
     rounds = f"- rounds: {chosen.runs} counted, after one uncounted; times are medians"
