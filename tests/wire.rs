@@ -275,7 +275,10 @@ async fn one_connection_too_many_is_told_so() {
     let binary = Path::new(env!("CARGO_BIN_EXE_sluice"));
     let options = Options {
         executors: 0,
-        environment: vec![("SLUICE_LIMITS__CONNECTIONS_MAX".into(), "2".into())],
+        environment: vec![
+            ("SLUICE_LIMITS__CONNECTIONS_MAX".into(), "2".into()),
+            ("SLUICE_LIMITS__CONNECTIONS_RESERVED".into(), "0".into()),
+        ],
         ..Options::default()
     };
     let cluster = TestCluster::start(binary, &options).await.expect("a server");

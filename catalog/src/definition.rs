@@ -87,15 +87,16 @@ pub struct TableStatistics {
     pub column_bytes: Vec<u64>,
 }
 
-/// A stable object identifier for a name, outside the range PostgreSQL keeps for itself (below 16384).
+/// A stable object identifier for a name (`schema.table`), outside the range PostgreSQL keeps for itself
+/// (below 16384).
 ///
 /// FNV-1a over the name; the caller resolves the rare collision by probing upwards.
-pub(crate) fn stable_oid(name: &TableName) -> u32 {
+pub fn stable_oid(name: &str) -> u32 {
     const FIRST_USER_OID: u32 = 16_384;
     // Clients read oids as signed 32-bit numbers often enough to stay below 2^31.
-    const RANGE: u32 = (1 << 31) - FIRST_USER_OID;
+    const RANGE: u32 = (1 << 31) - FIRST_USER_OID - 1;
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-    for byte in name.schema.bytes().chain([0]).chain(name.table.bytes()) {
+    for byte in name.bytes() {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     }
     FIRST_USER_OID + (hash % u64::from(RANGE)) as u32

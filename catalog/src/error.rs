@@ -32,4 +32,19 @@ pub enum CatalogError {
         /// The reader's complaint.
         source: datafusion::error::DataFusionError,
     },
+    /// The database that keeps the catalog cannot be used, or holds what it should not.
+    #[error("the catalog's database {problem}")]
+    Store {
+        /// What is wrong with it, continuing the sentence.
+        problem: String,
+    },
+    /// Another change to the catalog was committed first.
+    #[error("the catalog was changed by another session at the same time")]
+    Conflict,
+}
+
+impl From<sqlx::Error> for CatalogError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Store { problem: format!("failed: {error}") }
+    }
 }

@@ -1,6 +1,6 @@
 //! One immutable version of the catalog, and the place the current one is taken from.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use datafusion::catalog::TableProvider;
@@ -9,7 +9,7 @@ use parking_lot::RwLock;
 
 use crate::definition::{TableDefinition, TableName};
 use crate::table::{StringLayout, parquet};
-use crate::{CatalogError, DEFAULT_SCHEMA, Result};
+use crate::{CatalogError, DEFAULT_SCHEMA, Metadata, Result};
 
 struct Table {
     definition: Arc<TableDefinition>,
@@ -20,18 +20,14 @@ struct Table {
 
 /// One version of every schema and table. Cheap to share, never changed.
 pub struct Snapshot {
-    version: u64,
-    tables: BTreeMap<TableName, Table>,
+    tables: Arc<BTreeMap<TableName, Table>>,
+    names_by_oid: Arc<HashMap<u32, TableName>>,
+    metadata: Arc<Metadata>,
 }
 
 impl Snapshot {
-    /// A catalog without tables.
-    pub fn empty() -> Self {
-        Self { version: 0, tables: BTreeMap::new() }
-    }
-
-    /// The catalog of `definitions`. Fails when a name stands twice.
-    pub fn of_tables(version: u64, definitions: Vec<TableDefinition>) -> Result<Self> {
+    /// The catalog of `definitions`, with what the store knows. Fails when a name stands twice.
+    pub fn new(metadata: Metadata, definitions: Vec<TableDefinition>) -> Result<Self> {
         let mut tables: BTreeMap<TableName, Table> = BTreeMap::new();
         let mut oids = HashSet::new();
         for mut definition in definitions {
@@ -55,12 +51,36 @@ impl Snapshot {
             let table = Table { view, plain, definition: Arc::new(definition) };
             tables.insert(table.definition.name.clone(), table);
         }
-        Ok(Self { version, tables })
+        let names_by_oid = tables.values().map(|t| (t.definition.oid, t.definition.name.clone())).collect();
+        Ok(Self {
+            tables: Arc::new(tables),
+            names_by_oid: Arc::new(names_by_oid),
+            metadata: Arc::new(metadata),
+        })
+    }
+
+    /// The same tables with other metadata.
+    pub fn with_metadata(&self, metadata: Metadata) -> Self {
+        Self {
+            tables: Arc::clone(&self.tables),
+            names_by_oid: Arc::clone(&self.names_by_oid),
+            metadata: Arc::new(metadata),
+        }
     }
 
     /// Grows with every change.
     pub fn version(&self) -> u64 {
-        self.version
+        self.metadata.version
+    }
+
+    /// Roles, grants, comments and declared keys.
+    pub fn metadata(&self) -> &Arc<Metadata> {
+        &self.metadata
+    }
+
+    /// The table of that object identifier.
+    pub fn table_by_oid(&self, oid: i64) -> Option<&Arc<TableDefinition>> {
+        self.table(self.names_by_oid.get(&u32::try_from(oid).ok()?)?)
     }
 
     /// Every table, in the order of schema and name.
@@ -103,7 +123,7 @@ impl Snapshot {
 impl std::fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Snapshot")
-            .field("version", &self.version)
+            .field("version", &self.version())
             .field("tables", &self.tables.len())
             .finish()
     }
@@ -126,8 +146,11 @@ impl SnapshotStore {
         Arc::clone(&self.current.read())
     }
 
-    /// Puts `snapshot` in place of the current one.
-    pub fn replace(&self, snapshot: Snapshot) {
-        *self.current.write() = Arc::new(snapshot);
+    /// The same tables with `metadata`, unless a later version is already in place.
+    pub fn replace_metadata(&self, metadata: Metadata) {
+        let mut current = self.current.write();
+        if metadata.version > current.version() {
+            *current = Arc::new(current.with_metadata(metadata));
+        }
     }
 }

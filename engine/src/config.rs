@@ -12,7 +12,7 @@ use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 
 use crate::memory::{CAP_MIN, machine_limit};
-use crate::{ByteSize, Interval};
+use crate::{ByteSize, Interval, Network};
 
 /// Everything that `sluice serve` and `sluice executor` can be told.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -26,6 +26,12 @@ pub struct Config {
     pub executor: ExecutorConfig,
     /// Bounds on what a client may ask for.
     pub limits: LimitsConfig,
+    /// Who may sign in, and how.
+    pub auth: AuthConfig,
+    /// Encryption of clients' connections.
+    pub tls: TlsConfig,
+    /// Where the catalog persists.
+    pub catalog: CatalogConfig,
     /// Credentials of object stores.
     pub stores: StoresConfig,
 }
@@ -121,10 +127,99 @@ pub struct LimitsConfig {
     pub message_bytes_max: ByteSize,
     /// Prepared statements and portals of one session.
     pub prepared_statements_max: usize,
+    /// Connections of these that only superusers may take.
+    pub connections_reserved: usize,
     /// Time to complete sign-in.
     pub authentication_timeout: Interval,
+    /// Time that sessions have to end when the server does.
+    pub drain_timeout: Interval,
     /// Time to plan a statement.
     pub planning_timeout: Interval,
+}
+
+/// `[auth]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AuthConfig {
+    /// Rules in order; the first that fits a connection decides. By default clients of this machine are
+    /// trusted, and all others sign in with a password.
+    pub rules: Vec<AuthRule>,
+    /// The password of the first role, `postgres`, for a catalog that is made anew.
+    pub initial_password: Option<Secret>,
+    /// Iterations of SCRAM-SHA-256 for passwords that are set from now on.
+    pub scram_iterations: u32,
+}
+
+/// `[[auth.rules]]`, a line of PostgreSQL's `pg_hba.conf`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthRule {
+    /// Which connections it is for.
+    #[serde(default)]
+    pub connection: RuleConnection,
+    /// The role's name, or `all`.
+    #[serde(default = "all")]
+    pub user: String,
+    /// The network the client is in, such as `10.0.0.0/8`, or `all`.
+    #[serde(default = "all")]
+    pub address: String,
+    /// What the client must show.
+    pub method: AuthMethod,
+}
+
+fn all() -> String {
+    "all".to_owned()
+}
+
+/// The connections a rule is for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)] // The words of pg_hba.conf.
+pub enum RuleConnection {
+    #[default]
+    Host,
+    HostSsl,
+    HostNoSsl,
+}
+
+/// How a client shows who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AuthMethod {
+    /// Not at all.
+    #[serde(rename = "trust")]
+    Trust,
+    /// By a password, with SCRAM-SHA-256.
+    #[serde(rename = "scram-sha-256")]
+    ScramSha256,
+    /// By a client certificate whose common name is the role's.
+    #[serde(rename = "cert")]
+    Certificate,
+    /// In no way.
+    #[serde(rename = "reject")]
+    Reject,
+}
+
+/// `[tls]`
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TlsConfig {
+    /// The server's certificate and its chain, in PEM.
+    pub certificate: Option<PathBuf>,
+    /// The key of the certificate, in PEM.
+    pub key: Option<PathBuf>,
+    /// Authorities that client certificates must come from, in PEM.
+    pub client_ca: Option<PathBuf>,
+    /// Refuse connections that are not encrypted.
+    pub require: bool,
+}
+
+/// `[catalog]`
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CatalogConfig {
+    /// A PostgreSQL database that several servers share, `postgres://user:password@host/database`; by
+    /// default a file in the data folder.
+    pub url: Option<Secret>,
 }
 
 /// `[stores]`
@@ -258,8 +353,30 @@ impl Default for LimitsConfig {
             statement_depth_max: 500,
             message_bytes_max: ByteSize::mib(64),
             prepared_statements_max: 1000,
+            connections_reserved: 3,
             authentication_timeout: seconds(30),
+            drain_timeout: seconds(10),
             planning_timeout: seconds(10),
+        }
+    }
+}
+
+impl Default for AuthConfig {
+    fn default() -> Self {
+        let rule = |address: &str, method| AuthRule {
+            connection: RuleConnection::Host,
+            user: all(),
+            address: address.to_owned(),
+            method,
+        };
+        Self {
+            rules: vec![
+                rule("127.0.0.0/8", AuthMethod::Trust),
+                rule("::1/128", AuthMethod::Trust),
+                rule("all", AuthMethod::ScramSha256),
+            ],
+            initial_password: None,
+            scram_iterations: 4096,
         }
     }
 }
@@ -282,6 +399,12 @@ pub struct ServeFlags {
     /// Where the server keeps all it writes of its own [default: ./sluice-data]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+    /// The server's TLS certificate, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// The key of the TLS certificate, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
     /// Resident size of the server process [default: 70 % of the machine's, less the executors']
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<ByteSize>,
@@ -374,6 +497,8 @@ impl Config {
         set(&mut config.cluster.executor_threads, flags.executor_threads);
         set(&mut config.cluster.executor_memory, flags.executor_memory);
         config.server.memory = flags.memory.or(config.server.memory);
+        config.tls.certificate = flags.tls_cert.clone().or(config.tls.certificate);
+        config.tls.key = flags.tls_key.clone().or(config.tls.key);
         if !locations.is_empty() {
             config.server.locations = locations;
         }
@@ -441,6 +566,27 @@ impl Config {
             "server.concurrent_queries_max must be at least 1".into(),
         );
         require(self.limits.connections_max > 0, "limits.connections_max must be at least 1".into());
+        require(
+            self.limits.connections_reserved < self.limits.connections_max,
+            "limits.connections_reserved must be below limits.connections_max".into(),
+        );
+        require(
+            self.tls.certificate.is_some() == self.tls.key.is_some(),
+            "tls.certificate and tls.key belong together".into(),
+        );
+        let has_tls = self.tls.certificate.is_some();
+        require(has_tls || !self.tls.require, "tls.require needs tls.certificate and tls.key".into());
+        require(has_tls || self.tls.client_ca.is_none(), "tls.client_ca needs tls.certificate".into());
+        require(
+            (4096..=1_000_000).contains(&self.auth.scram_iterations),
+            "auth.scram_iterations must be between 4096 and 1000000".into(),
+        );
+        for rule in &self.auth.rules {
+            require(
+                rule.address == "all" || rule.address.parse::<Network>().is_ok(),
+                format!("auth.rules: {:?} is not a network such as 10.0.0.0/8", rule.address),
+            );
+        }
         require(
             self.cluster.target_partition_size.0 >= ByteSize::MIB,
             "cluster.target_partition_size must be at least 1MB".into(),

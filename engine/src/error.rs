@@ -70,8 +70,42 @@ pub enum Error {
     NotSupported { message: String },
     #[error("cannot execute {statement} in a read-only server")]
     ReadOnly { statement: String },
+    #[error("cannot execute {statement} in a read-only transaction")]
+    ReadOnlyTransaction { statement: String },
+    #[error("{message}")]
+    NoActiveTransaction { message: String },
     #[error("sorry, too many clients already")]
     TooManyConnections,
+    #[error("too many connections for role \"{role}\"")]
+    TooManyConnectionsForRole { role: String },
+    #[error("remaining connection slots are reserved for superusers")]
+    ConnectionsReserved,
+    #[error("password authentication failed for user \"{user}\"")]
+    InvalidPassword { user: String },
+    #[error("{message}")]
+    InvalidAuthorization { message: String },
+    #[error("{message}")]
+    PermissionDenied { message: String },
+    #[error("{message}")]
+    ActiveTransaction { message: String },
+    #[error("{message}")]
+    InvalidGrant { message: String },
+    #[error("{message}")]
+    ReservedName { message: String },
+    #[error("{message}")]
+    InvalidDatetime { message: String },
+    #[error("{message}")]
+    InvalidTableDefinition { message: String },
+    #[error("{message}")]
+    DuplicateObject { message: String },
+    #[error("{message}")]
+    DependentObjects { message: String, detail: String },
+    #[error("could not serialize access due to a concurrent change of the catalog")]
+    SerializationFailure,
+    #[error("terminating connection due to idle-session timeout")]
+    IdleSessionTimeout,
+    #[error("terminating connection due to idle-in-transaction timeout")]
+    IdleInTransactionTimeout,
     #[error("out of memory: {message}")]
     OutOfMemory { message: String },
     #[error("{message}")]
@@ -108,6 +142,8 @@ pub enum Error {
     UndefinedStatement { name: String },
     #[error("portal \"{name}\" does not exist")]
     UndefinedPortal { name: String },
+    #[error("cursor \"{name}\" does not exist")]
+    UndefinedCursor { name: String },
     #[error("prepared statement \"{name}\" already exists")]
     DuplicateStatement { name: String },
     #[error("cursor \"{name}\" already exists")]
@@ -146,10 +182,20 @@ impl Error {
             Self::OutOfMemory { .. } => {
                 Some("Give the process more --memory, or make the statement touch less at once.".into())
             }
+            Self::SerializationFailure => Some("Run the statement again.".into()),
+            Self::ConnectionsReserved => Some("Sign in as a superuser, or close other sessions.".into()),
             Self::DiskFull { .. } => Some("Raise spill_bytes_max, or free space in the data folder.".into()),
             Self::Stamped { sqlstate, .. } if sqlstate.as_str() == "53200" => {
                 Some("Give the executors more --executor-memory, or start more of them.".into())
             }
+            _ => None,
+        }
+    }
+
+    /// More about what happened, where there is something to say.
+    pub fn detail(&self) -> Option<&str> {
+        match self {
+            Self::DependentObjects { detail, .. } => Some(detail),
             _ => None,
         }
     }
@@ -219,6 +265,8 @@ impl From<CatalogError> for Error {
                 }
                 other => other,
             },
+            CatalogError::Store { .. } => Self::internal(error.to_string()),
+            CatalogError::Conflict => Self::SerializationFailure,
         }
     }
 }

@@ -14,10 +14,11 @@ pub mod runtime;
 pub mod session_state;
 mod sqlstate;
 pub mod telemetry;
+pub mod tls;
 mod units;
 pub mod work_folder;
 
 pub use error::{Error, Result};
 pub use ids::{ExecutorId, QueryId};
 pub use sqlstate::SqlState;
-pub use units::{ByteSize, Interval};
+pub use units::{ByteSize, Interval, Network};

@@ -1,6 +1,7 @@
-//! Sizes and durations as people write them: `4GiB`, `512MB`, `30s`.
+//! Sizes, durations and networks as people write them: `4GiB`, `512MB`, `30s`, `10.0.0.0/8`.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -112,9 +113,63 @@ macro_rules! serde_as_text {
 serde_as_text!(ByteSize);
 serde_as_text!(Interval);
 
+/// Addresses that share their first bits: `10.0.0.0/8`, or one address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    prefix: u32,
+}
+
+impl Network {
+    /// True when `address` lies in it. An IPv4 address that came through an IPv6 socket is an IPv4 one.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => {
+                let mask = u32::MAX.checked_shl(32 - self.prefix).unwrap_or(0);
+                own.to_bits() & mask == other.to_bits() & mask
+            }
+            (IpAddr::V6(own), IpAddr::V6(other)) => {
+                let mask = u128::MAX.checked_shl(128 - self.prefix).unwrap_or(0);
+                own.to_bits() & mask == other.to_bits() & mask
+            }
+            _ => false,
+        }
+    }
+}
+
+impl FromStr for Network {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is not a network");
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| wrong())?;
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = match prefix {
+            Some(prefix) => prefix.parse().ok().filter(|prefix| *prefix <= bits).ok_or_else(wrong)?,
+            None => bits,
+        };
+        Ok(Self { address, prefix })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn networks_hold_their_addresses() {
+        let network: Network = "10.1.0.0/16".parse().expect("a network");
+        assert!(network.contains("10.1.2.3".parse().expect("an address")));
+        assert!(network.contains("::ffff:10.1.2.3".parse().expect("an address")));
+        assert!(!network.contains("10.2.2.3".parse().expect("an address")));
+        let all: Network = "0.0.0.0/0".parse().expect("a network");
+        assert!(all.contains("192.0.2.1".parse().expect("an address")));
+        assert!("10.0.0.0/33".parse::<Network>().is_err());
+    }
 
     #[test]
     fn sizes_read_as_postgres_reads_them() {

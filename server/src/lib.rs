@@ -1,6 +1,7 @@
 //! Speaks the Postgres wire protocol to clients, plans and routes their queries, and coordinates the
 //! executors that run the large ones.
 
+mod auth;
 mod cluster;
 mod commands;
 mod coordinator;

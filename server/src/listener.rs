@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use engine::Error;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -10,19 +9,24 @@ use tokio_util::task::TaskTracker;
 use tracing::warn;
 
 use crate::coordinator::Coordinator;
-use crate::wire;
+use crate::wire::{self, Ends};
 
-/// How long sessions may take to end when the server does.
-const SESSIONS_END_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
+/// How long sessions that were cut off may take to tell their clients.
+const LAST_WORDS_LIMIT: std::time::Duration = std::time::Duration::from_secs(2);
+/// Clients past the bound that are told so, or whose cancel is delivered, at once.
+const TURNED_AWAY_AT_ONCE: usize = 64;
 
-/// Serves clients on `listener` until `shutdown`, then waits for their sessions to end.
+/// Serves clients on `listener` until `shutdown`. Sessions that idle then end at once; statements and
+/// transactions that run may go on for the time the configuration gives them.
 pub async fn run(coordinator: Arc<Coordinator>, listener: TcpListener, shutdown: CancellationToken) {
-    let permits = Arc::new(Semaphore::new(coordinator.config.limits.connections_max));
+    let permits = Arc::clone(&coordinator.connections);
+    let turned_away = Arc::new(Semaphore::new(TURNED_AWAY_AT_ONCE));
     let sessions = TaskTracker::new();
+    let cut_off = CancellationToken::new();
     loop {
-        let socket = tokio::select! {
+        let (socket, address) = tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((socket, _)) => socket,
+                Ok(accepted) => accepted,
                 Err(error) => {
                     // Out of descriptors, most likely: give sessions time to end.
                     warn!(%error, "a connection could not be accepted");
@@ -35,28 +39,39 @@ pub async fn run(coordinator: Arc<Coordinator>, listener: TcpListener, shutdown:
         let _ = socket.set_nodelay(true);
         match Arc::clone(&permits).try_acquire_owned() {
             Ok(permit) => {
-                let (coordinator, shutdown) = (Arc::clone(&coordinator), shutdown.clone());
+                let coordinator = Arc::clone(&coordinator);
+                let ends = Ends { drain: shutdown.clone(), cut_off: cut_off.clone() };
                 sessions.spawn(async move {
-                    wire::serve_connection(coordinator, socket, shutdown).await;
+                    wire::serve_connection(coordinator, socket, address, ends).await;
                     // Held until here, also when the session panics: dropping it frees the place.
                     drop(permit);
                 });
             }
+            // A crowd of clients that get no place must not hold as many sockets as those that have one.
             Err(_) => {
-                sessions.spawn(refuse(socket, shutdown.clone()));
+                if let Ok(permit) = Arc::clone(&turned_away).try_acquire_owned() {
+                    let (coordinator, shutdown) = (Arc::clone(&coordinator), shutdown.clone());
+                    sessions.spawn(async move {
+                        turn_away(&coordinator, socket, shutdown).await;
+                        drop(permit);
+                    });
+                }
             }
         }
     }
     sessions.close();
-    if tokio::time::timeout(SESSIONS_END_LIMIT, sessions.wait()).await.is_err() {
-        warn!("some sessions did not end and are cut off");
+    let end_limit = coordinator.config.limits.drain_timeout.0;
+    if tokio::time::timeout(end_limit, sessions.wait()).await.is_err() {
+        warn!("some statements did not end in time and are cut off");
+        cut_off.cancel();
+        let _ = tokio::time::timeout(LAST_WORDS_LIMIT, sessions.wait()).await;
     }
 }
 
-async fn refuse(socket: TcpStream, shutdown: CancellationToken) {
+async fn turn_away(coordinator: &Coordinator, socket: TcpStream, shutdown: CancellationToken) {
     const PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
     tokio::select! {
-        _ = tokio::time::timeout(PATIENCE, wire::refuse(socket, &Error::TooManyConnections)) => {}
+        _ = tokio::time::timeout(PATIENCE, wire::turn_away(coordinator, socket)) => {}
         () = shutdown.cancelled() => {}
     }
 }

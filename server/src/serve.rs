@@ -4,23 +4,31 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use catalog::{CatalogError, DEFAULT_SCHEMA, Snapshot, SnapshotStore, TableDefinition, TableName, table};
+use catalog::{
+    CatalogError, CatalogStore, Change, DEFAULT_SCHEMA, FIRST_ROLE, Metadata, Snapshot, SnapshotStore,
+    TableDefinition, TableName, table,
+};
 use datafusion::datasource::listing::ListingTableUrl;
 use datafusion::execution::session_state::SessionState;
 use engine::config::Config;
 use engine::object_stores::ObjectStores;
 use engine::runtime::NodeRuntime;
 use engine::session_state::{Destination, SessionStates, StatementSettings};
+use engine::tls::ServerTls;
 use engine::work_folder::WorkFolder;
 use futures::{StreamExt, TryStreamExt};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use crate::auth::SignInGuard;
 use crate::cluster::{Cluster, Supervisor};
 use crate::coordinator::Coordinator;
+use crate::pg_catalog::Built;
 use crate::query::{Admission, QueryLog};
-use crate::wire::CancelRegistry;
+use crate::session::OpenSessions;
+use crate::wire::scram;
 use crate::{dashboard, listener};
 
 /// Why the server cannot start: one line for the one who started it.
@@ -48,6 +56,7 @@ pub struct Server {
     supervisor: Supervisor,
     _work_folder: WorkFolder,
     shutdown: CancellationToken,
+    cluster_end: CancellationToken,
 }
 
 /// Where the server's work is done; the network's own threads are those that call it.
@@ -63,7 +72,7 @@ pub struct Threads {
 const TABLES_OPENED_AT_ONCE: usize = 16;
 
 impl Server {
-    /// Opens tables and ports and starts the supervised executors. `shutdown` ends everything.
+    /// Opens tables and ports and starts the supervised executors. `shutdown` ends everything, clients first.
     pub async fn start(
         config: Config,
         config_file: Option<PathBuf>,
@@ -81,14 +90,18 @@ impl Server {
             NodeRuntime::new(config.server_memory(), &spill_folder, config.server.spill_bytes_max, stores)
                 .map_err(internal)?;
         let sessions = SessionStates::new(&runtime);
-        let snapshot = open_locations(&config, &sessions).await?;
+        let (store, metadata) = open_catalog(&config).await?;
+        let tls = ServerTls::load(&config.tls).map_err(ServeError::Environment)?;
+        let snapshot = open_locations(&config, &sessions, metadata).await?;
 
         let address = |listener: &TcpListener| {
             listener.local_addr().map_err(|error| ServeError::Environment(error.to_string()))
         };
         let (listen, dashboard) = (address(&client_listener)?, address(&dashboard_listener)?);
         let cluster_address = address(&cluster_listener)?;
-        let cluster = Cluster::start(&config, runtime.clone(), cluster_listener, shutdown.clone())
+        // Executors outlive the clients: statements that run when the server is told to end need them.
+        let cluster_end = CancellationToken::new();
+        let cluster = Cluster::start(&config, runtime.clone(), cluster_listener, cluster_end.clone())
             .await
             .map_err(internal)?;
         let supervisor = Supervisor::start(
@@ -96,7 +109,7 @@ impl Server {
             config_file,
             reachable(cluster_address).to_string(),
             &cluster,
-            &shutdown,
+            &cluster_end,
         )
         .map_err(|error| ServeError::Environment(format!("cannot start executors: {error}")))?;
         let coordinator = Arc::new(Coordinator {
@@ -108,7 +121,12 @@ impl Server {
             cluster,
             queries: QueryLog::new(config.server.query_history_max),
             admission: Admission::new(config.server.concurrent_queries_max, config.server.queued_queries_max),
-            cancels: CancelRegistry::default(),
+            connections: Arc::new(Semaphore::new(config.limits.connections_max)),
+            sessions_open: OpenSessions::default(),
+            system_tables: Built::default(),
+            store,
+            tls,
+            guard: SignInGuard::default(),
             config,
         });
         Ok(Self {
@@ -121,6 +139,7 @@ impl Server {
             supervisor,
             _work_folder: work_folder,
             shutdown,
+            cluster_end,
         })
     }
 
@@ -151,6 +170,7 @@ impl Server {
             dashboard::run(Arc::clone(&self.coordinator), self.dashboard_listener, self.shutdown.clone());
         let clients = listener::run(self.coordinator, self.client_listener, self.shutdown);
         tokio::join!(dashboard, clients);
+        self.cluster_end.cancel();
         self.supervisor.stopped().await;
     }
 }
@@ -181,8 +201,27 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     }
 }
 
+/// Opens the catalog's store. The first role of a new one gets the configured password, if there is one.
+async fn open_catalog(config: &Config) -> Result<(CatalogStore, Metadata), ServeError> {
+    let store = match &config.catalog.url {
+        Some(url) => CatalogStore::open_url(url.reveal()).await?,
+        None => CatalogStore::open_file(&config.server.data_dir.join("catalog.sqlite")).await?,
+    };
+    let mut metadata = store.load().await?;
+    let first = metadata.roles.get(FIRST_ROLE).cloned();
+    if let (1, Some(password), Some(mut first)) = (metadata.version, &config.auth.initial_password, first) {
+        first.verifier = Some(scram::verifier(password.reveal(), config.auth.scram_iterations));
+        metadata = store.commit(&metadata, &[Change::PutRole(first)]).await?;
+    }
+    Ok((store, metadata))
+}
+
 /// Finds and opens the tables of every location.
-async fn open_locations(config: &Config, sessions: &SessionStates) -> Result<Snapshot, ServeError> {
+async fn open_locations(
+    config: &Config,
+    sessions: &SessionStates,
+    metadata: Metadata,
+) -> Result<Snapshot, ServeError> {
     let catalogs = Arc::new(datafusion::catalog::MemoryCatalogProviderList::new());
     let settings = StatementSettings {
         target_partitions: config.server_threads(),
@@ -195,7 +234,7 @@ async fn open_locations(config: &Config, sessions: &SessionStates) -> Result<Sna
     for location in &config.server.locations {
         definitions.extend(open_location(&session, location).await?);
     }
-    Ok(Snapshot::of_tables(1, definitions)?)
+    Ok(Snapshot::new(metadata, definitions)?)
 }
 
 async fn open_location(session: &SessionState, location: &str) -> Result<Vec<TableDefinition>, ServeError> {

@@ -38,7 +38,7 @@ pub async fn open(session: &dyn Session, name: TableName, location: &str) -> Res
         partition_columns.push((partition, data_type));
     }
     Ok(TableDefinition {
-        oid: stable_oid(&name),
+        oid: stable_oid(&format!("{}.{}", name.schema, name.table)),
         location: location.to_owned(),
         statistics: statistics(session, &url, &fields).await.map_err(unreadable)?,
         // Metadata differs from file to file and says nothing about the rows.

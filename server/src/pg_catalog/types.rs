@@ -2,7 +2,11 @@
 //!
 //! Identifiers are those of PostgreSQL 15's `pg_type`.
 
-use datafusion::arrow::datatypes::{DataType, Field, IntervalUnit, TimeUnit};
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use datafusion::arrow::array::AsArray;
+use datafusion::arrow::datatypes::{DataType, Field, Int16Type, Int64Type, IntervalUnit, TimeUnit};
 
 use super::columns::PG_TYPE;
 
@@ -59,19 +63,118 @@ types! {
     NUMERIC: 1700 "numeric" "numeric" -1 1231 "N";
 }
 
+/// A row of PostgreSQL's `pg_type`.
+struct TypeRow {
+    oid: u32,
+    name: String,
+    size: i16,
+    element: u32,
+    array: u32,
+    is_array: bool,
+}
+
+/// Every type of PostgreSQL, by object identifier.
+static TYPES: LazyLock<Vec<TypeRow>> = LazyLock::new(|| {
+    let Some(batch) = super::shapes::static_rows("pg_type") else { return Vec::new() };
+    let numbers = |name: &str| {
+        batch
+            .column_by_name(name)
+            .map(|column| column.as_primitive::<Int64Type>().values().to_vec())
+            .unwrap_or_default()
+    };
+    let (oids, elements, arrays) = (numbers("oid"), numbers("typelem"), numbers("typarray"));
+    let Some(names) = batch.column_by_name("typname").map(|c| c.as_string::<i32>()) else {
+        return Vec::new();
+    };
+    let Some(sizes) = batch.column_by_name("typlen").map(|c| c.as_primitive::<Int16Type>()) else {
+        return Vec::new();
+    };
+    let categories = batch.column_by_name("typcategory").map(|c| c.as_string::<i32>());
+    let row = |at: usize| TypeRow {
+        oid: oids[at] as u32,
+        name: names.value(at).to_owned(),
+        size: sizes.value(at),
+        element: elements[at] as u32,
+        array: arrays[at] as u32,
+        is_array: categories.is_some_and(|c| c.value(at) == "A"),
+    };
+    (0..oids.len()).map(row).collect()
+});
+
+fn row(oid: u32) -> Option<&'static TypeRow> {
+    TYPES.binary_search_by_key(&oid, |row| row.oid).ok().map(|at| &TYPES[at])
+}
+
+fn row_by_name(name: &str) -> Option<&'static TypeRow> {
+    static BY_NAME: LazyLock<HashMap<&'static str, usize>> =
+        LazyLock::new(|| TYPES.iter().enumerate().map(|(at, row)| (row.name.as_str(), at)).collect());
+    BY_NAME.get(name).map(|at| &TYPES[*at])
+}
+
+/// `pg_type.typname` of a type.
+pub fn name(oid: u32) -> &'static str {
+    row(oid).map_or("unknown", |row| row.name.as_str())
+}
+
+/// The type of the items of an array type.
+pub fn element(oid: u32) -> Option<u32> {
+    row(oid).filter(|row| row.is_array).map(|row| row.element)
+}
+
+/// The type that a client or a statement writes: `int`, `pg_catalog.int4`, `numeric(10,2)`, `text[]`.
+pub fn by_written_name(written: &str) -> Option<u32> {
+    let text = written.trim();
+    if let Some(item) = text.strip_suffix("[]") {
+        return by_written_name(item).and_then(row).map(|row| row.array).filter(|oid| *oid != 0);
+    }
+    if let Some(quoted) = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+        return row_by_name(quoted).map(|row| row.oid);
+    }
+    let lower = text.to_ascii_lowercase();
+    let bare = lower.strip_prefix("pg_catalog.").unwrap_or(&lower);
+    // `timestamp(3) with time zone` has its precision in the middle.
+    let bare = match (bare.find('('), bare.find(')')) {
+        (Some(from), Some(to)) if from < to => format!("{}{}", bare[..from].trim_end(), &bare[to + 1..]),
+        _ => bare.to_owned(),
+    };
+    let bare = bare.trim().trim_matches('"');
+    let alias = match bare {
+        "int" => "int4",
+        "decimal" | "dec" => "numeric",
+        "float" | "double" => "float8",
+        "string" => "text",
+        "char" => "bpchar",
+        other => other,
+    };
+    let spelled = ALL.iter().find(|pg_type| pg_type.sql_name == alias).map(|pg_type| pg_type.oid);
+    let long = LONG_NAMES.iter().find(|(_, long)| *long == alias).map(|(name, _)| *name);
+    spelled.or_else(|| row_by_name(long.unwrap_or(alias)).map(|row| row.oid))
+}
+
+/// Types with a name of their own in SQL, besides those a column here can have.
+const LONG_NAMES: &[(&str, &str)] =
+    &[("varbit", "bit varying"), ("timetz", "time with time zone"), ("bit", "bit")];
+
 /// The type of a column, and its type modifier (-1 for none).
 pub fn of_field(field: &Field) -> (u32, i16, i32) {
-    let alias = match field.metadata().get(PG_TYPE).map(String::as_str) {
-        Some("oid") => Some(OID),
-        Some("name") => Some(NAME),
-        Some("char") => Some(CHAR),
-        _ => None,
-    };
-    if let Some(alias) = alias {
-        return (alias.oid, alias.size, -1);
+    if let Some(told) = field.metadata().get(PG_TYPE)
+        && let Some(row) = row_by_name(told)
+    {
+        return (row.oid, row.size, -1);
     }
     let (oid, size) = oid_and_size(field.data_type());
     (oid, size, modifier(field.data_type()))
+}
+
+/// True for types that are held in 64 bits and sent in 32: object identifiers and their like.
+pub fn is_sent_as_oid(oid: u32) -> bool {
+    // oid, xid, cid, regproc, regclass, regtype, regrole, regnamespace.
+    [26, 28, 29, 24, 2205, 2206, 4096, 4089].contains(&oid)
+}
+
+/// True for vectors, whose text has spaces in place of an array's braces.
+pub fn is_vector(oid: u32) -> bool {
+    [22, 30].contains(&oid)
 }
 
 /// The object identifier and size of an Arrow type.
@@ -155,16 +258,29 @@ pub fn parameter_type(oid: u32) -> Option<DataType> {
 
 /// What `format_type(oid, typmod)` prints.
 pub fn format(oid: i64, modifier: i64) -> String {
-    if let Some(found) = ALL.iter().find(|pg_type| i64::from(pg_type.oid) == oid) {
-        if found.oid == NUMERIC.oid && modifier >= 4 {
-            let packed = modifier - 4;
-            return format!("numeric({},{})", packed >> 16, packed & 0xffff);
-        }
-        return found.sql_name.to_owned();
+    if oid == 0 {
+        return "-".to_owned();
     }
-    match ALL.iter().find(|pg_type| i64::from(pg_type.array_oid) == oid) {
-        Some(item) => format!("{}[]", item.sql_name),
-        None => "???".to_owned(),
+    let Some(row) = u32::try_from(oid).ok().and_then(row) else { return "???".to_owned() };
+    if row.is_array {
+        return format!("{}[]", format(row.element.into(), modifier));
+    }
+    let known = ALL.iter().find(|pg_type| pg_type.oid == row.oid).map(|pg_type| pg_type.sql_name);
+    let long = LONG_NAMES.iter().find(|(name, _)| *name == row.name).map(|(_, long)| *long);
+    let name = known.or(long).map_or_else(|| catalog::identifier::quote(&row.name), str::to_owned);
+    if modifier < 0 {
+        return name;
+    }
+    match row.name.as_str() {
+        "numeric" if modifier >= 4 => {
+            format!("numeric({},{})", (modifier - 4) >> 16, (modifier - 4) & 0xffff)
+        }
+        "varchar" | "bpchar" if modifier >= 4 => format!("{name}({})", modifier - 4),
+        "time" | "timestamp" | "timestamptz" | "timetz" => match name.split_once(' ') {
+            Some((first, rest)) => format!("{first}({modifier}) {rest}"),
+            None => format!("{name}({modifier})"),
+        },
+        _ => name,
     }
 }
 
@@ -173,10 +289,31 @@ mod tests {
     use super::*;
 
     #[test]
+    fn types_are_found_by_what_people_write() {
+        for (written, oid) in [
+            ("int", 23),
+            ("pg_catalog.int8", 20),
+            ("NUMERIC(10, 2)", 1700),
+            ("timestamp(3) with time zone", 1184),
+            ("text[]", 1009),
+            ("\"char\"", 18),
+            ("char(3)", 1042),
+            ("regclass", 2205),
+        ] {
+            assert_eq!(by_written_name(written), Some(oid), "{written}");
+        }
+        assert_eq!(by_written_name("nosuch"), None);
+    }
+
+    #[test]
     fn types_print_as_postgres_prints_them() {
         assert_eq!(format(23, -1), "integer");
         assert_eq!(format(1700, ((15 << 16) | 2) + 4), "numeric(15,2)");
         assert_eq!(format(1009, -1), "text[]");
+        assert_eq!(format(1043, 24), "character varying(20)");
+        assert_eq!(format(1184, 3), "timestamp(3) with time zone");
+        assert_eq!(format(18, -1), "\"char\"");
+        assert_eq!(format(2205, -1), "regclass");
         let decimal = Field::new("d", DataType::Decimal128(15, 2), true);
         assert_eq!(of_field(&decimal), (1700, -1, ((15 << 16) | 2) + 4));
     }

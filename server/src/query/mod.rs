@@ -11,6 +11,7 @@ mod rows;
 
 use std::sync::Arc;
 
+use catalog::{Metadata, Snapshot};
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::ScalarValue;
 use engine::session_state::StatementSettings;
@@ -26,7 +27,7 @@ pub use route::Route;
 pub use rows::Rows;
 
 use crate::coordinator::Coordinator;
-use crate::session::{RouteSetting, Session};
+use crate::session::{Effects, RouteSetting, Session};
 use crate::sql::Query;
 use plan::Planner;
 
@@ -43,6 +44,14 @@ pub struct QueryContext {
     pub process_id: i32,
     /// The role that runs it.
     pub user: String,
+    /// Its object identifier.
+    pub role_oid: u32,
+    /// The schemas that names without one are looked up in.
+    pub search_path: Vec<String>,
+    /// The one version of the catalog that this run sees.
+    pub snapshot: Arc<Snapshot>,
+    /// Changes of settings that the statement asks for.
+    pub effects: Effects,
     /// Where the session wants queries to run.
     pub route: RouteSetting,
     /// The session's own choice of partitions.
@@ -70,12 +79,23 @@ impl QueryContext {
         cancel: CancellationToken,
     ) -> Self {
         let settings = &session.settings;
+        let current = coordinator.snapshot();
+        let snapshot = match &session.pending.overlay {
+            Some(overlay) => Arc::new(current.with_metadata(Metadata::clone(overlay))),
+            None => current,
+        };
+        let user = session.current_user().to_owned();
+        let role_oid = snapshot.metadata().roles.get(&user).map_or(0, |role| role.oid);
         Self {
             coordinator: Arc::clone(coordinator),
             id: QueryId::generate(),
             sql,
             process_id: session.process_id,
-            user: session.user.clone(),
+            user,
+            role_oid,
+            search_path: settings.search_path(),
+            snapshot,
+            effects: Arc::clone(&session.effects),
             route: settings.route(),
             target_partitions: settings.target_partitions(),
             time_zone: settings.time_zone().to_owned(),

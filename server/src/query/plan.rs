@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use catalog::{Snapshot, SnapshotCatalog, TableDefinition, TableName};
+use catalog::{GrantObject, Privilege, Snapshot, SnapshotCatalog, TableDefinition, TableName};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, MemoryCatalogProviderList, SchemaProvider};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
@@ -55,17 +55,22 @@ pub struct Planner {
 impl Planner {
     /// Resolves the query's tables. Fails with 42P01, 3F000 where one does not exist.
     pub fn new(context: &QueryContext, query: &Query, parameters: &[ScalarValue]) -> Result<Arc<Self>> {
-        let snapshot = context.coordinator.snapshot();
+        let snapshot = Arc::clone(&context.snapshot);
         let mut tables = Vec::new();
         let mut reads_system = false;
         for reference in &query.tables {
             let schema = reference.schema.as_deref();
-            let name = TableName::new(schema.unwrap_or(catalog::DEFAULT_SCHEMA), &*reference.table);
-            if let Some(definition) = snapshot.table(&name) {
-                tables.push(Arc::clone(definition));
+            let path =
+                || schema.map_or_else(|| context.search_path.clone(), |schema| vec![schema.to_owned()]);
+            let names = path().into_iter().map(|schema| TableName::new(schema, &*reference.table));
+            if let Some(definition) = names.into_iter().find_map(|name| snapshot.table(&name).cloned()) {
+                check_may_read(context, &definition)?;
+                tables.push(definition);
             } else if pg_catalog::is_system_table(schema, &reference.table) {
                 reads_system = true;
-            } else if schema.is_none() && pg_catalog::is_table_function(&reference.table) {
+            } else if schema.is_none_or(|schema| schema == "pg_catalog")
+                && pg_catalog::is_table_function(&reference.table)
+            {
                 // A function in FROM is a relation to the parser.
             } else {
                 return Err(Error::UndefinedTable { name: reference.shown(), position: reference.position });
@@ -249,6 +254,22 @@ impl CatalogProvider for WithSystemSchemas {
             None => self.tables.schema(name),
         }
     }
+}
+
+/// Refuses a table that the role was not given to read, or in a schema it may not use (42501).
+fn check_may_read(context: &QueryContext, table: &TableDefinition) -> Result<()> {
+    let metadata = context.snapshot.metadata();
+    let schema = GrantObject::Schema(table.name.schema.clone());
+    let denied =
+        |what: String| Err(Error::PermissionDenied { message: format!("permission denied for {what}") });
+    if !metadata.allows(context.role_oid, &schema, Privilege::Usage) {
+        return denied(schema.to_string());
+    }
+    let object = GrantObject::Table(table.name.clone());
+    if !metadata.allows(context.role_oid, &object, Privilege::Select) {
+        return denied(object.to_string());
+    }
+    Ok(())
 }
 
 /// The server writes nothing yet; DataFusion's own ways of writing would go round the catalog.

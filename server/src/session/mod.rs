@@ -1,6 +1,8 @@
 //! One client's session: its settings, its transaction block, its prepared statements.
 
+mod notice;
 mod prepared;
+mod registry;
 mod settings;
 mod transaction;
 
@@ -8,12 +10,32 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+pub use notice::Notice;
 pub use prepared::{Prepared, PreparedStatements};
+pub use registry::OpenSessions;
 pub use settings::{RouteSetting, SettingDescription, Settings, descriptions};
 pub use transaction::Transaction;
 
+use catalog::{Change, Metadata};
+use engine::{Error, Result};
+
 use crate::pg_catalog::VERSION;
 use crate::sql::SessionFacts;
+
+/// Settings to change when the statement that asks for it is over: name, value, whether only until the
+/// end of the block.
+pub type Effects = Arc<Mutex<Vec<(String, String, bool)>>>;
+
+/// What a transaction block has changed in the catalog so far: seen by its own statements only.
+#[derive(Debug, Default)]
+pub struct Pending {
+    /// The version the block's first change started from.
+    pub from: Option<Arc<Metadata>>,
+    /// The same with the block's changes.
+    pub overlay: Option<Arc<Metadata>>,
+    /// The changes.
+    pub changes: Vec<Change>,
+}
 
 /// The state that lives as long as the connection.
 #[derive(Debug)]
@@ -28,6 +50,10 @@ pub struct Session {
     pub settings: Settings,
     /// Where the session stands in a transaction block.
     pub transaction: Transaction,
+    /// What the block has changed.
+    pub pending: Pending,
+    /// What functions such as `set_config` ask for.
+    pub effects: Effects,
     /// Named and unnamed prepared statements.
     pub prepared: PreparedStatements,
     /// Where the last query ran, and why: `local: …` or `cluster: …`. Shared with the query that
@@ -44,19 +70,38 @@ impl Session {
             user,
             database,
             transaction: Transaction::Idle,
+            pending: Pending::default(),
+            effects: Effects::default(),
             prepared: PreparedStatements::new(prepared_max),
             last_route: Arc::new(Mutex::new(String::new())),
+        }
+    }
+
+    /// The role whose privileges count: the signed-in one, or that of `SET ROLE`.
+    pub fn current_user(&self) -> &str {
+        match self.settings.get("role") {
+            Ok("none") | Err(_) => &self.user,
+            Ok(role) => role,
         }
     }
 
     /// What statements may ask about the session.
     pub fn facts(&self) -> SessionFacts {
         SessionFacts {
-            user: self.user.clone(),
+            user: self.current_user().to_owned(),
+            session_user: self.user.clone(),
             database: self.database.clone(),
-            schema: catalog::DEFAULT_SCHEMA.to_owned(),
+            schema: self.settings.search_path().first().cloned(),
             version: VERSION.to_owned(),
             process_id: self.process_id,
         }
+    }
+
+    /// Refuses `statement` in a transaction that may only read.
+    pub fn check_may_write(&self, statement: &str) -> Result<()> {
+        if self.settings.is_read_only() {
+            return Err(Error::ReadOnlyTransaction { statement: statement.to_owned() });
+        }
+        Ok(())
     }
 }

@@ -19,6 +19,8 @@ enum Kind {
     Size,
     OneOf(&'static [&'static str]),
     TimeZone,
+    /// `ISO`, and the order of day and month.
+    DateStyle,
     /// May be asked for, not set.
     ReadOnly,
 }
@@ -35,6 +37,42 @@ pub struct SettingDescription {
     kind: Kind,
     /// Told to the client when it changes (ParameterStatus).
     pub is_reported: bool,
+}
+
+impl SettingDescription {
+    /// The heading `pg_settings.category` files it under.
+    pub fn category(&self) -> &'static str {
+        match self.name {
+            name if name.starts_with("sluice.") => "Customized Options",
+            "server_version"
+            | "server_version_num"
+            | "max_identifier_length"
+            | "integer_datetimes"
+            | "server_encoding"
+            | "in_hot_standby"
+            | "is_superuser" => "Preset Options",
+            "DateStyle" | "TimeZone" | "IntervalStyle" | "client_encoding" | "extra_float_digits"
+            | "lc_collate" | "lc_ctype" | "lc_messages" | "lc_monetary" | "lc_numeric" | "lc_time" => {
+                "Client Connection Defaults / Locale and Formatting"
+            }
+            _ => "Client Connection Defaults / Statement Behavior",
+        }
+    }
+
+    /// Who may change it, as `pg_settings.context` says it.
+    pub fn context(&self) -> &'static str {
+        if matches!(self.kind, Kind::ReadOnly) { "internal" } else { "user" }
+    }
+
+    /// The type of its values, as `pg_settings.vartype` says it.
+    pub fn value_type(&self) -> &'static str {
+        match self.kind {
+            Kind::Bool => "bool",
+            Kind::Integer(..) | Kind::Milliseconds | Kind::Size => "integer",
+            Kind::OneOf(_) => "enum",
+            _ => "string",
+        }
+    }
 }
 
 const fn setting(
@@ -76,7 +114,8 @@ static REGISTRY: &[SettingDescription] = &[
         MESSAGE_LEVELS,
         "Sets the least severe message sent to the client.",
     ),
-    reported("DateStyle", "ISO, MDY", Kind::Text, "Sets the display format for dates; always ISO."),
+    reported("DateStyle", "ISO, MDY", Kind::DateStyle, "Sets the display format for dates; always ISO."),
+    setting("default_tablespace", "", Kind::Text, "Accepted; there are no tablespaces."),
     setting(
         "default_transaction_isolation",
         "read committed",
@@ -89,6 +128,8 @@ static REGISTRY: &[SettingDescription] = &[
         Kind::Bool,
         "Sets the read-only status of new transactions.",
     ),
+    setting("enable_seqscan", "on", Kind::Bool, "Accepted; the planner has no such choice."),
+    setting("escape_string_warning", "on", Kind::Bool, "Accepted."),
     setting(
         "extra_float_digits",
         "1",
@@ -101,6 +142,12 @@ static REGISTRY: &[SettingDescription] = &[
         Kind::Milliseconds,
         "Ends sessions that idle in a transaction.",
     ),
+    setting(
+        "idle_session_timeout",
+        "0",
+        Kind::Milliseconds,
+        "Ends sessions that idle outside a transaction.",
+    ),
     reported("in_hot_standby", "off", Kind::ReadOnly, "Always off."),
     reported("integer_datetimes", "on", Kind::ReadOnly, "Always on."),
     reported(
@@ -110,14 +157,24 @@ static REGISTRY: &[SettingDescription] = &[
         "Sets the display format for intervals.",
     ),
     reported("is_superuser", "on", Kind::ReadOnly, "Whether the current role is a superuser."),
+    setting("jit", "off", Kind::Bool, "Accepted; plans are not compiled."),
+    setting("lc_collate", "C", Kind::ReadOnly, "The order of text."),
+    setting("lc_ctype", "C.UTF-8", Kind::ReadOnly, "The classes of letters."),
+    setting("lc_messages", "C", Kind::Text, "The language of messages."),
+    setting("lc_monetary", "C", Kind::Text, "The format of amounts of money."),
+    setting("lc_numeric", "C", Kind::Text, "The format of numbers."),
+    setting("lc_time", "C", Kind::Text, "The format of dates in words."),
     setting("lock_timeout", "0", Kind::Milliseconds, "Accepted; there are no locks to wait for."),
+    setting("max_connections", "200", Kind::ReadOnly, "Connections at once; see limits.connections_max."),
     setting(
         "max_identifier_length",
         "63",
         Kind::ReadOnly,
         "The length of identifiers that clients may rely on.",
     ),
+    setting("quote_all_identifiers", "off", Kind::Bool, "Accepted."),
     setting("role", "none", Kind::Text, "The current role."),
+    setting("row_security", "on", Kind::Bool, "Accepted; there are no policies."),
     setting(
         "search_path",
         "\"$user\", public",
@@ -159,6 +216,7 @@ static REGISTRY: &[SettingDescription] = &[
         "Partitions of a distributed query; 0 lets the server choose.",
     ),
     reported("standard_conforming_strings", "on", Kind::OneOf(&["on"]), "Backslashes are ordinary in '...'."),
+    setting("ssl", "off", Kind::ReadOnly, "Whether the server offers TLS."),
     setting(
         "statement_timeout",
         "0",
@@ -177,6 +235,8 @@ static REGISTRY: &[SettingDescription] = &[
         ISOLATION_LEVELS,
         "The current transaction's isolation level.",
     ),
+    setting("synchronize_seqscans", "on", Kind::Bool, "Accepted."),
+    setting("transaction_deferrable", "off", Kind::Bool, "Accepted."),
     setting("transaction_read_only", "off", Kind::Bool, "The current transaction's read-only status."),
 ];
 
@@ -319,6 +379,36 @@ impl Settings {
         self.values["sluice.broadcast_size"].parse().unwrap_or_default()
     }
 
+    /// The schemas that names without one are looked up in, those that do not exist left out.
+    pub fn search_path(&self) -> Vec<String> {
+        let known = |name: &String| crate::pg_catalog::schema_oid(name) != 0;
+        let name = |part: &str| {
+            let part = part.trim();
+            match part.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+                Some(inner) => inner.replace("\"\"", "\""),
+                None => part.trim_matches('\'').to_ascii_lowercase(),
+            }
+        };
+        self.values["search_path"].split(',').map(name).filter(known).collect()
+    }
+
+    /// How long a session may idle; `in_block` says whether it does so in a transaction block.
+    pub fn idle_timeout(&self, in_block: bool) -> Option<Duration> {
+        let name = if in_block { "idle_in_transaction_session_timeout" } else { "idle_session_timeout" };
+        Some(milliseconds(&self.values[name])).filter(|timeout| !timeout.is_zero())
+    }
+
+    /// True when a transaction that begins now may not write.
+    pub fn is_read_only(&self) -> bool {
+        self.values["transaction_read_only"] == "on" || self.values["default_transaction_read_only"] == "on"
+    }
+
+    /// Sets what no client may set.
+    pub fn set_fixed(&mut self, name: &'static str, value: &str) {
+        self.values.insert(name, value.to_owned());
+        self.initial.insert(name, value.to_owned());
+    }
+
     /// The time zone, as an IANA name or an offset.
     pub fn time_zone(&self) -> &str {
         &self.values["TimeZone"]
@@ -378,8 +468,25 @@ fn checked(setting: &SettingDescription, value: &str) -> Result<String> {
             let choice = choice.ok_or_else(invalid)?;
             if name == "client_encoding" { "UTF8".to_owned() } else { (*choice).to_owned() }
         }
+        Kind::DateStyle => date_style(value).ok_or_else(invalid)?,
         Kind::TimeZone => time_zone(value.trim()).ok_or_else(invalid)?,
     })
+}
+
+/// `ISO, MDY` and its kin. Only the ISO style is spoken; the order of day and month is kept for clients
+/// that ask.
+fn date_style(value: &str) -> Option<String> {
+    let mut order = "MDY";
+    for word in value.split(',').map(|word| word.trim().trim_matches(['\'', '"'])) {
+        match word.to_ascii_uppercase().as_str() {
+            "ISO" | "DEFAULT" => {}
+            "MDY" | "US" | "NONEURO" | "NONEUROPEAN" => order = "MDY",
+            "DMY" | "EURO" | "EUROPEAN" => order = "DMY",
+            "YMD" => order = "YMD",
+            _ => return None,
+        }
+    }
+    Some(format!("ISO, {order}"))
 }
 
 /// IANA names, and offsets such as `+02` or `-05:30`.

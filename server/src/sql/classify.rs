@@ -3,8 +3,12 @@
 use datafusion::sql::parser::Statement;
 use engine::{Error, Result};
 use sqlparser::ast::{
-    CloseCursor, ContextModifier, DiscardObject, Expr, ObjectName, ObjectNamePart, Reset, Set,
-    Statement as SqlStatement, Value,
+    AlterRoleOperation, AlterTable, AlterTableOperation, CloseCursor, CommentObject, ContextModifier,
+    CopyLegacyCsvOption, CopyLegacyOption, CopyOption, CopySource, CopyTarget, CreateRole, Declare,
+    DiscardObject, Expr, GrantObjects, Grantee, GranteeName, GranteesType, Ident, IndexColumn, ObjectName,
+    ObjectNamePart, ObjectType, Password, Privileges, Reset, RoleOption, Set,
+    SetSessionAuthorizationParamKind, Statement as SqlStatement, TableConstraint, TransactionAccessMode,
+    TransactionMode, Value,
 };
 
 use super::dialect::{self, SessionFacts};
@@ -28,24 +32,215 @@ pub enum Command {
     Discard { is_all: bool },
     /// `DEALLOCATE name`; no name means all.
     Deallocate { name: Option<String> },
-    /// `CLOSE ALL`: there are no cursors yet, so there is nothing to close.
-    CloseAll,
+    /// `DECLARE name CURSOR FOR query`.
+    Declare(Box<DeclareCursor>),
+    /// `FETCH` and `MOVE`.
+    Fetch(Fetch),
+    /// `CLOSE name`; no name means all.
+    Close { name: Option<String> },
+    /// `PREPARE name (types) AS statement`.
+    Prepare { name: String, types: Vec<String>, command: Box<Command>, text: String },
+    /// `EXECUTE name (…)`: the arguments as a query of one row.
+    Execute { name: String, arguments: Option<Box<Query>> },
+    /// `COPY … TO STDOUT`.
+    Copy(Box<CopyOut>),
+    /// What is accepted and does nothing here: `LISTEN`, `LOCK` and their like. The tag of its answer.
+    Accepted { tag: &'static str, needs_block: bool },
+    /// `SET ROLE`; no name means the signed-in role.
+    SetRole { name: Option<String> },
+    /// `CREATE`, `ALTER` and `DROP ROLE`.
+    Role(RoleChange),
+    /// `GRANT role TO role` and its opposite.
+    Membership(Membership),
+    /// `GRANT … ON … TO …` and its opposite.
+    Granting(Granting),
+    /// `COMMENT ON`.
+    Comment { on: CommentOn, text: Option<String> },
+    /// `ALTER TABLE … ADD PRIMARY KEY … NOT ENFORCED` and its opposite.
+    Key(KeyChange),
+}
+
+/// A cursor to be declared.
+#[derive(Debug, Clone)]
+pub struct DeclareCursor {
+    /// Its name.
+    pub name: String,
+    /// Its rows.
+    pub query: Query,
+    /// The text of its query.
+    pub text: String,
+    /// Lives past its transaction.
+    pub is_held: bool,
+    /// Sends values in binary.
+    pub is_binary: bool,
+}
+
+/// Rows of a cursor to be sent or passed over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetch {
+    /// The cursor.
+    pub cursor: String,
+    /// How many; all when not given.
+    pub count: Option<u64>,
+    /// Passed over: `MOVE`.
+    pub is_move: bool,
+}
+
+/// Rows to be copied out.
+#[derive(Debug, Clone)]
+pub struct CopyOut {
+    /// The rows.
+    pub query: Query,
+    /// Their text.
+    pub text: String,
+    /// How they are written.
+    pub options: CopyOptions,
+}
+
+/// The formats of COPY.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum CopyFormat {
+    Text,
+    Csv,
+    Binary,
+}
+
+/// The options of `COPY … TO`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)] // PostgreSQL's words.
+pub struct CopyOptions {
+    pub format: CopyFormat,
+    pub delimiter: u8,
+    pub null: String,
+    pub has_header: bool,
+    pub quote: u8,
+    pub escape: u8,
+    /// Columns quoted whether they need it or not; one `*` for all.
+    pub force_quote: Vec<String>,
+}
+
+/// What a role is to become.
+#[derive(Debug, Clone, Default)]
+#[allow(missing_docs)] // PostgreSQL's words; `None` leaves an attribute as it is.
+pub struct RoleOptions {
+    pub superuser: Option<bool>,
+    pub login: Option<bool>,
+    pub inherit: Option<bool>,
+    pub create_role: Option<bool>,
+    pub create_db: Option<bool>,
+    pub connection_limit: Option<i32>,
+    /// The text of a point in time, or `infinity`.
+    pub valid_until: Option<String>,
+    /// `Some(None)` takes the password away.
+    pub password: Option<Option<String>>,
+}
+
+/// A change of roles.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub enum RoleChange {
+    Create { names: Vec<String>, options: RoleOptions, in_roles: Vec<String>, members: Vec<String> },
+    Alter { name: String, options: RoleOptions },
+    Rename { name: String, to: String },
+    Drop { names: Vec<String>, if_exists: bool },
+}
+
+/// Roles made members of roles, or no longer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Membership {
+    pub is_grant: bool,
+    pub roles: Vec<String>,
+    pub members: Vec<String>,
+}
+
+/// What privileges are on, as written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum GrantOn {
+    Tables(Vec<(Option<String>, String)>),
+    AllTables(Vec<String>),
+    Schemas(Vec<String>),
+    Databases(Vec<String>),
+}
+
+/// Privileges given or taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Granting {
+    /// Given, or taken.
+    pub is_grant: bool,
+    /// Which, in words; all when there is none.
+    pub privileges: Vec<String>,
+    /// On what.
+    pub on: GrantOn,
+    /// To or from whom; `None` for PUBLIC.
+    pub grantees: Vec<Option<String>>,
+    /// They may be passed on.
+    pub with_grant_option: bool,
+}
+
+/// What a comment is on, as written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum CommentOn {
+    Database(String),
+    Schema(String),
+    Table(Option<String>, String),
+    Column(Option<String>, String, String),
+    Role(String),
+}
+
+/// A primary key declared or dropped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyChange {
+    /// The table's schema, where it was written.
+    pub schema: Option<String>,
+    /// The table.
+    pub table: String,
+    /// The constraint's name, where it was written.
+    pub name: Option<String>,
+    /// Its columns; none to drop it.
+    pub columns: Vec<String>,
+    /// A key that is not there is no error to drop.
+    pub if_exists: bool,
+}
+
+/// Whether a transaction may write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum AccessMode {
+    ReadOnly,
+    ReadWrite,
+}
+
+/// Modes of a transaction, where they were written.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TransactionModes {
+    /// Whether it may write.
+    pub access: Option<AccessMode>,
+    /// Its isolation level, in PostgreSQL's words.
+    pub isolation: Option<String>,
 }
 
 /// A step of a transaction block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)] // The words of the statements themselves.
 pub enum TransactionCommand {
     Begin {
         is_start: bool,
+        modes: TransactionModes,
     },
     Commit,
     Rollback,
     Savepoint,
     Release,
     RollbackTo,
-    /// `SET TRANSACTION …`, `SET SESSION CHARACTERISTICS …`: every mode asked for is the one we have.
-    SetModes,
+    /// `SET TRANSACTION …`, or `SET SESSION CHARACTERISTICS …` for the transactions to come.
+    SetModes {
+        is_session: bool,
+        modes: TransactionModes,
+    },
 }
 
 /// A statement that gives rows.
@@ -68,13 +263,13 @@ pub struct Explain {
     pub is_analyze: bool,
 }
 
-/// Sorts one statement of `sql`.
-pub fn classify(statement: Statement, sql: &str, facts: &SessionFacts) -> Result<Command> {
+/// Sorts one statement of `sql`. `is_user` says that a role was spelled `USER`, which logs in.
+pub fn classify(statement: Statement, sql: &str, facts: &SessionFacts, is_user: bool) -> Result<Command> {
     match statement {
-        Statement::Statement(inner) => classify_sql(*inner, sql, facts),
+        Statement::Statement(inner) => classify_sql(*inner, sql, facts, is_user),
         Statement::Explain(explain) => {
             let is_analyze = explain.options.analyze;
-            match classify(*explain.statement, sql, facts)? {
+            match classify(*explain.statement, sql, facts, is_user)? {
                 Command::Query(mut query) => {
                     query.explain = Some(Explain { is_analyze });
                     Ok(Command::Query(query))
@@ -82,34 +277,37 @@ pub fn classify(statement: Statement, sql: &str, facts: &SessionFacts) -> Result
                 _ => Err(not_supported("EXPLAIN of a statement that is not a query")),
             }
         }
-        Statement::Reset(reset) => Ok(Command::Reset { name: reset_name(&reset.to_string()) }),
+        Statement::Reset(reset) => Ok(reset_command(&reset.to_string())),
         Statement::CreateExternalTable(_) => Err(not_supported("CREATE EXTERNAL TABLE")),
         Statement::CopyTo(_) => Err(not_supported("COPY")),
     }
 }
 
-fn classify_sql(statement: SqlStatement, sql: &str, facts: &SessionFacts) -> Result<Command> {
+fn classify_sql(statement: SqlStatement, sql: &str, facts: &SessionFacts, is_user: bool) -> Result<Command> {
     Ok(match statement {
         SqlStatement::Query(_) => Command::Query(Box::new(query(statement, sql, facts))),
-        SqlStatement::Explain { analyze, statement, .. } => match classify_sql(*statement, sql, facts)? {
-            Command::Query(mut query) => {
-                query.explain = Some(Explain { is_analyze: analyze });
-                Command::Query(query)
+        SqlStatement::Explain { analyze, statement, .. } => {
+            match classify_sql(*statement, sql, facts, is_user)? {
+                Command::Query(mut query) => {
+                    query.explain = Some(Explain { is_analyze: analyze });
+                    Command::Query(query)
+                }
+                _ => return Err(not_supported("EXPLAIN of a statement that is not a query")),
             }
-            _ => return Err(not_supported("EXPLAIN of a statement that is not a query")),
-        },
+        }
         SqlStatement::Set(set) => classify_set(set)?,
         SqlStatement::ShowVariable { variable } => {
             Command::Show { name: variable_name(variable.iter().map(|i| i.value.as_str())) }
         }
-        SqlStatement::Reset(reset) => Command::Reset {
-            name: match reset.reset {
-                Reset::ALL => None,
-                Reset::ConfigurationParameter(name) => Some(object_name(&name)),
-            },
+        SqlStatement::Reset(reset) => match reset.reset {
+            Reset::ALL => Command::Reset { name: None },
+            Reset::ConfigurationParameter(name) => reset_command(&object_name(&name)),
         },
-        SqlStatement::StartTransaction { begin, .. } => {
-            Command::Transaction(TransactionCommand::Begin { is_start: !begin })
+        SqlStatement::StartTransaction { begin, modes, .. } => {
+            Command::Transaction(TransactionCommand::Begin {
+                is_start: !begin,
+                modes: transaction_modes(&modes),
+            })
         }
         SqlStatement::Commit { .. } => Command::Transaction(TransactionCommand::Commit),
         SqlStatement::Rollback { savepoint: None, .. } => Command::Transaction(TransactionCommand::Rollback),
@@ -123,13 +321,390 @@ fn classify_sql(statement: SqlStatement, sql: &str, facts: &SessionFacts) -> Res
         }
         SqlStatement::Deallocate { name, .. } => {
             let is_all = name.quote_style.is_none() && name.value.eq_ignore_ascii_case("all");
-            Command::Deallocate {
-                name: (!is_all).then(|| catalog::identifier::fold(&name.value, name.quote_style.is_some())),
-            }
+            Command::Deallocate { name: (!is_all).then(|| folded(&name)) }
         }
-        SqlStatement::Close { cursor: CloseCursor::All } => Command::CloseAll,
+        SqlStatement::Close { cursor: CloseCursor::All } => Command::Close { name: None },
+        SqlStatement::Close { cursor: CloseCursor::Specific { name } } => {
+            Command::Close { name: Some(folded(&name)) }
+        }
+        SqlStatement::Declare { stmts } => declare(stmts, sql, facts)?,
+        SqlStatement::Prepare { name, data_types, statement } => {
+            let text = statement.to_string();
+            let command = classify_sql(*statement, sql, facts, is_user)?;
+            let types = data_types.iter().map(ToString::to_string).collect();
+            Command::Prepare { name: folded(&name), types, command: Box::new(command), text }
+        }
+        SqlStatement::Execute { name: Some(name), parameters, immediate: false, .. } => {
+            let arguments = match parameters.as_slice() {
+                [] => None,
+                values => Some(Box::new(query(one_row(values)?, sql, facts))),
+            };
+            Command::Execute { name: last_name(&name), arguments }
+        }
+        SqlStatement::Copy {
+            source, to: true, target: CopyTarget::Stdout, options, legacy_options, ..
+        } => {
+            let statement = copy_source(source);
+            let text = statement.to_string();
+            let options = copy_options(&options, &legacy_options)?;
+            Command::Copy(Box::new(CopyOut { query: query(statement, sql, facts), text, options }))
+        }
+        SqlStatement::Copy { to, .. } => {
+            return Err(not_supported(if to { "COPY to anything but STDOUT" } else { "COPY FROM" }));
+        }
+        SqlStatement::LISTEN { .. } => Command::Accepted { tag: "LISTEN", needs_block: false },
+        SqlStatement::UNLISTEN { .. } => Command::Accepted { tag: "UNLISTEN", needs_block: false },
+        SqlStatement::NOTIFY { .. } => Command::Accepted { tag: "NOTIFY", needs_block: false },
+        SqlStatement::Lock(_) => Command::Accepted { tag: "LOCK TABLE", needs_block: true },
+        SqlStatement::CreateRole(create) => Command::Role(create_role(create, is_user)?),
+        SqlStatement::AlterRole { name, operation } => Command::Role(alter_role(&name, operation)?),
+        SqlStatement::Drop { object_type: ObjectType::Role, if_exists, names, .. } => {
+            Command::Role(RoleChange::Drop { names: names.iter().map(last_name).collect(), if_exists })
+        }
+        SqlStatement::Grant(grant) => Command::Granting(Granting {
+            is_grant: true,
+            privileges: privileges(&grant.privileges),
+            on: grant_on(grant.objects.as_ref())?,
+            grantees: grantees(&grant.grantees)?,
+            with_grant_option: grant.with_grant_option,
+        }),
+        SqlStatement::Revoke(revoke) => Command::Granting(Granting {
+            is_grant: false,
+            privileges: privileges(&revoke.privileges),
+            on: grant_on(revoke.objects.as_ref())?,
+            grantees: grantees(&revoke.grantees)?,
+            with_grant_option: false,
+        }),
+        SqlStatement::Comment { object_type, object_name, comment, .. } => {
+            Command::Comment { on: comment_on(&object_type, &object_name)?, text: comment }
+        }
+        SqlStatement::AlterTable(alter) => Command::Key(key_change(alter)?),
         other => return Err(not_supported(&first_words(&other.to_string()))),
     })
+}
+
+fn folded(ident: &Ident) -> String {
+    catalog::identifier::fold(&ident.value, ident.quote_style.is_some())
+}
+
+/// Schema and name of `[schema.]name`.
+fn schema_and_name(name: &ObjectName) -> (Option<String>, String) {
+    let mut parts: Vec<String> = name.0.iter().filter_map(ObjectNamePart::as_ident).map(folded).collect();
+    let last = parts.pop().unwrap_or_default();
+    (parts.pop(), last)
+}
+
+fn last_name(name: &ObjectName) -> String {
+    schema_and_name(name).1
+}
+
+fn declare(statements: Vec<Declare>, sql: &str, facts: &SessionFacts) -> Result<Command> {
+    let [statement] = <[Declare; 1]>::try_from(statements).map_err(|_| not_supported("several DECLAREs"))?;
+    let (Some(name), Some(body)) = (statement.names.first(), statement.for_query) else {
+        return Err(not_supported("DECLARE of anything but a cursor"));
+    };
+    if statement.scroll == Some(true) {
+        return Err(not_supported("DECLARE SCROLL CURSOR"));
+    }
+    let text = body.to_string();
+    Ok(Command::Declare(Box::new(DeclareCursor {
+        name: folded(name),
+        query: query(SqlStatement::Query(body), sql, facts),
+        text,
+        is_held: statement.hold == Some(true),
+        is_binary: statement.binary == Some(true),
+    })))
+}
+
+/// `SELECT a, b` of the arguments of an EXECUTE.
+fn one_row(values: &[Expr]) -> Result<SqlStatement> {
+    let texts: Vec<String> =
+        values.iter().enumerate().map(|(at, value)| format!("{value} AS p{at}")).collect();
+    let text = format!("SELECT {}", texts.join(", "));
+    let parsed = sqlparser::parser::Parser::parse_sql(&sqlparser::dialect::PostgreSqlDialect {}, &text);
+    let statement = parsed.ok().and_then(|mut statements| statements.pop());
+    statement.ok_or_else(|| Error::internal("arguments were printed so that they cannot be read"))
+}
+
+fn copy_source(source: CopySource) -> SqlStatement {
+    let query = match source {
+        CopySource::Query(query) => return SqlStatement::Query(query),
+        CopySource::Table { table_name, columns } => {
+            let columns = match columns.as_slice() {
+                [] => "*".to_owned(),
+                columns => columns.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+            };
+            format!("SELECT {columns} FROM {table_name}")
+        }
+    };
+    let parsed = sqlparser::parser::Parser::parse_sql(&sqlparser::dialect::PostgreSqlDialect {}, &query);
+    parsed.ok().and_then(|mut statements| statements.pop()).expect("a table's name was just parsed")
+}
+
+fn copy_options(options: &[CopyOption], legacy: &[CopyLegacyOption]) -> Result<CopyOptions> {
+    let invalid = |message: String| Error::InvalidParameterValue { message };
+    let mut format = CopyFormat::Text;
+    for option in legacy {
+        match option {
+            CopyLegacyOption::Binary => format = CopyFormat::Binary,
+            CopyLegacyOption::Csv(_) => format = CopyFormat::Csv,
+            _ => {}
+        }
+    }
+    for option in options {
+        if let CopyOption::Format(name) = option {
+            format = match name.value.to_ascii_lowercase().as_str() {
+                "text" => CopyFormat::Text,
+                "csv" => CopyFormat::Csv,
+                "binary" => CopyFormat::Binary,
+                _ => return Err(invalid(format!("COPY format \"{}\" not recognized", name.value))),
+            };
+        }
+    }
+    let is_csv = format == CopyFormat::Csv;
+    let mut found = CopyOptions {
+        format,
+        delimiter: if is_csv { b',' } else { b'\t' },
+        null: if is_csv { String::new() } else { "\\N".to_owned() },
+        has_header: false,
+        quote: b'"',
+        escape: b'"',
+        force_quote: Vec::new(),
+    };
+    let byte = |letter: char, what: &str| {
+        u8::try_from(letter)
+            .ok()
+            .filter(u8::is_ascii)
+            .ok_or_else(|| invalid(format!("COPY {what} must be a single one-byte character")))
+    };
+    let mut escape = None;
+    for option in legacy {
+        match option {
+            CopyLegacyOption::Binary => {}
+            CopyLegacyOption::Delimiter(letter) => found.delimiter = byte(*letter, "delimiter")?,
+            CopyLegacyOption::Null(text) => found.null = text.clone(),
+            CopyLegacyOption::Header => found.has_header = true,
+            CopyLegacyOption::Csv(options) => {
+                for option in options {
+                    match option {
+                        CopyLegacyCsvOption::Header => found.has_header = true,
+                        CopyLegacyCsvOption::Quote(letter) => found.quote = byte(*letter, "quote")?,
+                        CopyLegacyCsvOption::Escape(letter) => escape = Some(byte(*letter, "escape")?),
+                        CopyLegacyCsvOption::ForceQuote(columns) => {
+                            found.force_quote = columns.iter().map(folded).collect();
+                        }
+                        CopyLegacyCsvOption::ForceNotNull(_) => {
+                            return Err(not_supported("FORCE NOT NULL with COPY TO"));
+                        }
+                    }
+                }
+            }
+            other => return Err(not_supported(&format!("COPY option {other}"))),
+        }
+    }
+    for option in options {
+        match option {
+            CopyOption::Format(_) | CopyOption::Freeze(false) => {}
+            CopyOption::Delimiter(letter) => found.delimiter = byte(*letter, "delimiter")?,
+            CopyOption::Null(text) => found.null = text.clone(),
+            CopyOption::Header(flag) => found.has_header = *flag,
+            CopyOption::Quote(letter) if is_csv => found.quote = byte(*letter, "quote")?,
+            CopyOption::Escape(letter) if is_csv => escape = Some(byte(*letter, "escape")?),
+            CopyOption::ForceQuote(columns) if is_csv => {
+                found.force_quote = columns.iter().map(folded).collect();
+            }
+            CopyOption::Encoding(name)
+                if name.eq_ignore_ascii_case("utf8") || name.eq_ignore_ascii_case("utf-8") => {}
+            other => return Err(not_supported(&format!("COPY option {other}"))),
+        }
+    }
+    found.escape = escape.unwrap_or(found.quote);
+    if format == CopyFormat::Binary && (found.has_header || options.len() > 1) {
+        return Err(invalid("COPY in binary mode takes no other options".into()));
+    }
+    if [b'\r', b'\n', b'\\'].contains(&found.delimiter) && !is_csv {
+        return Err(invalid("COPY delimiter cannot be newline, carriage return or a backslash".into()));
+    }
+    Ok(found)
+}
+
+fn text_of(expr: &Expr) -> Result<String> {
+    match expr {
+        Expr::Value(value) => value.value.clone().into_string().or_else(|| match &value.value {
+            Value::Number(number, _) => Some(number.clone()),
+            _ => None,
+        }),
+        Expr::UnaryOp { .. } => Some(expr.to_string().replace(' ', "")),
+        _ => None,
+    }
+    .ok_or_else(|| Error::Syntax { message: format!("syntax error at or near \"{expr}\""), position: None })
+}
+
+fn password(password: Password) -> Result<Option<String>> {
+    match password {
+        Password::Password(expr) => Ok(Some(text_of(&expr)?)),
+        Password::NullPassword => Ok(None),
+    }
+}
+
+fn connection_limit(expr: &Expr) -> Result<i32> {
+    let text = text_of(expr)?;
+    text.parse()
+        .map_err(|_| Error::InvalidParameterValue { message: format!("invalid connection limit: {text}") })
+}
+
+fn create_role(create: CreateRole, is_user: bool) -> Result<RoleChange> {
+    let options = RoleOptions {
+        superuser: create.superuser,
+        login: create.login.or(is_user.then_some(true)),
+        inherit: create.inherit,
+        create_role: create.create_role,
+        create_db: create.create_db,
+        connection_limit: create.connection_limit.as_ref().map(connection_limit).transpose()?,
+        valid_until: create.valid_until.as_ref().map(text_of).transpose()?,
+        password: create.password.map(password).transpose()?,
+    };
+    Ok(RoleChange::Create {
+        names: create.names.iter().map(last_name).collect(),
+        options,
+        in_roles: create.in_role.iter().chain(&create.in_group).map(folded).collect(),
+        members: create.role.iter().chain(&create.user).chain(&create.admin).map(folded).collect(),
+    })
+}
+
+fn alter_role(name: &Ident, operation: AlterRoleOperation) -> Result<RoleChange> {
+    let name = folded(name);
+    let given = match operation {
+        AlterRoleOperation::RenameRole { role_name } => {
+            return Ok(RoleChange::Rename { name, to: folded(&role_name) });
+        }
+        AlterRoleOperation::WithOptions { options } => options,
+        _ => return Err(not_supported("ALTER ROLE … SET")),
+    };
+    let mut options = RoleOptions::default();
+    for option in given {
+        match option {
+            RoleOption::SuperUser(flag) => options.superuser = Some(flag),
+            RoleOption::Login(flag) => options.login = Some(flag),
+            RoleOption::Inherit(flag) => options.inherit = Some(flag),
+            RoleOption::CreateRole(flag) => options.create_role = Some(flag),
+            RoleOption::CreateDB(flag) => options.create_db = Some(flag),
+            RoleOption::ConnectionLimit(expr) => options.connection_limit = Some(connection_limit(&expr)?),
+            RoleOption::ValidUntil(expr) => options.valid_until = Some(text_of(&expr)?),
+            RoleOption::Password(given) => options.password = Some(password(given)?),
+            RoleOption::BypassRLS(_) | RoleOption::Replication(_) => {}
+        }
+    }
+    Ok(RoleChange::Alter { name, options })
+}
+
+fn privileges(privileges: &Privileges) -> Vec<String> {
+    match privileges {
+        Privileges::All { .. } => Vec::new(),
+        Privileges::Actions(actions) => actions.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn grant_on(objects: Option<&GrantObjects>) -> Result<GrantOn> {
+    let names = |names: &[ObjectName]| names.iter().map(last_name).collect();
+    Ok(match objects {
+        Some(GrantObjects::Tables(tables) | GrantObjects::Views(tables)) => {
+            GrantOn::Tables(tables.iter().map(schema_and_name).collect())
+        }
+        Some(GrantObjects::AllTablesInSchema { schemas }) => GrantOn::AllTables(names(schemas)),
+        Some(GrantObjects::Schemas(schemas)) => GrantOn::Schemas(names(schemas)),
+        Some(GrantObjects::Databases(databases)) => GrantOn::Databases(names(databases)),
+        _ => return Err(not_supported("GRANT and REVOKE on anything but tables, schemas and databases")),
+    })
+}
+
+fn grantees(grantees: &[Grantee]) -> Result<Vec<Option<String>>> {
+    grantees
+        .iter()
+        .map(|grantee| match (&grantee.grantee_type, &grantee.name) {
+            (GranteesType::Public, _) => Ok(None),
+            (_, Some(GranteeName::ObjectName(name))) => {
+                let name = last_name(name);
+                Ok((name != "public").then_some(name))
+            }
+            _ => Err(not_supported("this kind of grantee")),
+        })
+        .collect()
+}
+
+fn comment_on(kind: &CommentObject, name: &ObjectName) -> Result<CommentOn> {
+    let (schema, last) = schema_and_name(name);
+    Ok(match kind {
+        CommentObject::Database => CommentOn::Database(last),
+        CommentObject::Schema => CommentOn::Schema(last),
+        CommentObject::Table => CommentOn::Table(schema, last),
+        CommentObject::Role | CommentObject::User => CommentOn::Role(last),
+        CommentObject::Column => {
+            let mut parts: Vec<String> =
+                name.0.iter().filter_map(ObjectNamePart::as_ident).map(folded).collect();
+            let column = parts.pop().unwrap_or_default();
+            let table = parts.pop().ok_or_else(|| Error::Syntax {
+                message: "column name must be qualified".into(),
+                position: None,
+            })?;
+            CommentOn::Column(parts.pop(), table, column)
+        }
+        other => return Err(not_supported(&format!("COMMENT ON {other}"))),
+    })
+}
+
+fn key_change(alter: AlterTable) -> Result<KeyChange> {
+    let (schema, table) = schema_and_name(&alter.name);
+    let change = |name, columns, if_exists| KeyChange { schema, table, name, columns, if_exists };
+    let unsupported = || not_supported("ALTER TABLE other than ADD and DROP of a PRIMARY KEY NOT ENFORCED");
+    match alter.operations.as_slice() {
+        [AlterTableOperation::AddConstraint { constraint: TableConstraint::PrimaryKey(key), .. }] => {
+            let is_enforced = key.characteristics.as_ref().is_none_or(|c| c.enforced != Some(false));
+            if is_enforced {
+                let message = "primary keys are not enforced here: write PRIMARY KEY (…) NOT ENFORCED";
+                return Err(Error::NotSupported { message: message.into() });
+            }
+            let column = |column: &IndexColumn| match &column.column.expr {
+                Expr::Identifier(ident) => Ok(folded(ident)),
+                other => Err(not_supported(&format!("{other} in a primary key"))),
+            };
+            let columns = key.columns.iter().map(column).collect::<Result<_>>()?;
+            Ok(change(key.name.as_ref().map(folded), columns, false))
+        }
+        [AlterTableOperation::DropConstraint { if_exists, name, .. }] => {
+            Ok(change(Some(folded(name)), Vec::new(), *if_exists))
+        }
+        _ => Err(unsupported()),
+    }
+}
+
+fn transaction_modes(modes: &[TransactionMode]) -> TransactionModes {
+    let mut found = TransactionModes::default();
+    for mode in modes {
+        match mode {
+            TransactionMode::AccessMode(TransactionAccessMode::ReadOnly) => {
+                found.access = Some(AccessMode::ReadOnly);
+            }
+            TransactionMode::AccessMode(TransactionAccessMode::ReadWrite) => {
+                found.access = Some(AccessMode::ReadWrite);
+            }
+            TransactionMode::IsolationLevel(level) => {
+                found.isolation = Some(level.to_string().to_ascii_lowercase());
+            }
+        }
+    }
+    found
+}
+
+/// `RESET ROLE` and `RESET SESSION AUTHORIZATION` are about roles, the others about settings.
+fn reset_command(text: &str) -> Command {
+    match reset_name(text) {
+        Some(name) if name == "role" => Command::SetRole { name: None },
+        Some(name) if name.starts_with("session") && name.ends_with("authorization") => {
+            Command::SetRole { name: None }
+        }
+        name => Command::Reset { name },
+    }
 }
 
 fn query(mut statement: SqlStatement, sql: &str, facts: &SessionFacts) -> Query {
@@ -137,6 +712,7 @@ fn query(mut statement: SqlStatement, sql: &str, facts: &SessionFacts) -> Query 
     let reads_system = names::tables(&statement, sql).iter().any(|table| {
         // A user's own table of such a name is found in its schema, `public`.
         pg_catalog::is_system_table(table.schema.as_deref(), &table.table)
+            || pg_catalog::is_catalog_function(&table.table)
     });
     dialect::adapt(&mut statement, facts, reads_system);
     // After the rewrites, which may leave out what cannot have rows.
@@ -162,7 +738,15 @@ fn classify_set(set: Set) -> Result<Command> {
         Set::SetNames { charset_name, .. } => {
             Command::Set { name: "client_encoding".into(), value: Some(charset_name.value), is_local: false }
         }
-        Set::SetTransaction { .. } => Command::Transaction(TransactionCommand::SetModes),
+        Set::SetTransaction { modes, session, .. } => Command::Transaction(TransactionCommand::SetModes {
+            is_session: session,
+            modes: transaction_modes(&modes),
+        }),
+        Set::SetRole { role_name, .. } => Command::SetRole { name: role_name.as_ref().map(folded) },
+        Set::SetSessionAuthorization(to) => match to.kind {
+            SetSessionAuthorizationParamKind::Default => Command::SetRole { name: None },
+            SetSessionAuthorizationParamKind::User(name) => Command::SetRole { name: Some(folded(&name)) },
+        },
         other => return Err(not_supported(&first_words(&other.to_string()))),
     })
 }

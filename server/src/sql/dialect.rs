@@ -3,12 +3,17 @@
 //! Functions about the session become their values, so that a statement means the same on every node.
 //! The looser rewrites apply only to statements over system tables: a user's own query is never bent.
 
+mod names_of_things;
+mod system;
+
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    BinaryOperator, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
-    FunctionArguments, GroupByExpr, Ident, Join, JoinOperator, ObjectName, ObjectNamePart, Query, Select,
-    SelectItem, SetExpr, Statement, TableFactor, TableWithJoins, Value, Visit, VisitMut, Visitor, VisitorMut,
+    ArrayElemTypeDef, BinaryOperator, CastKind, DataType, ExactNumberInfo, Expr, Function, FunctionArg,
+    FunctionArgExpr, FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, Join, JoinOperator,
+    ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr, Statement, TableFactor, TableWithJoins,
+    TimezoneInfo, Value, Visit, VisitMut, Visitor, VisitorMut,
 };
 
 use crate::pg_catalog;
@@ -16,12 +21,14 @@ use crate::pg_catalog;
 /// What a statement may ask about its session.
 #[derive(Debug, Clone)]
 pub struct SessionFacts {
-    /// The signed-in role.
+    /// The role whose privileges count.
     pub user: String,
+    /// The signed-in role.
+    pub session_user: String,
     /// The database.
     pub database: String,
-    /// The schema that new and unqualified names mean.
-    pub schema: String,
+    /// The first schema of the search path that exists.
+    pub schema: Option<String>,
     /// The text of `version()`.
     pub version: String,
     /// The session's number, as in `pg_stat_activity.pid`.
@@ -33,8 +40,9 @@ impl SessionFacts {
     pub(crate) fn for_tests() -> Self {
         Self {
             user: "postgres".into(),
+            session_user: "postgres".into(),
             database: "postgres".into(),
-            schema: "public".into(),
+            schema: Some("public".into()),
             version: "PostgreSQL 15.8".into(),
             process_id: 1,
         }
@@ -45,6 +53,10 @@ impl SessionFacts {
 pub fn adapt(statement: &mut Statement, facts: &SessionFacts, reads_system: bool) {
     let mut adapter = Adapter { facts, reads_system };
     let _ = statement.visit(&mut adapter);
+    if let Statement::Query(query) = statement {
+        show_names_in(&mut query.body, reads_system);
+        tell_apart(&mut query.body);
+    }
 }
 
 struct Adapter<'a> {
@@ -63,12 +75,42 @@ impl VisitorMut for Adapter<'_> {
             // What it is ordered by goes away with its tables.
             query.order_by = None;
         }
+        // There is nothing to lock: readers never wait.
+        query.locks.clear();
         ControlFlow::Continue(())
     }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
-        if self.reads_system && is_known_empty(select) {
-            make_empty(select);
+        if self.reads_system {
+            system::adapt_select(select);
+            if is_known_empty(select) {
+                make_empty(select);
+            }
+        }
+        for item in &mut select.projection {
+            if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
+                rows_of_series(expr);
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        if let TableFactor::Table { name, args: Some(args), .. } = factor {
+            strip_schema(name);
+            if is_named(name, "generate_series") {
+                args.args.iter_mut().for_each(widen);
+            }
+        }
+        if self.reads_system {
+            system::adapt_table(factor);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if self.reads_system {
+            system::adapt_before(expr);
         }
         ControlFlow::Continue(())
     }
@@ -81,14 +123,105 @@ impl VisitorMut for Adapter<'_> {
                 return ControlFlow::Continue(());
             }
         }
-        adapt_cast(expr, self.reads_system);
-        if let Expr::BinaryOp { op, .. } = expr {
-            adapt_operator(op);
+        names_of_things::adapt_cast(expr, self.reads_system);
+        adapt_cast(expr);
+        match expr {
+            Expr::BinaryOp { op, .. } => adapt_operator(op),
+            Expr::AnyOp { right, .. } | Expr::AllOp { right, .. } => adapt_array_text(right),
+            _ => {}
         }
         if self.reads_system {
-            adapt_system_expr(expr);
+            system::adapt_after(expr);
         }
         ControlFlow::Continue(())
+    }
+}
+
+fn is_named(name: &ObjectName, wanted: &str) -> bool {
+    matches!(name.0.as_slice(), [ObjectNamePart::Identifier(ident)] if ident.value.eq_ignore_ascii_case(wanted))
+}
+
+/// A bound of a series of whole numbers, as the 64 bits that DataFusion wants.
+fn widen(argument: &mut FunctionArg) {
+    let FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) = argument else { return };
+    let is_whole = |expr: &Expr| match expr {
+        Expr::Value(value) => matches!(value.value, Value::Number(..)),
+        Expr::Function(_) => true,
+        Expr::Cast { data_type, .. } => {
+            matches!(data_type, DataType::Int(_) | DataType::Integer(_) | DataType::SmallInt(_))
+                || matches!(data_type, DataType::Custom(name, _) if name.to_string().to_ascii_lowercase().contains("int"))
+        }
+        _ => false,
+    };
+    if is_whole(expr) {
+        let inner = Box::new(std::mem::replace(expr, Expr::value(Value::Null)));
+        let data_type = DataType::BigInt(None);
+        *expr =
+            Expr::Cast { kind: CastKind::DoubleColon, expr: inner, data_type, array: false, format: None };
+    }
+}
+
+/// `SELECT generate_series(1, 3)` gives a row for each number; DataFusion's gives one array.
+fn rows_of_series(expr: &mut Expr) {
+    if let Expr::Function(function) = expr {
+        strip_schema(&mut function.name);
+        if is_named(&function.name, "generate_series") {
+            let series = std::mem::replace(expr, Expr::value(Value::Null));
+            *expr = call("unnest", vec![series]);
+        }
+    }
+}
+
+/// `= ANY ('{a,b}')`: the text of an array where an array is meant.
+fn adapt_array_text(expr: &mut Expr) {
+    let Expr::Value(value) = expr else { return };
+    let Value::SingleQuotedString(text) = &value.value else { return };
+    let Some(inner) = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) else { return };
+    if inner.contains(['"', '\\', '{']) {
+        return;
+    }
+    let items = inner.split(',').filter(|_| !inner.is_empty());
+    let elem = items.map(|item| Expr::value(Value::SingleQuotedString(item.trim().to_owned()))).collect();
+    *expr = Expr::Array(sqlparser::ast::Array { elem, named: true });
+}
+
+/// Identifiers that the outermost query shows are shown by the names they stand for, as PostgreSQL's
+/// `reg*` types print.
+fn show_names_in(body: &mut SetExpr, reads_system: bool) {
+    match body {
+        SetExpr::Select(select) => {
+            for item in &mut select.projection {
+                if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
+                    names_of_things::show(expr, reads_system);
+                }
+            }
+        }
+        SetExpr::SetOperation { left, right, .. } => {
+            show_names_in(left, reads_system);
+            show_names_in(right, reads_system);
+        }
+        SetExpr::Query(query) => show_names_in(&mut query.body, reads_system),
+        _ => {}
+    }
+}
+
+/// Columns of one name are refused by the planner and fine for PostgreSQL: all but the first get a name
+/// of their own. What the client sees is decided elsewhere, from the text.
+fn tell_apart(body: &mut SetExpr) {
+    let SetExpr::Select(select) = body else { return };
+    let mut seen: HashSet<String> = HashSet::new();
+    for (index, item) in select.projection.iter_mut().enumerate() {
+        let name = match &*item {
+            SelectItem::UnnamedExpr(expr) => expr.to_string(),
+            SelectItem::ExprWithAlias { alias, .. } => alias.to_string(),
+            _ => continue,
+        };
+        if !seen.insert(name)
+            && let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = &*item
+        {
+            let alias = Ident::with_quote('"', format!("{} {index}", expr));
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+        }
     }
 }
 
@@ -103,8 +236,9 @@ impl Adapter<'_> {
         Some(match name.value.to_ascii_lowercase().as_str() {
             "version" => text(&self.facts.version),
             "current_database" | "current_catalog" => text(&self.facts.database),
-            "current_schema" => text(&self.facts.schema),
-            "current_user" | "session_user" | "user" | "current_role" => text(&self.facts.user),
+            "current_schema" => self.facts.schema.as_deref().map_or_else(|| Expr::value(Value::Null), text),
+            "session_user" => text(&self.facts.session_user),
+            "current_user" | "user" | "current_role" => text(&self.facts.user),
             "pg_backend_pid" => Expr::value(Value::Number(self.facts.process_id.to_string(), false)),
             _ => return None,
         })
@@ -114,27 +248,49 @@ impl Adapter<'_> {
 /// `pg_catalog.count(*)` is `count(*)`.
 fn strip_schema(name: &mut ObjectName) {
     if let [ObjectNamePart::Identifier(schema), _] = name.0.as_slice()
-        && schema.value.eq_ignore_ascii_case("pg_catalog")
+        && (schema.value.eq_ignore_ascii_case("pg_catalog")
+            || schema.value.eq_ignore_ascii_case("information_schema"))
     {
         name.0.remove(0);
     }
 }
 
 /// Types that DataFusion knows under another name, and PostgreSQL's names for names.
-fn adapt_cast(expr: &mut Expr, reads_system: bool) {
+fn adapt_cast(expr: &mut Expr) {
     let Expr::Cast { data_type, .. } = expr else { return };
-    let DataType::Custom(name, _) = data_type else { return };
-    let Some(ObjectNamePart::Identifier(last)) = name.0.last() else { return };
-    let replacement = match last.value.to_ascii_lowercase().as_str() {
-        "text" | "name" | "bpchar" | "varchar" | "char" => DataType::Text,
-        "int2" => DataType::SmallInt(None),
-        "int4" => DataType::Int(None),
-        "int8" => DataType::BigInt(None),
-        "oid" => DataType::BigInt(None),
-        "regclass" | "regtype" | "regproc" | "regnamespace" if reads_system => DataType::Text,
-        _ => return,
-    };
-    *data_type = replacement;
+    if let Some(replacement) = known_type(data_type) {
+        *data_type = replacement;
+    }
+}
+
+fn known_type(data_type: &DataType) -> Option<DataType> {
+    match data_type {
+        DataType::Custom(name, _) => {
+            let ObjectNamePart::Identifier(last) = name.0.last()? else { return None };
+            Some(match last.value.to_ascii_lowercase().as_str() {
+                "text" | "name" | "bpchar" | "varchar" | "char" | "cstring" | "unknown" => DataType::Text,
+                "int2" => DataType::SmallInt(None),
+                "int4" => DataType::Int(None),
+                "int8" | "oid" | "xid" | "xid8" => DataType::BigInt(None),
+                "float4" => DataType::Real,
+                "float8" => DataType::Double(ExactNumberInfo::None),
+                "bool" => DataType::Boolean,
+                "numeric" => DataType::Numeric(ExactNumberInfo::None),
+                "timestamptz" => DataType::Timestamp(None, TimezoneInfo::WithTimeZone),
+                "timestamp" => DataType::Timestamp(None, TimezoneInfo::None),
+                "date" => DataType::Date,
+                "json" | "jsonb" | "inet" | "cidr" => DataType::Text,
+                _ => return None,
+            })
+        }
+        // A JSON value is its text here.
+        DataType::JSON | DataType::JSONB => Some(DataType::Text),
+        DataType::Array(ArrayElemTypeDef::SquareBracket(item, size)) => {
+            let item = known_type(item)?;
+            Some(DataType::Array(ArrayElemTypeDef::SquareBracket(Box::new(item), *size)))
+        }
+        _ => None,
+    }
 }
 
 /// `OPERATOR(pg_catalog.~)` is `~`.
@@ -198,6 +354,13 @@ fn has_aggregate(part: &impl Visit) -> bool {
 
 fn is_empty_source(source: &TableWithJoins) -> bool {
     let is_empty = |factor: &TableFactor| match factor {
+        // No relation here has storage options.
+        TableFactor::Table { name, args: Some(args), .. }
+            if name.to_string().ends_with("unnest")
+                && args.args.iter().any(|a| a.to_string().ends_with("reloptions")) =>
+        {
+            true
+        }
         TableFactor::Table { name, .. } => {
             let parts: Vec<_> = name.0.iter().filter_map(ObjectNamePart::as_ident).collect();
             let is_in_catalog = |schema: &Ident| schema.value.eq_ignore_ascii_case("pg_catalog");
@@ -250,45 +413,6 @@ fn make_empty(select: &mut Select) {
     select.selection = Some(Expr::value(Value::Boolean(false)));
 }
 
-fn adapt_system_expr(expr: &mut Expr) {
-    match expr {
-        Expr::Collate { expr: inner, .. } => {
-            let inner = std::mem::replace(inner.as_mut(), Expr::value(Value::Null));
-            *expr = inner;
-        }
-        // A correlated subquery that gives one value must say so: DataFusion wants an aggregate.
-        Expr::Subquery(query) => take_one_row(query),
-        _ => {}
-    }
-}
-
-fn take_one_row(query: &mut Query) {
-    let SetExpr::Select(select) = query.body.as_mut() else { return };
-    let has_groups = !matches!(
-        &select.group_by,
-        GroupByExpr::Expressions(expressions, _) if expressions.is_empty()
-    );
-    if has_groups || select.projection.len() != 1 || select.from.is_empty() {
-        return;
-    }
-    let (SelectItem::UnnamedExpr(value) | SelectItem::ExprWithAlias { expr: value, .. }) =
-        &mut select.projection[0]
-    else {
-        return;
-    };
-    // Only over system tables, where such a subquery finds one row at most.
-    let is_systems = select.from.iter().all(|source| {
-        matches!(&source.relation, TableFactor::Table { name, .. }
-            if name.0.last().and_then(ObjectNamePart::as_ident).is_some_and(|t| t.value.starts_with("pg_")))
-    });
-    if !is_systems || query.limit_clause.is_some() || has_aggregate(value) {
-        return;
-    }
-    let argument = std::mem::replace(value, Expr::value(Value::Null));
-    *value = call("max", argument);
-    query.order_by = None;
-}
-
 fn is_aggregate_name(name: &ObjectName) -> bool {
     name.0.last().and_then(ObjectNamePart::as_ident).is_some_and(|ident| {
         ["count", "sum", "min", "max", "avg", "array_agg", "string_agg", "bool_or", "bool_and"]
@@ -296,14 +420,16 @@ fn is_aggregate_name(name: &ObjectName) -> bool {
     })
 }
 
-fn call(name: &str, argument: Expr) -> Expr {
+fn call(name: &str, arguments: Vec<Expr>) -> Expr {
+    let arguments =
+        arguments.into_iter().map(|argument| FunctionArg::Unnamed(FunctionArgExpr::Expr(argument)));
     Expr::Function(Function {
         name: ObjectName::from(vec![Ident::new(name)]),
         uses_odbc_syntax: false,
         parameters: FunctionArguments::None,
         args: FunctionArguments::List(FunctionArgumentList {
             duplicate_treatment: None,
-            args: vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(argument))],
+            args: arguments.collect(),
             clauses: Vec::new(),
         }),
         filter: None,

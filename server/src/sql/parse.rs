@@ -1,14 +1,17 @@
 //! Text → statements, with the position of what cannot be read.
 
-use datafusion::sql::parser::DFParserBuilder;
+use datafusion::error::DataFusionError;
+use datafusion::sql::parser::{DFParserBuilder, Statement};
 use engine::config::LimitsConfig;
 use engine::{Error, Result};
 use sqlparser::dialect::PostgreSqlDialect;
-use sqlparser::tokenizer::Tokenizer;
+use sqlparser::keywords::Keyword;
+use sqlparser::parser::Parser;
+use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use super::classify::{Command, classify};
 use super::dialect::SessionFacts;
-use super::limits;
+use super::{hand_parsed, limits};
 
 /// How deep the parser itself may recurse; it runs on a large stack.
 const PARSER_DEPTH_MAX: usize = 600;
@@ -36,13 +39,77 @@ pub fn parse(sql: &str, limits: &LimitsConfig, facts: &SessionFacts) -> Result<V
         Error::Syntax { message: format!("syntax error: {}", error.message), position }
     })?;
     limits::check_tokens(&tokens, limits)?;
-    let statements = DFParserBuilder::new(tokens)
-        .with_dialect(&dialect)
-        .with_recursion_limit(PARSER_DEPTH_MAX)
-        .build()
-        .and_then(|mut parser| parser.parse_statements())
-        .map_err(|error| syntax_error(sql, error.into()))?;
-    statements.into_iter().map(|statement| Ok(Parsed { command: classify(statement, sql, facts)? })).collect()
+    let groups = tokens.split(|token| token.token == Token::SemiColon);
+    let is_empty = |group: &&[TokenWithSpan]| {
+        group.iter().all(|token| matches!(token.token, Token::Whitespace(_) | Token::EOF))
+    };
+    groups
+        .filter(|group| !is_empty(group))
+        .map(|group| Ok(Parsed { command: parse_one(group, &dialect, sql, facts)? }))
+        .collect()
+}
+
+/// Parses the one statement in `tokens`.
+fn parse_one(
+    tokens: &[TokenWithSpan],
+    dialect: &PostgreSqlDialect,
+    sql: &str,
+    facts: &SessionFacts,
+) -> Result<Command> {
+    if let Some(command) = hand_parsed::parse(tokens) {
+        return command;
+    }
+    let mut tokens = tokens.to_vec();
+    let is_user = spell_user_as_role(&mut tokens);
+    let first = tokens.iter().find_map(|token| match &token.token {
+        Token::Word(word) => Some(word.keyword),
+        _ => None,
+    });
+    // DataFusion's own COPY knows neither STDIN nor STDOUT.
+    let statement = if first == Some(Keyword::COPY) {
+        Parser::new(dialect)
+            .with_recursion_limit(PARSER_DEPTH_MAX)
+            .with_tokens_with_locations(tokens)
+            .parse_statement()
+            .map(|statement| Statement::Statement(Box::new(statement)))
+            .map_err(|error| syntax_error(sql, DataFusionError::from(error).into()))?
+    } else {
+        let parsed = DFParserBuilder::new(tokens)
+            .with_dialect(dialect)
+            .with_recursion_limit(PARSER_DEPTH_MAX)
+            .build()
+            .and_then(|mut parser| parser.parse_statements())
+            .map_err(|error| syntax_error(sql, error.into()))?;
+        let mut parsed = parsed.into_iter();
+        parsed.next().ok_or_else(|| Error::internal("a statement was parsed to none"))?
+    };
+    classify(statement, sql, facts, is_user)
+}
+
+/// `CREATE USER` is `CREATE ROLE … LOGIN`, and so on: sqlparser reads the latter. True when the word was
+/// `USER`.
+fn spell_user_as_role(tokens: &mut Vec<TokenWithSpan>) -> bool {
+    let words: Vec<(usize, Keyword)> = tokens
+        .iter()
+        .enumerate()
+        .filter_map(|(at, token)| match &token.token {
+            Token::Word(word) => Some((at, word.keyword)),
+            _ => None,
+        })
+        .collect();
+    let of_roles = matches!(words.first(), Some((_, Keyword::CREATE | Keyword::ALTER | Keyword::DROP)));
+    let Some((at, Keyword::USER | Keyword::ROLE)) = words.get(1).copied().filter(|_| of_roles) else {
+        return false;
+    };
+    let is_user = words[1].1 == Keyword::USER;
+    if let Token::Word(word) = &mut tokens[at].token {
+        word.value = "ROLE".to_owned();
+        word.keyword = Keyword::ROLE;
+    }
+    // Passwords are always kept encrypted; the old word says nothing.
+    let is_encrypted = |token: &TokenWithSpan| matches!(&token.token, Token::Word(w) if w.quote_style.is_none() && w.value.eq_ignore_ascii_case("encrypted"));
+    tokens.retain(|token| !is_encrypted(token));
+    is_user
 }
 
 /// The parser tells the place of an error only in its message: `… at Line: 1, Column: 8`.

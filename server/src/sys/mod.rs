@@ -8,7 +8,8 @@ use crate::pg_catalog::{Builder, Columns, View};
 use crate::query::QueryState;
 
 /// Every view of the schema.
-pub static RELATIONS: &[(&str, Builder)] = &[("executors", executors), ("queries", queries)];
+pub static RELATIONS: &[(&str, Builder)] =
+    &[("executors", executors), ("failed_sign_ins", failed_sign_ins), ("queries", queries)];
 
 /// Running queries, then the last finished ones.
 fn queries(view: &View) -> RecordBatch {
@@ -57,6 +58,17 @@ fn executors(view: &View) -> RecordBatch {
         .int4("tasks_running", reports().map(|r| r.tasks_running as i32))
         .int8("tasks_finished", reports().map(|r| bytes(r.tasks_finished)))
         .float8("heard_ms_ago", members.iter().map(|m| Some(m.heard_at.elapsed().as_secs_f64() * 1000.0)))
+        .finish()
+}
+
+/// Roles and places whose last sign-ins failed.
+fn failed_sign_ins(view: &View) -> RecordBatch {
+    let places = view.context.coordinator.guard.list();
+    Columns::new()
+        .text("address", places.iter().map(|place| place.address.to_string()))
+        .text("user_name", places.iter().map(|place| place.user.as_str()))
+        .int4("failures", places.iter().map(|place| i32::try_from(place.failures).unwrap_or(i32::MAX)))
+        .time("last_at", places.iter().map(|place| Some(micros(place.last_at))))
         .finish()
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
+use datafusion::arrow::array::RecordBatch;
 use engine::{Error, Result};
 use futures::FutureExt;
 use pgwire::messages::response::{CommandComplete, ReadyForQuery, TransactionStatus};
@@ -12,30 +13,36 @@ use pgwire::messages::startup::{
     Authentication, BackendKeyData, NegotiateProtocolVersion, ParameterStatus, SecretKey,
 };
 use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
+use std::net::SocketAddr;
 use std::result::Result as StdResult;
-use tokio::io::{AsyncWriteExt, BufWriter};
+use tokio::io::{AsyncWriteExt, BufWriter, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::encode::{RowEncoder, Zone};
+use super::encode::{RowEncoder, RowWriter, Zone};
 use super::error_response::{self, Severity};
 use super::frames::{Broken, FrameReader, STARTUP_BYTES_MAX};
-use super::portal::{Cursor, Portal};
+use super::portal::{Cursor, Portal, Progress};
+use super::sign_in::{self, Refused, SignedIn};
+use super::stream::Stream;
 use super::{extended_query, simple_query, startup};
 use crate::coordinator::Coordinator;
-use crate::session::{Session, SettingDescription, Transaction};
+use crate::query::{self, QueryContext};
+use crate::session::{Notice, Session, SettingDescription, Transaction};
+use crate::sql::Command;
 
 /// Rows are handed to the socket in pieces of about this size.
 const SEND_BYTES: usize = 32 << 10;
+/// What the buffer of an idle session may keep.
+const IDLE_BYTES: usize = 4 << 10;
 /// How long a client may take to read why its session ends.
 const LAST_WORDS_LIMIT: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// A signed-in connection.
 pub struct Connection {
-    reader: FrameReader<OwnedReadHalf>,
-    writer: BufWriter<OwnedWriteHalf>,
+    reader: FrameReader<ReadHalf<Stream>>,
+    writer: BufWriter<WriteHalf<Stream>>,
     out: BytesMut,
     /// The server.
     pub coordinator: Arc<Coordinator>,
@@ -43,7 +50,10 @@ pub struct Connection {
     pub session: Session,
     /// Bound statements by name.
     pub portals: HashMap<String, Portal>,
-    shutdown: CancellationToken,
+    /// Raised when the session should end as soon as it does nothing.
+    drain: CancellationToken,
+    /// Raised when the session must end at once.
+    end: CancellationToken,
 }
 
 /// Why a statement was left.
@@ -65,7 +75,7 @@ pub struct Interrupts {
     /// Cancelled by cancel requests; also told to the query.
     pub cancel: CancellationToken,
     deadline: Option<Instant>,
-    shutdown: CancellationToken,
+    end: CancellationToken,
 }
 
 impl Interrupts {
@@ -80,46 +90,71 @@ impl Interrupts {
         tokio::select! {
             () = self.cancel.cancelled() => Error::Cancelled,
             () = timeout => Error::StatementTimeout,
-            () = self.shutdown.cancelled() => Error::ShuttingDown,
+            () = self.end.cancelled() => Error::ShuttingDown,
         }
     }
 }
 
-/// Serves `socket` until the client leaves or `shutdown` asks sessions to end.
+/// How sessions are told to end.
+#[derive(Debug, Clone)]
+pub struct Ends {
+    /// As soon as they do nothing.
+    pub drain: CancellationToken,
+    /// At once.
+    pub cut_off: CancellationToken,
+}
+
+/// Serves `socket` until the client leaves or the session is told to end.
 pub async fn serve_connection(
     coordinator: Arc<Coordinator>,
-    mut socket: TcpStream,
-    shutdown: CancellationToken,
+    socket: TcpStream,
+    address: SocketAddr,
+    ends: Ends,
 ) {
     let limit = coordinator.config.limits.authentication_timeout.0;
-    let signed_in = tokio::time::timeout(limit, sign_in(&coordinator, &mut socket)).await;
-    let startup = match signed_in {
-        Ok(Ok(Some(startup))) => startup,
-        Ok(Ok(None)) | Err(_) => return,
-        Ok(Err(error)) => return error_response::refuse(socket, &error).await,
+    let signed_in = tokio::time::timeout(limit, sign_in::run(&coordinator, socket, address)).await;
+    let SignedIn { reader, mut writer, startup, role } = match signed_in {
+        Ok(Ok(signed_in)) => signed_in,
+        Ok(Err(Refused::Telling(stream, error))) => return error_response::refuse(*stream, &error).await,
+        Ok(Err(Refused::Silently)) | Err(_) => return,
     };
-    let (process_id, secret) = coordinator.cancels.register();
+    let end = ends.cut_off.child_token();
+    let asked = |name: &str| startup.settings.iter().find(|(asked, _)| asked == name);
+    let application = asked("application_name").map_or("", |(_, value)| value.as_str());
+    let registration = coordinator.sessions_open.register(&startup.user, address, application, end.clone());
+    let _registered =
+        Registered { coordinator: Arc::clone(&coordinator), process_id: registration.process_id };
     let prepared_max = coordinator.config.limits.prepared_statements_max;
-    let mut session = Session::new(process_id, startup.user.clone(), startup.database.clone(), prepared_max);
+    let mut session =
+        Session::new(registration.process_id, startup.user.clone(), startup.database.clone(), prepared_max);
+    let on_or_off = |flag: bool| if flag { "on" } else { "off" };
+    session.settings.set_fixed("is_superuser", on_or_off(role.is_superuser));
+    session.settings.set_fixed("ssl", on_or_off(coordinator.tls.is_some()));
+    session.settings.set_fixed("max_connections", &coordinator.config.limits.connections_max.to_string());
     for (name, value) in &startup.settings {
         if let Err(error) = session.settings.set_initial(name, value) {
-            coordinator.cancels.forget(process_id);
-            return error_response::refuse(socket, &error).await;
+            return error_response::refuse(&mut writer, &error).await;
         }
     }
-    let (read, write) = socket.into_split();
     let mut connection = Connection {
-        reader: FrameReader::new(read),
-        writer: BufWriter::with_capacity(0, write),
-        out: BytesMut::with_capacity(2 * SEND_BYTES),
-        coordinator: Arc::clone(&coordinator),
+        reader,
+        writer: BufWriter::with_capacity(0, writer),
+        out: BytesMut::new(),
+        coordinator,
         session,
         portals: HashMap::new(),
-        shutdown,
+        drain: ends.drain,
+        end,
     };
-    let _registered = Registered { coordinator, process_id };
-    if connection.greet(&startup, secret).await.is_ok() {
+    if connection.greet(&startup, registration.secret).await.is_ok() {
         connection.serve().await;
+    }
+}
+
+/// Tells a client for whom there is no place.
+pub async fn turn_away(coordinator: &Coordinator, socket: TcpStream) {
+    if let Refused::Telling(stream, error) = sign_in::turn_away(coordinator, socket).await {
+        error_response::refuse(*stream, &error).await;
     }
 }
 
@@ -131,49 +166,8 @@ struct Registered {
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        self.coordinator.cancels.forget(self.process_id);
+        self.coordinator.sessions_open.forget(self.process_id);
     }
-}
-
-/// Reads first packets until one asks for a session; `None` when the connection has done its duty.
-async fn sign_in(coordinator: &Coordinator, socket: &mut TcpStream) -> Result<Option<startup::Startup>> {
-    const ENCRYPTION_REQUESTS_MAX: usize = 2;
-    for _ in 0..=ENCRYPTION_REQUESTS_MAX {
-        let mut reader = FrameReader::new(&mut *socket);
-        let packet = match reader.startup_packet().await {
-            Ok(packet) => packet,
-            Err(Broken::Gone) => return Ok(None),
-            Err(Broken::Protocol(error)) => return Err(error),
-        };
-        let has_more = reader.has_buffered();
-        match startup::read(packet)? {
-            startup::Request::Encryption => {
-                // Bytes sent before the answer would be taken for a part of the session.
-                if has_more {
-                    let message = "received unencrypted data after SSL request".to_owned();
-                    return Err(Error::Protocol { message });
-                }
-                if socket.write_all(b"N").await.is_err() {
-                    return Ok(None);
-                }
-            }
-            startup::Request::Cancel { process_id, secret } => {
-                coordinator.cancels.cancel(process_id, &secret);
-                return Ok(None);
-            }
-            startup::Request::Session(startup) => {
-                if has_more {
-                    let message = "received data before authentication".to_owned();
-                    return Err(Error::Protocol { message });
-                }
-                if startup.database != catalog::DATABASE {
-                    return Err(Error::UndefinedDatabase { name: startup.database });
-                }
-                return Ok(Some(startup));
-            }
-        }
-    }
-    Err(Error::Protocol { message: "too many encryption requests".into() })
 }
 
 impl Connection {
@@ -198,16 +192,21 @@ impl Connection {
         let mut skip_to_sync = false;
         let bytes_max = self.coordinator.config.limits.message_bytes_max.as_usize();
         loop {
+            let idle = self.idle_limit();
             let message = tokio::select! {
                 message = self.reader.next(bytes_max.max(STARTUP_BYTES_MAX)) => message,
-                () = self.shutdown.cancelled() => {
-                    return self.end(&Error::ShuttingDown).await;
+                () = self.end.cancelled() => {
+                    return self.last_words(&Error::ShuttingDown).await;
                 }
+                () = self.drain.cancelled(), if !self.session.transaction.is_block() => {
+                    return self.last_words(&Error::ShuttingDown).await;
+                }
+                error = idle => return self.last_words(&error).await,
             };
             let message = match message {
                 Ok(message) => message,
                 Err(Broken::Gone) => return,
-                Err(Broken::Protocol(error)) => return self.end(&error).await,
+                Err(Broken::Protocol(error)) => return self.last_words(&error).await,
             };
             if skip_to_sync
                 && !matches!(message, PgWireFrontendMessage::Sync(_) | PgWireFrontendMessage::Terminate(_))
@@ -218,11 +217,11 @@ impl Connection {
                 PgWireFrontendMessage::Query(query) => simple_query::run(self, &query.query).await,
                 PgWireFrontendMessage::Sync(_) => {
                     skip_to_sync = false;
-                    if !self.session.transaction.is_block() {
-                        self.portals.clear();
-                    }
+                    self.end_implicit_transaction();
                     self.ready();
-                    self.flush().await.map_err(|()| Left::Gone)
+                    let flushed = self.flush().await.map_err(|()| Left::Gone);
+                    self.shrink();
+                    flushed
                 }
                 PgWireFrontendMessage::Flush(_) => self.flush().await.map_err(|()| Left::Gone),
                 PgWireFrontendMessage::Terminate(_) => return,
@@ -233,7 +232,7 @@ impl Connection {
                 | PgWireFrontendMessage::CopyFail(_) => Ok(()),
                 _ => {
                     let message = "unexpected message outside of sign-in".to_owned();
-                    return self.end(&Error::Protocol { message }).await;
+                    return self.last_words(&Error::Protocol { message }).await;
                 }
             };
             match outcome {
@@ -246,7 +245,7 @@ impl Connection {
                 Ok(()) => {}
                 Err(Left::Gone) => return,
                 Err(Left::Failed(Error::ShuttingDown)) => {
-                    return self.end(&Error::ShuttingDown).await;
+                    return self.last_words(&Error::ShuttingDown).await;
                 }
                 Err(Left::Failed(error)) => {
                     // Only the extended protocol comes here: it answers once and waits for Sync.
@@ -260,8 +259,41 @@ impl Connection {
         }
     }
 
+    /// Resolves when the session has idled for longer than its settings allow.
+    fn idle_limit(&self) -> impl Future<Output = Error> + use<> {
+        let in_block = self.session.transaction.is_block();
+        let limit = self.session.settings.idle_timeout(in_block);
+        async move {
+            match limit {
+                Some(limit) => tokio::time::sleep(limit).await,
+                None => std::future::pending().await,
+            }
+            if in_block { Error::IdleInTransactionTimeout } else { Error::IdleSessionTimeout }
+        }
+    }
+
+    /// Gives back what a large message or result took: most sessions idle most of the time.
+    pub fn shrink(&mut self) {
+        if self.out.is_empty() && self.out.capacity() > IDLE_BYTES {
+            self.out = BytesMut::new();
+        }
+        self.reader.shrink();
+    }
+
+    /// A statement outside a block has ended: its portals go, cursors WITH HOLD stay.
+    pub fn end_implicit_transaction(&mut self) {
+        if !self.session.transaction.is_block() {
+            self.end_portals(true);
+        }
+    }
+
+    /// A transaction has ended: portals go, but for cursors WITH HOLD of one that was committed.
+    pub fn end_portals(&mut self, is_commit: bool) {
+        self.portals.retain(|_, portal| portal.survives(is_commit));
+    }
+
     /// Tells the client why its session ends.
-    async fn end(&mut self, error: &Error) {
+    async fn last_words(&mut self, error: &Error) {
         self.send(error_response::error(error, Severity::Fatal));
         // A client that does not read must not keep the server from ending.
         let told = async {
@@ -291,7 +323,8 @@ impl Connection {
         }
         self.session.transaction.fail();
         // Whatever was half-read is over with the statement that failed, and gives its place back.
-        self.portals.clear();
+        self.end_portals(false);
+        self.session.effects.lock().clear();
         self.send(error_response::error(error, Severity::Error));
     }
 
@@ -308,6 +341,10 @@ impl Connection {
     /// Queues the new values of `settings`.
     pub fn report(&mut self, settings: &[&'static SettingDescription]) {
         for setting in settings {
+            if setting.name == "application_name" {
+                let name = self.session.settings.get("application_name").unwrap_or_default();
+                self.coordinator.sessions_open.rename(self.session.process_id, name);
+            }
             let value = self.session.settings.get(setting.name).unwrap_or_default().to_owned();
             self.send(PgWireBackendMessage::ParameterStatus(ParameterStatus::new(
                 setting.name.to_owned(),
@@ -323,20 +360,47 @@ impl Connection {
     }
 
     /// The interrupts of a statement that starts now; cancel requests mean it until it ends.
-    pub fn start_statement(&self) -> Interrupts {
+    pub fn start_statement(&self, text: &str) -> Interrupts {
         let cancel = CancellationToken::new();
-        self.coordinator.cancels.set_statement(self.session.process_id, Some(cancel.clone()));
+        self.coordinator.sessions_open.begin(self.session.process_id, text, cancel.clone());
         let timeout = self.session.settings.statement_timeout();
         Interrupts {
             cancel,
             deadline: timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
-            shutdown: self.shutdown.clone(),
+            end: self.end.clone(),
         }
     }
 
     /// The statement is over.
     pub fn end_statement(&self) {
-        self.coordinator.cancels.set_statement(self.session.process_id, None);
+        let state = match self.session.transaction {
+            Transaction::Idle => "idle",
+            Transaction::Open => "idle in transaction",
+            Transaction::Failed => "idle in transaction (aborted)",
+        };
+        self.coordinator.sessions_open.end_statement(self.session.process_id, state);
+    }
+
+    /// Makes the changes of settings that a statement's functions asked for.
+    pub fn apply_effects(&mut self) -> Result<()> {
+        let effects = std::mem::take(&mut *self.session.effects.lock());
+        for (name, value, is_local) in effects {
+            let changed = self.session.settings.set(&name, Some(&value), is_local)?;
+            self.report(changed.as_slice());
+        }
+        Ok(())
+    }
+
+    /// Queues a notice, unless the session does not want its like.
+    pub fn notify(&mut self, notice: &Notice) {
+        let least = self.session.settings.get("client_min_messages").unwrap_or("notice");
+        let is_wanted = match notice.severity {
+            "WARNING" => least != "error",
+            _ => least != "error" && least != "warning",
+        };
+        if is_wanted {
+            self.send(error_response::notice(notice));
+        }
     }
 
     /// Waits for `work`, unless it is interrupted or the client goes.
@@ -359,6 +423,7 @@ impl Connection {
         &mut self,
         cursor: &mut Cursor,
         encoder: &RowEncoder,
+        writer: &impl RowWriter,
         max_rows: usize,
         interrupts: &Interrupts,
     ) -> StdResult<(usize, bool), Left> {
@@ -367,28 +432,8 @@ impl Connection {
             if max_rows > 0 && sent == max_rows {
                 return Ok((sent, true));
             }
-            let (batch, mut row) = match cursor.partial.take() {
-                Some(partial) => partial,
-                None => {
-                    // Rows that are ready leave before the next ones are waited for.
-                    let ready = cursor.rows.next().now_or_never();
-                    let next = match ready {
-                        Some(next) => next,
-                        None => {
-                            self.write_out(interrupts).await?;
-                            tokio::select! {
-                                biased;
-                                error = interrupts.raised() => return Err(Left::Failed(error)),
-                                next = cursor.rows.next() => next,
-                                () = self.reader.gone() => return Err(Left::Gone),
-                            }
-                        }
-                    };
-                    match next {
-                        Some(batch) => (batch?, 0),
-                        None => return Ok((sent, false)),
-                    }
-                }
+            let Some((batch, mut row)) = self.next_batch(cursor, interrupts).await? else {
+                return Ok((sent, false));
             };
             let encoded = encoder.batch(&batch)?;
             while row < batch.num_rows() {
@@ -397,7 +442,7 @@ impl Connection {
                     cursor.partial = Some((batch, row));
                     return Ok((sent, true));
                 }
-                encoded.write_row(row, &mut self.out);
+                writer.write_row(&encoded, row, &mut self.out);
                 row += 1;
                 sent += 1;
                 if self.out.len() >= SEND_BYTES {
@@ -405,6 +450,87 @@ impl Connection {
                 }
             }
         }
+    }
+
+    /// Passes over rows as [`Self::send_rows`] sends them.
+    pub async fn skip_rows(
+        &mut self,
+        cursor: &mut Cursor,
+        max_rows: usize,
+        interrupts: &Interrupts,
+    ) -> StdResult<(usize, bool), Left> {
+        let mut passed = 0;
+        loop {
+            if max_rows > 0 && passed == max_rows {
+                return Ok((passed, true));
+            }
+            let Some((batch, row)) = self.next_batch(cursor, interrupts).await? else {
+                return Ok((passed, false));
+            };
+            let left = batch.num_rows() - row;
+            if max_rows > 0 && passed + left > max_rows {
+                cursor.partial = Some((batch, row + max_rows - passed));
+                return Ok((max_rows, true));
+            }
+            passed += left;
+        }
+    }
+
+    /// The next batch of `cursor` and its first unsent row; `None` after the last.
+    async fn next_batch(
+        &mut self,
+        cursor: &mut Cursor,
+        interrupts: &Interrupts,
+    ) -> StdResult<Option<(RecordBatch, usize)>, Left> {
+        if let Some(partial) = cursor.partial.take() {
+            return Ok(Some(partial));
+        }
+        // Rows that are ready leave before the next ones are waited for.
+        let ready = cursor.rows.next().now_or_never();
+        let next = match ready {
+            Some(next) => next,
+            None => {
+                self.write_out(interrupts).await?;
+                tokio::select! {
+                    biased;
+                    error = interrupts.raised() => return Err(Left::Failed(error)),
+                    next = cursor.rows.next() => next,
+                    () = self.reader.gone() => return Err(Left::Gone),
+                }
+            }
+        };
+        Ok(next.transpose()?.map(|batch| (batch, 0)))
+    }
+
+    /// The rows of `portal`, which start to run now if they did not before; `None` when all are sent.
+    pub async fn open(
+        &mut self,
+        portal: &mut Portal,
+        interrupts: &Interrupts,
+    ) -> StdResult<Option<Box<Cursor>>, Left> {
+        match std::mem::take(&mut portal.progress) {
+            Progress::Suspended(cursor) => Ok(Some(cursor)),
+            Progress::Done => {
+                portal.progress = Progress::Done;
+                Ok(None)
+            }
+            Progress::Bound => {
+                let Some(Command::Query(query)) = &portal.prepared.command else {
+                    return Err(Error::internal("a portal without a query was opened").into());
+                };
+                let text = Arc::clone(&portal.prepared.sql);
+                let context =
+                    QueryContext::new(&self.coordinator, &self.session, text, interrupts.cancel.clone());
+                let rows = query::run(&context, query, &portal.parameters);
+                let rows = self.guarded(interrupts, rows).await?;
+                Ok(Some(Box::new(Cursor::new(rows))))
+            }
+        }
+    }
+
+    /// What is queued for the client.
+    pub fn out(&mut self) -> &mut BytesMut {
+        &mut self.out
     }
 
     /// Writes what is queued. A client that does not read holds its query here; a cancel gets through.

@@ -6,6 +6,8 @@ use pgwire::messages::PgWireBackendMessage;
 use pgwire::messages::response::{ErrorResponse, NoticeResponse};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
+use crate::session::Notice;
+
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Severity {
@@ -33,6 +35,9 @@ pub fn error(error: &Error, severity: Severity) -> PgWireBackendMessage {
         // A zero byte would end the field.
         (b'M', error.to_string().replace('\0', "")),
     ];
+    if let Some(detail) = error.detail() {
+        fields.push((b'D', detail.to_owned()));
+    }
     if let Some(hint) = error.hint() {
         fields.push((b'H', hint));
     }
@@ -42,13 +47,14 @@ pub fn error(error: &Error, severity: Severity) -> PgWireBackendMessage {
     PgWireBackendMessage::ErrorResponse(ErrorResponse::new(fields))
 }
 
-/// A warning that leaves the statement alone.
-pub fn warning(sqlstate: &str, message: &str) -> PgWireBackendMessage {
+/// The message for `notice`.
+pub fn notice(notice: &Notice) -> PgWireBackendMessage {
+    let Notice { severity, sqlstate, message } = notice;
     PgWireBackendMessage::NoticeResponse(NoticeResponse::new(vec![
-        (b'S', "WARNING".to_owned()),
-        (b'V', "WARNING".to_owned()),
-        (b'C', sqlstate.to_owned()),
-        (b'M', message.to_owned()),
+        (b'S', (*severity).to_owned()),
+        (b'V', (*severity).to_owned()),
+        (b'C', (*sqlstate).to_owned()),
+        (b'M', message.clone()),
     ]))
 }
 

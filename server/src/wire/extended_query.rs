@@ -12,11 +12,11 @@ use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
 use std::result::Result as StdResult;
 
 use super::connection::{Connection, Interrupts, Left};
-use super::encode::{self, RowEncoder};
+use super::encode::{self, DataRows, RowEncoder};
 use super::frames::checked_text;
 use super::parameters;
-use super::portal::{Cursor, Portal, Progress};
-use super::simple_query::{check_transaction, run_command, tag};
+use super::portal::{Hold, Portal, Progress};
+use super::simple_query::{check_transaction, run_with_formats, tag};
 use crate::commands;
 use crate::pg_catalog::types;
 use crate::query::{self, QueryContext};
@@ -29,7 +29,7 @@ const STATEMENT: u8 = b'S';
 pub async fn run(connection: &mut Connection, message: PgWireFrontendMessage) -> StdResult<(), Left> {
     match message {
         PgWireFrontendMessage::Parse(message) => {
-            let interrupts = connection.start_statement();
+            let interrupts = connection.start_statement(&message.query);
             let outcome = parse(connection, message, &interrupts).await;
             connection.end_statement();
             outcome
@@ -37,10 +37,13 @@ pub async fn run(connection: &mut Connection, message: PgWireFrontendMessage) ->
         PgWireFrontendMessage::Bind(message) => Ok(bind(connection, message)?),
         PgWireFrontendMessage::Describe(message) => Ok(describe(connection, &message)?),
         PgWireFrontendMessage::Execute(message) => {
-            let interrupts = connection.start_statement();
+            let name = message.name.as_deref().unwrap_or_default();
+            let text = connection.portals.get(name).map(|portal| Arc::clone(&portal.prepared.sql));
+            let interrupts = connection.start_statement(text.as_deref().unwrap_or_default());
             let outcome = execute(connection, message, &interrupts).await;
             connection.end_statement();
-            outcome
+            outcome?;
+            Ok(connection.apply_effects()?)
         }
         PgWireFrontendMessage::Close(message) => {
             close(connection, &message);
@@ -62,45 +65,81 @@ async fn parse(connection: &mut Connection, message: Parse, interrupts: &Interru
     if let Some(command) = &command {
         check_transaction(connection, command)?;
     }
-    let prepared = match command {
-        Some(Command::Query(query)) => {
-            let context = QueryContext::new(
-                &connection.coordinator,
-                &connection.session,
-                Arc::clone(&text),
-                interrupts.cancel.clone(),
-            );
-            let declared: Vec<_> = message.type_oids.iter().map(|oid| types::parameter_type(*oid)).collect();
-            let described = query::describe(&context, &query, &declared);
-            let description = connection.guarded(interrupts, described).await?;
-            let parameter_oids = description
-                .parameters
-                .iter()
-                .enumerate()
-                .map(|(index, implied)| match message.type_oids.get(index) {
-                    Some(oid) if *oid != 0 && types::parameter_type(*oid).is_some() => *oid,
-                    _ => types::oid_and_size(implied).0,
-                })
-                .collect();
-            Prepared {
-                sql: text,
-                command: Some(Command::Query(query)),
-                parameter_types: description.parameters,
-                parameter_oids,
-                columns: Some(description.columns),
-            }
-        }
-        other => Prepared {
-            sql: text,
-            columns: other.as_ref().and_then(commands::columns),
-            command: other,
-            parameter_types: Vec::new(),
-            parameter_oids: Vec::new(),
-        },
-    };
+    let prepared = prepare(connection, text, command, &message.type_oids, interrupts).await?;
     let name = message.name.unwrap_or_default();
     connection.session.prepared.insert(name, Arc::new(prepared))?;
     connection.send(PgWireBackendMessage::ParseComplete(ParseComplete::new()));
+    Ok(())
+}
+
+/// Describes `command` with the types that the client or `PREPARE` gave its parameters.
+pub async fn prepare(
+    connection: &mut Connection,
+    text: Arc<str>,
+    command: Option<Command>,
+    type_oids: &[u32],
+    interrupts: &Interrupts,
+) -> StdResult<Prepared, Left> {
+    let columns = match &command {
+        Some(Command::Query(query)) => {
+            let query = query.clone();
+            return prepare_query(connection, text, query, type_oids, interrupts).await;
+        }
+        Some(Command::Fetch(fetch)) if !fetch.is_move => {
+            connection.portals.get(&fetch.cursor).and_then(|portal| portal.prepared.columns.clone())
+        }
+        Some(Command::Execute { name, .. }) => {
+            connection.session.prepared.get(name).ok().and_then(|prepared| prepared.columns.clone())
+        }
+        other => other.as_ref().and_then(commands::columns),
+    };
+    Ok(Prepared { sql: text, columns, command, parameter_types: Vec::new(), parameter_oids: Vec::new() })
+}
+
+async fn prepare_query(
+    connection: &mut Connection,
+    text: Arc<str>,
+    query: Box<sql::Query>,
+    type_oids: &[u32],
+    interrupts: &Interrupts,
+) -> StdResult<Prepared, Left> {
+    let context = QueryContext::new(
+        &connection.coordinator,
+        &connection.session,
+        Arc::clone(&text),
+        interrupts.cancel.clone(),
+    );
+    let declared: Vec<_> = type_oids.iter().map(|oid| types::parameter_type(*oid)).collect();
+    let described = query::describe(&context, &query, &declared);
+    let description = connection.guarded(interrupts, described).await?;
+    let parameter_oids = description
+        .parameters
+        .iter()
+        .enumerate()
+        .map(|(index, implied)| match type_oids.get(index) {
+            Some(oid) if *oid != 0 && types::parameter_type(*oid).is_some() => *oid,
+            _ => types::oid_and_size(implied).0,
+        })
+        .collect();
+    Ok(Prepared {
+        sql: text,
+        command: Some(Command::Query(query)),
+        parameter_types: description.parameters,
+        parameter_oids,
+        columns: Some(description.columns),
+    })
+}
+
+/// Whether the session may open one more portal.
+pub fn check_portals(connection: &Connection, name: &str) -> Result<()> {
+    if !connection.portals.contains_key(name)
+        && connection.portals.len() >= connection.coordinator.config.limits.prepared_statements_max
+    {
+        return Err(Error::LimitReached {
+            message: "the session has too many open portals".into(),
+            hint: "Close some of them, or raise limits.prepared_statements_max.".into(),
+        });
+    }
     Ok(())
 }
 
@@ -118,15 +157,8 @@ fn bind(connection: &mut Connection, message: Bind) -> Result<()> {
     if !name.is_empty() && connection.portals.contains_key(&name) {
         return Err(Error::DuplicatePortal { name });
     }
-    if !connection.portals.contains_key(&name)
-        && connection.portals.len() >= connection.coordinator.config.limits.prepared_statements_max
-    {
-        return Err(Error::LimitReached {
-            message: "the session has too many open portals".into(),
-            hint: "Close some of them, or raise limits.prepared_statements_max.".into(),
-        });
-    }
-    let portal = Portal { prepared, parameters, formats, progress: Progress::Bound };
+    check_portals(connection, &name)?;
+    let portal = Portal { prepared, parameters, formats, progress: Progress::Bound, hold: Hold::No };
     connection.portals.insert(name, portal);
     connection.send(PgWireBackendMessage::BindComplete(BindComplete::new()));
     Ok(())
@@ -171,7 +203,7 @@ async fn execute(
         }
         Some(command) => {
             check_transaction(connection, command)?;
-            run_command(connection, command, false, interrupts).await?;
+            run_with_formats(connection, command, Some(portal.formats.clone()), interrupts).await?;
             portal.progress = Progress::Done;
         }
     }
@@ -188,27 +220,15 @@ async fn advance(
     interrupts: &Interrupts,
 ) -> StdResult<Progress, Left> {
     let is_explain = query.explain.is_some();
-    let mut cursor = match std::mem::take(&mut portal.progress) {
-        Progress::Suspended(cursor) => cursor,
-        Progress::Done => {
-            connection.complete(tag(is_explain, 0));
-            return Ok(Progress::Done);
-        }
-        Progress::Bound => {
-            let context = QueryContext::new(
-                &connection.coordinator,
-                &connection.session,
-                Arc::clone(&portal.prepared.sql),
-                interrupts.cancel.clone(),
-            );
-            let rows = query::run(&context, query, &portal.parameters);
-            Box::new(Cursor::new(connection.guarded(interrupts, rows).await?))
-        }
+    let Some(mut cursor) = connection.open(portal, interrupts).await? else {
+        connection.complete(tag(is_explain, 0));
+        return Ok(Progress::Done);
     };
     let columns = portal.prepared.columns.as_ref();
     let columns = columns.ok_or_else(|| Error::internal("a query was prepared without columns"))?;
     let encoder = RowEncoder::new(columns, portal.formats.clone(), connection.zone());
-    let (sent, is_suspended) = connection.send_rows(&mut cursor, &encoder, max_rows, interrupts).await?;
+    let (sent, is_suspended) =
+        connection.send_rows(&mut cursor, &encoder, &DataRows, max_rows, interrupts).await?;
     if is_suspended {
         connection.send(PgWireBackendMessage::PortalSuspended(PortalSuspended::new()));
         return Ok(Progress::Suspended(cursor));

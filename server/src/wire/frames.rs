@@ -35,7 +35,12 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         let mut context = DecodeContext::new(ProtocolVersion::PROTOCOL3_0);
         context.awaiting_frontend_ssl = false;
         context.awaiting_frontend_startup = false;
-        Self { inner, buffer: BytesMut::with_capacity(8192), context }
+        Self { inner, buffer: BytesMut::new(), context }
+    }
+
+    /// What it reads from; bytes that were read ahead are lost.
+    pub fn into_inner(self) -> R {
+        self.inner
     }
 
     /// The first message of a connection, which has no type: its length, then its body.
@@ -97,6 +102,13 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             if self.fill().await.is_err() {
                 return;
             }
+        }
+    }
+
+    /// Gives back the memory of large messages; what was read ahead stays.
+    pub fn shrink(&mut self) {
+        if self.buffer.is_empty() && self.buffer.capacity() > 0 {
+            self.buffer = BytesMut::new();
         }
     }
 

@@ -3,17 +3,19 @@
 //! pgwire's ready-made handlers collect a whole result before sending any of it, and stop listening
 //! for cancels once rows flow; see the frames and the portal here for what replaces them.
 
-mod cancel;
 mod connection;
+mod copy;
+mod cursor;
 mod encode;
 mod error_response;
 mod extended_query;
 mod frames;
 mod parameters;
 mod portal;
+pub mod scram;
+mod sign_in;
 mod simple_query;
 mod startup;
+mod stream;
 
-pub use cancel::CancelRegistry;
-pub use connection::serve_connection;
-pub use error_response::refuse;
+pub use connection::{Ends, serve_connection, turn_away};

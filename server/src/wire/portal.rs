@@ -20,6 +20,30 @@ pub struct Portal {
     pub formats: Vec<Format>,
     /// How far it has come.
     pub progress: Progress,
+    /// What SQL asked of it, when it is a cursor.
+    pub hold: Hold,
+}
+
+/// How long a portal lives.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Hold {
+    /// To the end of its transaction.
+    #[default]
+    No,
+    /// Past it, when that is a commit: `WITH HOLD`.
+    Wanted,
+    /// To the end of the session: its transaction was committed.
+    Kept,
+}
+
+impl Portal {
+    /// What the end of a transaction leaves of it.
+    pub fn survives(&mut self, is_commit: bool) -> bool {
+        if self.hold == Hold::Wanted && is_commit {
+            self.hold = Hold::Kept;
+        }
+        self.hold == Hold::Kept
+    }
 }
 
 /// How far a portal has come.

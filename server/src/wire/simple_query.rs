@@ -8,10 +8,10 @@ use pgwire::messages::response::EmptyQueryResponse;
 use std::result::Result as StdResult;
 
 use super::connection::{Connection, Interrupts, Left};
-use super::encode::{self, RowEncoder};
-use super::error_response;
+use super::encode::{self, DataRows, Format, RowEncoder};
 use super::frames::checked_text;
 use super::portal::Cursor;
+use super::{copy, cursor};
 use crate::commands;
 use crate::query::{self, QueryContext, Rows};
 use crate::session::Transaction;
@@ -24,11 +24,11 @@ pub async fn run(connection: &mut Connection, text: &str) -> StdResult<(), Left>
         Err(Left::Failed(error)) if !matches!(error, Error::ShuttingDown) => connection.fail(&error),
         Err(left) => return Err(left),
     }
-    if !connection.session.transaction.is_block() {
-        connection.portals.clear();
-    }
+    connection.end_implicit_transaction();
     connection.ready();
-    connection.flush().await.map_err(|()| Left::Gone)
+    connection.flush().await.map_err(|()| Left::Gone)?;
+    connection.shrink();
+    Ok(())
 }
 
 async fn statements(connection: &mut Connection, text: &str) -> StdResult<(), Left> {
@@ -40,10 +40,11 @@ async fn statements(connection: &mut Connection, text: &str) -> StdResult<(), Le
     }
     let text: Arc<str> = Arc::from(text);
     for statement in parsed {
-        let interrupts = connection.start_statement();
+        let interrupts = connection.start_statement(&text);
         let outcome = one(connection, &text, &statement.command, &interrupts).await;
         connection.end_statement();
         outcome?;
+        connection.apply_effects()?;
     }
     Ok(())
 }
@@ -75,7 +76,7 @@ async fn one(
     connection.send(PgWireBackendMessage::RowDescription(description));
     let encoder = RowEncoder::new(&schema, formats, connection.zone());
     let mut cursor = Cursor::new(rows);
-    let (sent, _) = connection.send_rows(&mut cursor, &encoder, 0, interrupts).await?;
+    let (sent, _) = connection.send_rows(&mut cursor, &encoder, &DataRows, 0, interrupts).await?;
     connection.complete(tag(query.explain.is_some(), sent));
     Ok(())
 }
@@ -99,27 +100,82 @@ pub fn check_transaction(connection: &Connection, command: &Command) -> Result<(
     Ok(())
 }
 
-/// Runs a command that is not a query. `describes` says whether to announce the columns of its rows.
+/// Runs what is not a plain query. `describes` says whether to announce the columns of its rows.
 pub async fn run_command(
     connection: &mut Connection,
     command: &Command,
     describes: bool,
     interrupts: &Interrupts,
 ) -> StdResult<(), Left> {
-    let outcome = commands::run(&mut connection.session, command)?;
-    if let Some((sqlstate, message)) = &outcome.warning {
-        connection.send(error_response::warning(sqlstate, message));
+    run_with_formats(connection, command, (!describes).then(Vec::new), interrupts).await
+}
+
+/// The same with the formats of a Bind message, whose client knows the columns already.
+pub async fn run_with_formats(
+    connection: &mut Connection,
+    command: &Command,
+    formats: Option<Vec<Format>>,
+    interrupts: &Interrupts,
+) -> StdResult<(), Left> {
+    match command {
+        Command::Declare(declared) => cursor::declare(connection, declared, interrupts).await,
+        Command::Fetch(fetch) => cursor::fetch(connection, fetch, formats, interrupts).await,
+        Command::Close { name } => Ok(cursor::close(connection, name.as_deref())?),
+        Command::Prepare { name, types, command, text } => {
+            cursor::prepare(connection, name, types, command, text, interrupts).await
+        }
+        Command::Execute { name, arguments } => {
+            // One EXECUTE may prepare nothing and execute nothing but a statement: no deeper nesting.
+            Box::pin(cursor::execute(connection, name, arguments.as_deref(), formats, interrupts)).await
+        }
+        Command::Copy(copy) => copy::run(connection, copy, interrupts).await,
+        command => run_plain(connection, command, formats, interrupts).await,
+    }
+}
+
+async fn run_plain(
+    connection: &mut Connection,
+    command: &Command,
+    formats: Option<Vec<Format>>,
+    interrupts: &Interrupts,
+) -> StdResult<(), Left> {
+    let coordinator = Arc::clone(&connection.coordinator);
+    let outcome = commands::run(&coordinator, &mut connection.session, command).await;
+    let was_ended =
+        matches!(command, Command::Transaction(TransactionCommand::Commit | TransactionCommand::Rollback));
+    let outcome = match outcome {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            if was_ended {
+                connection.end_portals(false);
+            }
+            return Err(error.into());
+        }
+    };
+    if let Some(is_commit) = outcome.ended {
+        connection.end_portals(is_commit);
+    }
+    if matches!(command, Command::Discard { is_all: true }) {
+        connection.portals.clear();
+    }
+    for notice in &outcome.notices {
+        connection.notify(notice);
     }
     if let Some(batch) = outcome.rows {
         let schema = batch.schema();
-        let formats = encode::formats(&[], schema.fields().len())?;
+        let columns = schema.fields().len();
+        let describes = formats.is_none();
+        let formats = match formats {
+            Some(formats) if formats.len() == columns => formats,
+            _ => encode::formats(&[], columns)?,
+        };
         if describes {
             let description = encode::row_description(&schema, &formats);
             connection.send(PgWireBackendMessage::RowDescription(description));
         }
         let encoder = RowEncoder::new(&schema, formats, connection.zone());
         let mut cursor = Cursor::new(Rows::of_batch(batch));
-        connection.send_rows(&mut cursor, &encoder, 0, interrupts).await?;
+        connection.send_rows(&mut cursor, &encoder, &DataRows, 0, interrupts).await?;
     }
     connection.report(&outcome.changed);
     connection.complete(outcome.tag);

@@ -9,12 +9,21 @@ use engine::{Error, Result};
 /// What a client's first packet asks for.
 #[derive(Debug)]
 pub enum Request {
-    /// TLS or GSS encryption; neither is offered yet.
-    Encryption,
+    /// To encrypt what follows.
+    Encryption(Encryption),
     /// To cancel the statement of another session.
     Cancel { process_id: i32, secret: Vec<u8> },
     /// A session.
     Session(Startup),
+}
+
+/// Ways to encrypt a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encryption {
+    /// TLS.
+    Tls,
+    /// GSSAPI, which is not offered.
+    Gss,
 }
 
 /// The parameters of a session.
@@ -41,7 +50,8 @@ const MAJOR_VERSION: u16 = 3;
 pub fn read(mut packet: BytesMut) -> Result<Request> {
     packet.advance(4);
     match packet.get_u32() {
-        SSL_REQUEST | GSS_REQUEST => Ok(Request::Encryption),
+        SSL_REQUEST => Ok(Request::Encryption(Encryption::Tls)),
+        GSS_REQUEST => Ok(Request::Encryption(Encryption::Gss)),
         CANCEL_REQUEST if packet.len() >= 4 => {
             let process_id = packet.get_i32();
             Ok(Request::Cancel { process_id, secret: packet.to_vec() })

@@ -50,6 +50,30 @@ pub fn oid_writer(array: &ArrayRef) -> Result<Writer<'_>> {
     Ok(Box::new(move |row, out| out.put_u32(values.value(row) as u32)))
 }
 
+/// Arrays of object identifiers.
+pub fn oids_writer(array: &ArrayRef) -> Writer<'_> {
+    Box::new(move |row, out| {
+        let items = list_item(array, row);
+        let Some(values) = items.as_primitive_opt::<Int64Type>() else { return };
+        put_array_head(values.len(), false, types::OID.oid, out);
+        for value in values.values() {
+            out.put_i32(4);
+            out.put_u32(*value as u32);
+        }
+    })
+}
+
+/// Dimensions, whether there are nulls, the item's type; then, for one dimension, its length from 1 on.
+fn put_array_head(length: usize, has_nulls: bool, item: u32, out: &mut BytesMut) {
+    out.put_i32(i32::from(length > 0));
+    out.put_i32(i32::from(has_nulls));
+    out.put_u32(item);
+    if length > 0 {
+        out.put_i32(length as i32);
+        out.put_i32(1);
+    }
+}
+
 /// Writes values of `array`; nulls are the caller's.
 pub fn writer(array: &ArrayRef) -> Result<Writer<'_>> {
     macro_rules! bytes {
@@ -141,15 +165,12 @@ pub fn writer(array: &ArrayRef) -> Result<Writer<'_>> {
 
 /// `array_send`: one dimension from 1 on.
 fn put_array(items: &ArrayRef, out: &mut BytesMut) {
-    out.put_i32(if items.is_empty() { 0 } else { 1 });
     let nulls = items.logical_nulls();
-    out.put_i32(i32::from(nulls.as_ref().is_some_and(|nulls| nulls.null_count() > 0)));
-    out.put_u32(types::of_data_type(items.data_type()).oid);
+    let has_nulls = nulls.as_ref().is_some_and(|nulls| nulls.null_count() > 0);
+    put_array_head(items.len(), has_nulls, types::of_data_type(items.data_type()).oid, out);
     if items.is_empty() {
         return;
     }
-    out.put_i32(items.len() as i32);
-    out.put_i32(1);
     // A list of lists is told as an array of text, and each inner list is its text.
     let is_nested =
         matches!(items.data_type(), DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..));

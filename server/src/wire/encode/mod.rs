@@ -34,7 +34,8 @@ impl Format {
         }
     }
 
-    fn code(self) -> i16 {
+    /// The code of the protocol.
+    pub fn code(self) -> i16 {
         match self {
             Self::Text => 0,
             Self::Binary => 1,
@@ -80,17 +81,38 @@ pub fn row_description(schema: &Schema, formats: &[Format]) -> RowDescription {
 pub struct RowEncoder {
     formats: Vec<Format>,
     zone: Zone,
-    // Columns of object identifiers are held in 64 bits and sent in 32.
-    oids: Vec<bool>,
+    kinds: Vec<Kind>,
+}
+
+/// How a column's PostgreSQL type differs from what its Arrow type says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Plain,
+    /// Held in 64 bits and sent in 32.
+    Oid,
+    /// An array of those.
+    Oids,
+    /// An array whose text has spaces in place of braces.
+    Vector,
+}
+
+fn kind(oid: u32) -> Kind {
+    if types::is_sent_as_oid(oid) {
+        Kind::Oid
+    } else if types::is_vector(oid) {
+        Kind::Vector
+    } else if types::element(oid).is_some_and(types::is_sent_as_oid) {
+        Kind::Oids
+    } else {
+        Kind::Plain
+    }
 }
 
 impl RowEncoder {
     /// An encoder for columns of `schema` in `formats`, showing instants in `zone`.
     pub fn new(schema: &Schema, formats: Vec<Format>, zone: Zone) -> Self {
-        let is_oid = |field: &std::sync::Arc<datafusion::arrow::datatypes::Field>| {
-            types::of_field(field).0 == types::OID.oid
-        };
-        Self { formats, zone, oids: schema.fields().iter().map(is_oid).collect() }
+        let kinds = schema.fields().iter().map(|field| kind(types::of_field(field).0)).collect();
+        Self { formats, zone, kinds }
     }
 
     /// The columns of `batch`, ready to be written.
@@ -99,12 +121,14 @@ impl RowEncoder {
             .columns()
             .iter()
             .zip(&self.formats)
-            .zip(&self.oids)
-            .map(|((array, format), is_oid)| {
-                let writer = match (format, is_oid) {
+            .zip(&self.kinds)
+            .map(|((array, format), kind)| {
+                let writer = match (format, kind) {
+                    (Format::Text, Kind::Vector) => text::vector_writer(array),
                     (Format::Text, _) => text::writer(array, &self.zone)?,
-                    (Format::Binary, true) => binary::oid_writer(array)?,
-                    (Format::Binary, false) => binary::writer(array)?,
+                    (Format::Binary, Kind::Oid) => binary::oid_writer(array)?,
+                    (Format::Binary, Kind::Oids) => binary::oids_writer(array),
+                    (Format::Binary, Kind::Plain | Kind::Vector) => binary::writer(array)?,
                 };
                 let nulls = array.logical_nulls();
                 Ok((nulls, writer))
@@ -120,11 +144,23 @@ pub struct EncodedBatch<'a> {
 }
 
 impl EncodedBatch<'_> {
-    /// Appends the DataRow of `row`.
-    pub fn write_row(&self, row: usize, out: &mut BytesMut) {
-        out.put_u8(b'D');
-        let frame_at = out.len();
-        out.put_i32(0);
+    /// How many columns.
+    pub fn columns(&self) -> usize {
+        self.columns.len()
+    }
+
+    /// Appends the value of one column of `row`; false, and nothing, when it is null.
+    pub fn put_value(&self, column: usize, row: usize, out: &mut BytesMut) -> bool {
+        let (nulls, write) = &self.columns[column];
+        if nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
+            return false;
+        }
+        write(row, out);
+        true
+    }
+
+    /// Appends the number of fields of `row`, and each behind its length.
+    pub fn put_fields(&self, row: usize, out: &mut BytesMut) {
         out.put_i16(self.columns.len() as i16);
         for (nulls, write) in &self.columns {
             if nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
@@ -133,6 +169,24 @@ impl EncodedBatch<'_> {
                 with_length(out, |out| write(row, out));
             }
         }
+    }
+}
+
+/// Writes a row as a message.
+pub trait RowWriter {
+    /// Appends `row` of `batch`.
+    fn write_row(&self, batch: &EncodedBatch<'_>, row: usize, out: &mut BytesMut);
+}
+
+/// Rows as DataRow messages.
+pub struct DataRows;
+
+impl RowWriter for DataRows {
+    fn write_row(&self, batch: &EncodedBatch<'_>, row: usize, out: &mut BytesMut) {
+        out.put_u8(b'D');
+        let frame_at = out.len();
+        out.put_i32(0);
+        batch.put_fields(row, out);
         patch_length(out, frame_at, 0);
     }
 }
@@ -146,7 +200,7 @@ fn with_length(out: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) {
 }
 
 /// Fills in the length at `at`; `own` is 4 when it does not count itself.
-fn patch_length(out: &mut BytesMut, at: usize, own: usize) {
+pub fn patch_length(out: &mut BytesMut, at: usize, own: usize) {
     let length = (out.len() - at - own) as i32;
     out[at..at + 4].copy_from_slice(&length.to_be_bytes());
 }

@@ -116,6 +116,17 @@ pub fn writer<'a>(array: &'a ArrayRef, zone: &Zone) -> Result<Writer<'a>> {
     })
 }
 
+/// Writes `1 2 3`, as `int2vectorout` and `oidvectorout` do.
+pub fn vector_writer(array: &ArrayRef) -> Writer<'_> {
+    Box::new(move |row, out| {
+        let items = list_item(array, row);
+        let options = FormatOptions::default();
+        let Ok(formatter) = ArrayFormatter::try_new(items.as_ref(), &options) else { return };
+        let items: Vec<String> = (0..items.len()).map(|at| formatter.value(at).to_string()).collect();
+        out.put_slice(items.join(" ").as_bytes());
+    })
+}
+
 /// A writer over an array made for it: the inner writer is made anew for each value, which only rare
 /// types pay for.
 fn owned<'a>(array: ArrayRef, zone: Zone) -> Writer<'a> {

@@ -1,0 +1,39 @@
+//! `COMMENT ON`.
+
+use catalog::{Change, CommentTarget, DATABASE};
+use engine::{Error, Result};
+
+use super::{Outcome, change, metadata, must_own, role};
+use crate::coordinator::Coordinator;
+use crate::pg_catalog;
+use crate::session::Session;
+use crate::sql::CommentOn;
+
+/// Sets a comment, or takes it away.
+pub async fn run(
+    coordinator: &Coordinator,
+    session: &mut Session,
+    on: &CommentOn,
+    text: Option<&str>,
+) -> Result<Outcome> {
+    let metadata = metadata(coordinator, session);
+    let target = match on {
+        CommentOn::Database(name) if name == DATABASE => CommentTarget::Database,
+        CommentOn::Database(name) => return Err(Error::UndefinedDatabase { name: name.clone() }),
+        CommentOn::Schema(name) if pg_catalog::schema_oid(name) != 0 => CommentTarget::Schema(name.clone()),
+        CommentOn::Schema(name) => return Err(Error::UndefinedSchema { name: name.clone(), position: None }),
+        CommentOn::Role(name) => CommentTarget::Role(role(&metadata, name)?.name.clone()),
+        CommentOn::Table(schema, table) => {
+            CommentTarget::Table(super::keys::find_table(coordinator, session, schema.as_deref(), table)?)
+        }
+        CommentOn::Column(schema, table, column) => {
+            let name = super::keys::find_table(coordinator, session, schema.as_deref(), table)?;
+            super::keys::check_column(coordinator, &name, column)?;
+            CommentTarget::Column(name, column.clone())
+        }
+    };
+    must_own(&metadata, session, "what is commented on")?;
+    let changed = Change::Comment { target, text: text.map(str::to_owned) };
+    change(coordinator, session, vec![changed], "COMMENT").await?;
+    Ok(Outcome::tag("COMMENT"))
+}

@@ -1,0 +1,114 @@
+//! `BEGIN`, `COMMIT` and their kin.
+
+use engine::{Error, Result};
+
+use super::Outcome;
+use crate::coordinator::Coordinator;
+use crate::session::{Notice, Pending, Session, Transaction};
+use crate::sql::{AccessMode, TransactionCommand, TransactionModes};
+
+/// Takes one step.
+pub async fn run(
+    coordinator: &Coordinator,
+    session: &mut Session,
+    step: &TransactionCommand,
+) -> Result<Outcome> {
+    let in_block = session.transaction.is_block();
+    let outside = |what: &str| {
+        let message = format!("{what} can only be used in transaction blocks");
+        if in_block { Ok(()) } else { Err(Error::NoActiveTransaction { message }) }
+    };
+    Ok(match step {
+        TransactionCommand::Begin { is_start, modes } => {
+            let mut outcome = Outcome::tag(if *is_start { "START TRANSACTION" } else { "BEGIN" });
+            if in_block {
+                let message = "there is already a transaction in progress";
+                outcome.notices.push(Notice::warning("25001", message));
+            } else {
+                session.transaction = Transaction::Open;
+                session.settings.begin();
+                let read_only = session.settings.get("default_transaction_read_only")?.to_owned();
+                let isolation = session.settings.get("default_transaction_isolation")?.to_owned();
+                session.settings.set("transaction_read_only", Some(&read_only), true)?;
+                session.settings.set("transaction_isolation", Some(&isolation), true)?;
+            }
+            set_modes(session, modes)?;
+            outcome
+        }
+        TransactionCommand::Commit => end(coordinator, session, true).await?,
+        TransactionCommand::Rollback => end(coordinator, session, false).await?,
+        TransactionCommand::RollbackTo => {
+            outside("ROLLBACK TO SAVEPOINT")?;
+            // Rows were not written, so any savepoint's state of them is the present one. Changes of the
+            // catalog would have to be taken back one by one.
+            if !session.pending.changes.is_empty() {
+                let message = "ROLLBACK TO SAVEPOINT after a change of the catalog is not supported";
+                return Err(Error::NotSupported { message: message.into() });
+            }
+            session.transaction = Transaction::Open;
+            Outcome::tag("ROLLBACK")
+        }
+        TransactionCommand::Savepoint => {
+            outside("SAVEPOINT")?;
+            Outcome::tag("SAVEPOINT")
+        }
+        TransactionCommand::Release => {
+            outside("RELEASE SAVEPOINT")?;
+            Outcome::tag("RELEASE")
+        }
+        TransactionCommand::SetModes { is_session: true, modes } => {
+            if let Some(access) = modes.access {
+                session.settings.set("default_transaction_read_only", Some(on_or_off(access)), false)?;
+            }
+            if let Some(isolation) = &modes.isolation {
+                session.settings.set("default_transaction_isolation", Some(isolation), false)?;
+            }
+            Outcome::tag("SET")
+        }
+        TransactionCommand::SetModes { is_session: false, modes } => {
+            let mut outcome = Outcome::tag("SET");
+            if in_block {
+                set_modes(session, modes)?;
+            } else {
+                let message = "SET TRANSACTION can only be used in transaction blocks";
+                outcome.notices.push(Notice::warning("25P01", message));
+            }
+            outcome
+        }
+    })
+}
+
+fn on_or_off(access: AccessMode) -> &'static str {
+    if access == AccessMode::ReadOnly { "on" } else { "off" }
+}
+
+fn set_modes(session: &mut Session, modes: &TransactionModes) -> Result<()> {
+    if let Some(access) = modes.access {
+        session.settings.set("transaction_read_only", Some(on_or_off(access)), true)?;
+    }
+    if let Some(isolation) = &modes.isolation {
+        session.settings.set("transaction_isolation", Some(isolation), true)?;
+    }
+    Ok(())
+}
+
+/// Ends the block. A commit that fails leaves the session outside of it, with nothing changed.
+async fn end(coordinator: &Coordinator, session: &mut Session, wants_commit: bool) -> Result<Outcome> {
+    let is_commit = wants_commit && session.transaction != Transaction::Failed;
+    let mut outcome = Outcome::tag(if is_commit { "COMMIT" } else { "ROLLBACK" });
+    outcome.ended = Some(is_commit);
+    if !session.transaction.is_block() {
+        outcome.notices.push(Notice::warning("25P01", "there is no transaction in progress"));
+        return Ok(outcome);
+    }
+    let Pending { from, changes, .. } = std::mem::take(&mut session.pending);
+    session.transaction = Transaction::Idle;
+    if let (true, Some(from)) = (is_commit, from)
+        && let Err(error) = coordinator.commit(&from, &changes).await
+    {
+        session.settings.end(false);
+        return Err(error);
+    }
+    outcome.changed = session.settings.end(is_commit);
+    Ok(outcome)
+}

@@ -1,0 +1,157 @@
+//! The one database, its schemas, its comments, its settings and its sessions.
+
+use catalog::{CommentTarget, FIRST_ROLE_OID, GrantObject, Privilege};
+use datafusion::arrow::array::RecordBatch;
+
+use super::columns::Columns;
+use super::shapes::PG_CATALOG;
+use super::{
+    DATABASE_OID, INFORMATION_SCHEMA_OID, PG_CATALOG_OID, PUBLIC_OID, SYS_OID, View, acl, schema_oid,
+};
+use crate::session;
+
+/// Object identifiers of the catalogs that comments name (`pg_class.oid` of each).
+const PG_CLASS_CLASS: i64 = 1259;
+const PG_DATABASE_CLASS: i64 = 1262;
+const PG_NAMESPACE_CLASS: i64 = 2615;
+const PG_AUTHID_CLASS: i64 = 1260;
+
+/// Every schema: name and identifier.
+pub const SCHEMAS: [(&str, i64); 4] = [
+    ("pg_catalog", PG_CATALOG_OID),
+    (catalog::DEFAULT_SCHEMA, PUBLIC_OID),
+    ("information_schema", INFORMATION_SCHEMA_OID),
+    ("sys", SYS_OID),
+];
+
+/// Schemas.
+pub fn pg_namespace(view: &View) -> RecordBatch {
+    let readable = || Some(vec!["postgres=UC/postgres".to_owned(), "=U/postgres".to_owned()]);
+    let lists = SCHEMAS.iter().map(|(name, _)| match *name {
+        catalog::DEFAULT_SCHEMA => {
+            acl::of(view, &GrantObject::Schema((*name).to_owned()), &Privilege::OF_SCHEMAS)
+        }
+        _ => readable(),
+    });
+    Columns::new()
+        .oid("oid", SCHEMAS.map(|(_, oid)| oid))
+        .name("nspname", SCHEMAS.map(|(name, _)| name))
+        .all_oid("nspowner", SCHEMAS.len(), FIRST_ROLE_OID.into())
+        .texts("nspacl", "_aclitem", lists)
+        .finish_as(PG_CATALOG, "pg_namespace")
+}
+
+/// The database.
+pub fn pg_database(view: &View) -> RecordBatch {
+    let list = acl::of(view, &GrantObject::Database, &Privilege::OF_DATABASES);
+    Columns::new()
+        .oid("oid", [DATABASE_OID])
+        .name("datname", [catalog::DATABASE])
+        .oid("datdba", [FIRST_ROLE_OID.into()])
+        .int4("encoding", [6])
+        .letter("datlocprovider", ["c"])
+        .bool("datallowconn", [true])
+        .int4("datconnlimit", [-1])
+        .oid("dattablespace", [1663])
+        .text("datcollate", ["C"])
+        .text("datctype", ["C.UTF-8"])
+        .texts("datacl", "_aclitem", [list])
+        .finish_as(PG_CATALOG, "pg_database")
+}
+
+/// The two tablespaces every PostgreSQL has.
+pub fn pg_tablespace(_: &View) -> RecordBatch {
+    Columns::new()
+        .oid("oid", [1663, 1664])
+        .name("spcname", ["pg_default", "pg_global"])
+        .all_oid("spcowner", 2, FIRST_ROLE_OID.into())
+        .finish_as(PG_CATALOG, "pg_tablespace")
+}
+
+/// A comment's place: catalog, object, column.
+pub fn comment_key(view: &View, target: &CommentTarget) -> Option<(i64, i64, i32)> {
+    let table = |name| view.snapshot.table(name);
+    Some(match target {
+        CommentTarget::Database => (PG_DATABASE_CLASS, DATABASE_OID, 0),
+        CommentTarget::Schema(name) => (PG_NAMESPACE_CLASS, schema_oid(name), 0),
+        CommentTarget::Table(name) => (PG_CLASS_CLASS, table(name)?.oid.into(), 0),
+        CommentTarget::Column(name, column) => {
+            let definition = table(name)?;
+            let at = definition.fields().iter().position(|field| field.name() == column)?;
+            (PG_CLASS_CLASS, definition.oid.into(), at as i32 + 1)
+        }
+        CommentTarget::Role(name) => {
+            (PG_AUTHID_CLASS, view.snapshot.metadata().roles.get(name)?.oid.into(), 0)
+        }
+    })
+}
+
+fn comments(view: &View, is_shared: bool) -> Columns {
+    let comments = view.snapshot.metadata().comments.iter();
+    let placed: Vec<_> = comments
+        .filter_map(|(target, text)| Some((comment_key(view, target)?, text)))
+        .filter(|((class, ..), _)| [PG_DATABASE_CLASS, PG_AUTHID_CLASS].contains(class) == is_shared)
+        .collect();
+    let columns = Columns::new()
+        .oid("objoid", placed.iter().map(|((_, object, _), _)| *object))
+        .oid("classoid", placed.iter().map(|((class, ..), _)| *class))
+        .text("description", placed.iter().map(|(_, text)| text.as_str()));
+    if is_shared { columns } else { columns.int4("objsubid", placed.iter().map(|((.., sub), _)| *sub)) }
+}
+
+/// Comments on tables, columns and schemas, behind PostgreSQL's own.
+pub fn pg_description(view: &View) -> RecordBatch {
+    comments(view, false).finish_after_static("pg_description")
+}
+
+/// Comments on the database and on roles.
+pub fn pg_shdescription(view: &View) -> RecordBatch {
+    comments(view, true).finish_as(PG_CATALOG, "pg_shdescription")
+}
+
+/// Settings as the session has them.
+pub fn pg_settings(view: &View) -> RecordBatch {
+    let values = &view.context.settings;
+    let described = session::descriptions();
+    Columns::new()
+        .text("name", values.iter().map(|(name, _)| *name))
+        .text("setting", values.iter().map(|(_, value)| value.as_str()))
+        .text("category", described.iter().map(|setting| setting.category()))
+        .text("short_desc", described.iter().map(|setting| setting.description))
+        .text("context", described.iter().map(|setting| setting.context()))
+        .text("vartype", described.iter().map(|setting| setting.value_type()))
+        .text(
+            "source",
+            values.iter().zip(described).map(
+                |((_, value), setting)| {
+                    if value == setting.default { "default" } else { "session" }
+                },
+            ),
+        )
+        .text("boot_val", described.iter().map(|setting| setting.default))
+        .text("reset_val", described.iter().map(|setting| setting.default))
+        .finish_as(PG_CATALOG, "pg_settings")
+}
+
+/// Sessions and what they run.
+pub fn pg_stat_activity(view: &View) -> RecordBatch {
+    let sessions = view.context.coordinator.sessions_open.list();
+    let role = |name: &str| view.snapshot.metadata().roles.get(name).map_or(0, |role| i64::from(role.oid));
+    let rows = sessions.len();
+    Columns::new()
+        .all_oid("datid", rows, DATABASE_OID)
+        .name("datname", vec![catalog::DATABASE; rows])
+        .int4("pid", sessions.iter().map(|s| s.process_id))
+        .oid("usesysid", sessions.iter().map(|s| role(&s.user)))
+        .name("usename", sessions.iter().map(|s| s.user.as_str()))
+        .text("application_name", sessions.iter().map(|s| s.application_name.as_str()))
+        .optional_text("client_addr", sessions.iter().map(|s| Some(s.address.ip().to_string())))
+        .int4("client_port", sessions.iter().map(|s| s.address.port().into()))
+        .time("backend_start", sessions.iter().map(|s| Some(s.started_at)))
+        .time("query_start", sessions.iter().map(|s| s.statement_at))
+        .time("state_change", sessions.iter().map(|s| s.changed_at))
+        .optional_text("state", sessions.iter().map(|s| Some(s.state)))
+        .text("query", sessions.iter().map(|s| s.statement.as_ref()))
+        .text("backend_type", vec!["client backend"; rows])
+        .finish_as(PG_CATALOG, "pg_stat_activity")
+}

@@ -1,0 +1,161 @@
+//! Text, arrays and JSON as clients build them.
+
+use engine::Error;
+
+use super::super::View;
+use super::{Body, Definition, Outcome, Value, failed, function, of_nulls};
+
+/// The most arguments of a function that takes any number.
+const ARGUMENTS_MAX: usize = 64;
+
+/// The functions of this family.
+pub const FUNCTIONS: &[Definition] = &[
+    function("quote_ident", 1..=1, Body::Text(quote_ident)),
+    function("quote_literal", 1..=1, Body::Text(quote_literal)),
+    of_nulls("quote_nullable", 1..=1, Body::Text(quote_nullable)),
+    of_nulls("format", 1..=ARGUMENTS_MAX, Body::Text(format)),
+    function("parse_ident", 1..=2, Body::Texts(parse_ident)),
+    function("array_upper", 2..=2, Body::Int4(array_upper)),
+    function("array_lower", 2..=2, Body::Int4(array_lower)),
+    of_nulls("json_build_object", 0..=ARGUMENTS_MAX, Body::Named("json", json_object)),
+    of_nulls("jsonb_build_object", 0..=ARGUMENTS_MAX, Body::Named("json", json_object)),
+    of_nulls("json_build_array", 0..=ARGUMENTS_MAX, Body::Named("json", json_array)),
+    of_nulls("to_json", 1..=1, Body::Named("json", to_json)),
+    of_nulls("to_jsonb", 1..=1, Body::Named("json", to_json)),
+    // What json_agg becomes, over array_agg: see sql/dialect.rs.
+    of_nulls("sluice_json_items", 1..=1, Body::Named("json", json_items)),
+];
+
+fn quote_ident(_: &View, call: &[Value]) -> Outcome<String> {
+    Ok(call[0].text().map(|text| catalog::identifier::quote(&text)))
+}
+
+fn literal(text: &str) -> String {
+    let doubled = text.replace('\'', "''");
+    if text.contains('\\') { format!("E'{}'", doubled.replace('\\', "\\\\")) } else { format!("'{doubled}'") }
+}
+
+fn quote_literal(_: &View, call: &[Value]) -> Outcome<String> {
+    Ok(call[0].text().map(|text| literal(&text)))
+}
+
+fn quote_nullable(_: &View, call: &[Value]) -> Outcome<String> {
+    Ok(Some(call[0].text().map_or_else(|| "NULL".to_owned(), |text| literal(&text))))
+}
+
+/// `%s`, `%I`, `%L` and `%%`, with positions such as `%2$s` (PostgreSQL 15, section 9.4.1). Widths are
+/// refused.
+fn format(_: &View, call: &[Value]) -> Outcome<String> {
+    let Some(pattern) = call[0].text() else { return Ok(None) };
+    let invalid = |message: &str| failed(Error::InvalidParameterValue { message: message.to_owned() });
+    let mut out = String::new();
+    let mut next = 1;
+    let mut letters = pattern.chars().peekable();
+    while let Some(letter) = letters.next() {
+        if letter != '%' {
+            out.push(letter);
+            continue;
+        }
+        if letters.peek() == Some(&'%') {
+            letters.next();
+            out.push('%');
+            continue;
+        }
+        let mut digits = String::new();
+        while let Some(digit) = letters.next_if(char::is_ascii_digit) {
+            digits.push(digit);
+        }
+        if !digits.is_empty() {
+            if letters.next() != Some('$') {
+                return Err(failed(Error::NotSupported {
+                    message: "widths in format() are not supported".into(),
+                }));
+            }
+            next = digits.parse().map_err(|_| invalid("format specifies a position out of range"))?;
+        }
+        let value = call.get(next).filter(|_| next > 0);
+        let value = value.ok_or_else(|| invalid("too few arguments for format()"))?;
+        next += 1;
+        match letters.next() {
+            Some('s') => out.push_str(&value.text().unwrap_or_default()),
+            Some('I') => {
+                let text = value.text();
+                let text =
+                    text.ok_or_else(|| invalid("null values cannot be formatted as an SQL identifier"))?;
+                out.push_str(&catalog::identifier::quote(&text));
+            }
+            Some('L') => out.push_str(&value.text().map_or_else(|| "NULL".into(), |text| literal(&text))),
+            _ => return Err(invalid("unrecognized format() type specifier")),
+        }
+    }
+    Ok(Some(out))
+}
+
+fn parse_ident(_: &View, call: &[Value]) -> Outcome<Vec<String>> {
+    let Some(text) = call[0].text() else { return Ok(None) };
+    let part = |part: &str| {
+        let quoted = part.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+        quoted.map_or_else(|| part.trim().to_ascii_lowercase(), |inner| inner.replace("\"\"", "\""))
+    };
+    Ok(Some(text.split('.').map(part).collect()))
+}
+
+fn first_dimension(call: &[Value]) -> Option<usize> {
+    match (&call[0], call[1].int()) {
+        (Value::List(items), Some(1)) if !items.is_empty() => Some(items.len()),
+        _ => None,
+    }
+}
+
+fn array_upper(_: &View, call: &[Value]) -> Outcome<i32> {
+    Ok(first_dimension(call).map(|length| length as i32))
+}
+
+fn array_lower(_: &View, call: &[Value]) -> Outcome<i32> {
+    Ok(first_dimension(call).map(|_| 1))
+}
+
+/// A value as JSON. Text that a `json_*` function made is told from other text by its look: catalog
+/// values never begin with a brace and end with one.
+fn json(value: &Value) -> String {
+    match value {
+        Value::Null => "null".to_owned(),
+        Value::Int(number) => number.to_string(),
+        Value::Float(number) => number.to_string(),
+        Value::Bool(flag) => flag.to_string(),
+        Value::List(items) => format!("[{}]", items.iter().map(json).collect::<Vec<_>>().join(",")),
+        Value::Text(text) => {
+            let is_json = (text.starts_with('{') && text.ends_with('}')
+                || text.starts_with('[') && text.ends_with(']'))
+                && serde_json::from_str::<serde_json::Value>(text).is_ok();
+            if is_json { text.clone() } else { serde_json::Value::from(text.as_str()).to_string() }
+        }
+    }
+}
+
+fn json_object(_: &View, call: &[Value]) -> Outcome<String> {
+    if !call.len().is_multiple_of(2) {
+        let message = "argument list must have even number of elements".to_owned();
+        return Err(failed(Error::InvalidParameterValue { message }));
+    }
+    let pairs = call.chunks(2).map(|pair| {
+        let key = serde_json::Value::from(pair[0].text().unwrap_or_default()).to_string();
+        format!("{key} : {}", json(&pair[1]))
+    });
+    Ok(Some(format!("{{{}}}", pairs.collect::<Vec<_>>().join(", "))))
+}
+
+fn json_array(_: &View, call: &[Value]) -> Outcome<String> {
+    Ok(Some(format!("[{}]", call.iter().map(json).collect::<Vec<_>>().join(", "))))
+}
+
+fn to_json(_: &View, call: &[Value]) -> Outcome<String> {
+    Ok(if call[0].is_null() { None } else { Some(json(&call[0])) })
+}
+
+fn json_items(_: &View, call: &[Value]) -> Outcome<String> {
+    Ok(match &call[0] {
+        Value::List(items) => Some(format!("[{}]", items.iter().map(json).collect::<Vec<_>>().join(", "))),
+        _ => None,
+    })
+}

@@ -1,0 +1,214 @@
+//! Statements that sqlparser does not read as PostgreSQL writes them: `FETCH`, `MOVE`, and grants of
+//! roles to roles. Each is a handful of words.
+
+use engine::{Error, Result};
+use sqlparser::keywords::Keyword;
+use sqlparser::tokenizer::{Token, TokenWithSpan};
+
+use super::classify::{Command, Fetch, Membership};
+
+/// The words of one statement.
+struct Words<'a> {
+    tokens: std::iter::Peekable<std::slice::Iter<'a, TokenWithSpan>>,
+}
+
+impl<'a> Words<'a> {
+    fn new(tokens: &'a [TokenWithSpan]) -> Self {
+        Self { tokens: tokens.iter().peekable() }
+    }
+
+    fn peek(&mut self) -> Option<&'a Token> {
+        while let Some(token) = self.tokens.peek() {
+            if matches!(token.token, Token::Whitespace(_)) {
+                self.tokens.next();
+            } else {
+                return Some(&token.token);
+            }
+        }
+        None
+    }
+
+    /// Takes the next word when it is `keyword`.
+    fn take(&mut self, keyword: &str) -> bool {
+        let is_it = matches!(self.peek(), Some(Token::Word(word))
+            if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(keyword));
+        if is_it {
+            self.tokens.next();
+        }
+        is_it
+    }
+
+    fn take_comma(&mut self) -> bool {
+        let is_comma = self.peek() == Some(&Token::Comma);
+        if is_comma {
+            self.tokens.next();
+        }
+        is_comma
+    }
+
+    fn number(&mut self) -> Option<i64> {
+        let sign = if self.peek() == Some(&Token::Minus) {
+            self.tokens.next();
+            -1
+        } else {
+            1
+        };
+        match self.peek() {
+            Some(Token::Number(digits, _)) => {
+                self.tokens.next();
+                digits.parse::<i64>().ok().map(|number| sign * number)
+            }
+            _ => None,
+        }
+    }
+
+    fn name(&mut self) -> Result<String> {
+        match self.peek() {
+            Some(Token::Word(word)) => {
+                self.tokens.next();
+                Ok(catalog::identifier::fold(&word.value, word.quote_style.is_some()))
+            }
+            other => Err(unexpected(other)),
+        }
+    }
+
+    fn names(&mut self) -> Result<Vec<String>> {
+        let mut names = vec![self.name()?];
+        while self.take_comma() {
+            names.push(self.name()?);
+        }
+        Ok(names)
+    }
+
+    fn end(&mut self) -> Result<()> {
+        match self.peek() {
+            None => Ok(()),
+            other => Err(unexpected(other)),
+        }
+    }
+}
+
+fn unexpected(token: Option<&Token>) -> Error {
+    let message = match token {
+        Some(token) => format!("syntax error at or near \"{token}\""),
+        None => "syntax error at end of input".to_owned(),
+    };
+    Error::Syntax { message, position: None }
+}
+
+/// The command in `tokens`, when it is one of those read here.
+pub fn parse(tokens: &[TokenWithSpan]) -> Option<Result<Command>> {
+    let mut words = Words::new(tokens);
+    if words.take("fetch") {
+        return Some(fetch(words, false));
+    }
+    if words.take("move") {
+        return Some(fetch(words, true));
+    }
+    let is_grant = words.take("grant");
+    if (is_grant || words.take("revoke")) && !has_keyword(tokens, Keyword::ON) {
+        return Some(membership(words, is_grant));
+    }
+    None
+}
+
+fn has_keyword(tokens: &[TokenWithSpan], keyword: Keyword) -> bool {
+    tokens.iter().any(|token| matches!(&token.token, Token::Word(word) if word.keyword == keyword))
+}
+
+/// `FETCH [NEXT | n | ALL | FORWARD [n | ALL]] [FROM | IN] name`; directions that go back are refused.
+fn fetch(mut words: Words<'_>, is_move: bool) -> Result<Command> {
+    let backwards = || Err(Error::NotSupported { message: "cursors can only scan forward".into() });
+    let mut count = Some(1);
+    for word in ["prior", "first", "last", "absolute", "relative", "backward"] {
+        if words.take(word) {
+            return backwards();
+        }
+    }
+    if words.take("all") {
+        count = None;
+    } else if words.take("forward") {
+        if words.take("all") {
+            count = None;
+        } else if let Some(number) = words.number() {
+            count = Some(number);
+        }
+    } else if let Some(number) = words.number() {
+        count = Some(number);
+    } else {
+        words.take("next");
+    }
+    let _ = words.take("from") || words.take("in");
+    let cursor = words.name()?;
+    words.end()?;
+    let count = match count {
+        Some(number) if number < 0 => return backwards(),
+        Some(number) => Some(number as u64),
+        None => None,
+    };
+    Ok(Command::Fetch(Fetch { cursor, count, is_move }))
+}
+
+/// `GRANT role, … TO member, … [WITH ADMIN OPTION]` and its opposite.
+fn membership(mut words: Words<'_>, is_grant: bool) -> Result<Command> {
+    if !is_grant && words.take("admin") {
+        words.take("option");
+        words.take("for");
+    }
+    let roles = words.names()?;
+    if !words.take(if is_grant { "to" } else { "from" }) {
+        return Err(unexpected(words.peek()));
+    }
+    let members = words.names()?;
+    if words.take("with") {
+        words.take("admin");
+        words.take("option");
+    }
+    let _ = words.take("cascade") || words.take("restrict");
+    words.end()?;
+    Ok(Command::Membership(Membership { is_grant, roles, members }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sqlparser::dialect::PostgreSqlDialect;
+    use sqlparser::tokenizer::Tokenizer;
+
+    fn parsed(sql: &str) -> Option<Result<Command>> {
+        let tokens = Tokenizer::new(&PostgreSqlDialect {}, sql).tokenize_with_location().expect("tokens");
+        parse(&tokens)
+    }
+
+    #[test]
+    fn fetches_in_every_spelling() {
+        for (sql, expected) in [
+            ("fetch c", Some(1)),
+            ("FETCH 100 IN \"c\"", Some(100)),
+            ("fetch forward 5 from c", Some(5)),
+            ("fetch all in c", None),
+            ("fetch forward all from c", None),
+            ("fetch next c", Some(1)),
+        ] {
+            let Some(Ok(Command::Fetch(fetch))) = parsed(sql) else { panic!("{sql}") };
+            assert_eq!((fetch.cursor.as_str(), fetch.count, fetch.is_move), ("c", expected, false), "{sql}");
+        }
+        assert!(matches!(parsed("move 3 in c"), Some(Ok(Command::Fetch(Fetch { is_move: true, .. })))));
+        let back = parsed("fetch backward 1 from c").expect("read here").expect_err("forward only");
+        assert_eq!(back.sqlstate().as_str(), "0A000");
+    }
+
+    #[test]
+    fn roles_are_granted_to_roles() {
+        let Some(Ok(Command::Membership(found))) =
+            parsed("grant reader, \"Writer\" to ann with admin option")
+        else {
+            panic!("a membership")
+        };
+        assert_eq!(
+            (found.roles, found.members),
+            (vec!["reader".into(), "Writer".into()], vec!["ann".into()])
+        );
+        assert!(parsed("grant select on t to ann").is_none());
+    }
+}

@@ -1,0 +1,198 @@
+//! SQL's own portals and prepared statements: `DECLARE`, `FETCH`, `MOVE`, `CLOSE`, `PREPARE`, `EXECUTE`.
+
+use std::sync::Arc;
+
+use datafusion::common::ScalarValue;
+use engine::{Error, Result};
+use pgwire::messages::PgWireBackendMessage;
+use std::result::Result as StdResult;
+
+use super::connection::{Connection, Interrupts, Left};
+use super::encode::{self, DataRows, Format, RowEncoder};
+use super::extended_query;
+use super::portal::{Cursor, Hold, Portal, Progress};
+use super::simple_query::tag;
+use crate::pg_catalog::types;
+use crate::query::{self, QueryContext};
+use crate::session::Prepared;
+use crate::sql::{Command, DeclareCursor, Fetch, Query};
+
+/// `DECLARE`: checks the query, and runs it when its first rows are asked for.
+pub async fn declare(
+    connection: &mut Connection,
+    declared: &DeclareCursor,
+    interrupts: &Interrupts,
+) -> StdResult<(), Left> {
+    if !declared.is_held && !connection.session.transaction.is_block() {
+        let message = "DECLARE CURSOR can only be used in transaction blocks".to_owned();
+        return Err(Error::NoActiveTransaction { message }.into());
+    }
+    if connection.portals.contains_key(&declared.name) {
+        return Err(Error::DuplicatePortal { name: declared.name.clone() }.into());
+    }
+    extended_query::check_portals(connection, &declared.name)?;
+    let command = Command::Query(Box::new(declared.query.clone()));
+    let text = Arc::from(declared.text.as_str());
+    let prepared = extended_query::prepare(connection, text, Some(command), &[], interrupts).await?;
+    if !prepared.parameter_types.is_empty() {
+        return Err(Error::UndefinedParameter { name: "$1".into() }.into());
+    }
+    let columns = prepared.columns.as_ref().map_or(0, |columns| columns.fields().len());
+    let format = if declared.is_binary { Format::Binary } else { Format::Text };
+    let portal = Portal {
+        prepared: Arc::new(prepared),
+        parameters: Vec::new(),
+        formats: vec![format; columns],
+        progress: Progress::Bound,
+        // Outside a block the statement is a transaction of its own, and it is about to be committed.
+        hold: if declared.is_held { Hold::Wanted } else { Hold::No },
+    };
+    connection.portals.insert(declared.name.clone(), portal);
+    connection.complete("DECLARE CURSOR".into());
+    Ok(())
+}
+
+/// `FETCH` and `MOVE`. `formats` are those of the Bind message; the simple protocol has none and sends
+/// what the cursor was declared with, behind a description.
+pub async fn fetch(
+    connection: &mut Connection,
+    fetch: &Fetch,
+    formats: Option<Vec<Format>>,
+    interrupts: &Interrupts,
+) -> StdResult<(), Left> {
+    let missing = || Error::UndefinedCursor { name: fetch.cursor.clone() };
+    // Out of the map while it runs: a cursor that fails is gone.
+    let mut portal = connection.portals.remove(&fetch.cursor).ok_or_else(missing)?;
+    let columns = portal.prepared.columns.clone();
+    let columns = columns.ok_or_else(|| Error::internal("a cursor was declared without columns"))?;
+    let describes = formats.is_none();
+    let formats = formats.unwrap_or_else(|| portal.formats.clone());
+    if describes && !fetch.is_move {
+        let description = encode::row_description(&columns, &formats);
+        connection.send(PgWireBackendMessage::RowDescription(description));
+    }
+    let mut passed = 0;
+    // FETCH 0 asks for the present row again, which a cursor that only goes forward no longer has.
+    if fetch.count != Some(0)
+        && let Some(mut cursor) = connection.open(&mut portal, interrupts).await?
+    {
+        let max = fetch.count.map_or(0, |count| usize::try_from(count).unwrap_or(usize::MAX));
+        let (rows, is_suspended) = if fetch.is_move {
+            connection.skip_rows(&mut cursor, max, interrupts).await?
+        } else {
+            let encoder = RowEncoder::new(&columns, formats, connection.zone());
+            connection.send_rows(&mut cursor, &encoder, &DataRows, max, interrupts).await?
+        };
+        passed = rows;
+        portal.progress = if is_suspended { Progress::Suspended(cursor) } else { Progress::Done };
+    }
+    connection.portals.insert(fetch.cursor.clone(), portal);
+    connection.complete(format!("{} {passed}", if fetch.is_move { "MOVE" } else { "FETCH" }));
+    Ok(())
+}
+
+/// `CLOSE name`, or all.
+pub fn close(connection: &mut Connection, name: Option<&str>) -> Result<()> {
+    match name {
+        None => connection.portals.clear(),
+        Some(name) => {
+            let missing = || Error::UndefinedCursor { name: name.to_owned() };
+            connection.portals.remove(name).ok_or_else(missing)?;
+        }
+    }
+    connection.complete(if name.is_none() { "CLOSE CURSOR ALL" } else { "CLOSE CURSOR" }.into());
+    Ok(())
+}
+
+/// `PREPARE name (types) AS statement`.
+pub async fn prepare(
+    connection: &mut Connection,
+    name: &str,
+    written_types: &[String],
+    command: &Command,
+    text: &str,
+    interrupts: &Interrupts,
+) -> StdResult<(), Left> {
+    let oids = written_types
+        .iter()
+        .map(|written| {
+            let unknown = || Error::UndefinedObject { message: format!("type \"{written}\" does not exist") };
+            types::by_written_name(written).ok_or_else(unknown)
+        })
+        .collect::<Result<Vec<u32>>>()?;
+    let command = Some(command.clone());
+    let prepared = extended_query::prepare(connection, Arc::from(text), command, &oids, interrupts).await?;
+    connection.session.prepared.insert(name.to_owned(), Arc::new(prepared))?;
+    connection.complete("PREPARE".into());
+    Ok(())
+}
+
+/// A prepared statement with the values of an `EXECUTE`.
+pub async fn bind(
+    connection: &mut Connection,
+    name: &str,
+    arguments: Option<&Query>,
+    interrupts: &Interrupts,
+) -> StdResult<(Arc<Prepared>, Vec<ScalarValue>), Left> {
+    let prepared = connection.session.prepared.get(name)?;
+    let values = match arguments {
+        None => Vec::new(),
+        Some(query) => evaluate(connection, query, interrupts).await?,
+    };
+    if values.len() != prepared.parameter_types.len() {
+        let message = format!("wrong number of parameters for prepared statement \"{name}\"");
+        return Err(Error::InvalidQuery { message }.into());
+    }
+    let cast = |(value, wanted): (ScalarValue, &_)| value.cast_to(wanted).map_err(Error::from);
+    let parameters =
+        values.into_iter().zip(&prepared.parameter_types).map(cast).collect::<Result<Vec<_>>>()?;
+    Ok((prepared, parameters))
+}
+
+/// The values of a query of one row.
+async fn evaluate(
+    connection: &mut Connection,
+    query: &Query,
+    interrupts: &Interrupts,
+) -> StdResult<Vec<ScalarValue>, Left> {
+    let text = Arc::from("EXECUTE");
+    let context =
+        QueryContext::new(&connection.coordinator, &connection.session, text, interrupts.cancel.clone());
+    let rows = connection.guarded(interrupts, query::run(&context, query, &[])).await?;
+    let mut cursor = Cursor::new(rows);
+    let batch = connection.guarded(interrupts, async { cursor.rows.next().await.transpose() }).await?;
+    let batch = batch.filter(|batch| batch.num_rows() > 0).ok_or_else(|| Error::internal("no arguments"))?;
+    let columns = batch.columns().iter();
+    let values = columns.map(|array| ScalarValue::try_from_array(array, 0).map_err(Error::from));
+    Ok(values.collect::<Result<Vec<_>>>()?)
+}
+
+/// Runs what `EXECUTE` names, as the simple protocol answers it.
+pub async fn execute(
+    connection: &mut Connection,
+    name: &str,
+    arguments: Option<&Query>,
+    formats: Option<Vec<Format>>,
+    interrupts: &Interrupts,
+) -> StdResult<(), Left> {
+    let (prepared, parameters) = bind(connection, name, arguments, interrupts).await?;
+    let (Some(Command::Query(query)), Some(columns)) = (&prepared.command, &prepared.columns) else {
+        let Some(command) = &prepared.command else { return Ok(()) };
+        return super::simple_query::run_command(connection, command, formats.is_none(), interrupts).await;
+    };
+    let describes = formats.is_none();
+    let formats = formats.unwrap_or_else(|| vec![Format::Text; columns.fields().len()]);
+    let text = Arc::clone(&prepared.sql);
+    let context =
+        QueryContext::new(&connection.coordinator, &connection.session, text, interrupts.cancel.clone());
+    let rows = connection.guarded(interrupts, query::run(&context, query, &parameters)).await?;
+    if describes {
+        let description = encode::row_description(columns, &formats);
+        connection.send(PgWireBackendMessage::RowDescription(description));
+    }
+    let encoder = RowEncoder::new(columns, formats, connection.zone());
+    let mut cursor = Cursor::new(rows);
+    let (sent, _) = connection.send_rows(&mut cursor, &encoder, &DataRows, 0, interrupts).await?;
+    connection.complete(tag(query.explain.is_some(), sent));
+    Ok(())
+}
