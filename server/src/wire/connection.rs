@@ -33,7 +33,7 @@ use crate::session::{Notice, Session, SettingDescription, Transaction};
 use crate::sql::Command;
 
 /// Rows are handed to the socket in pieces of about this size.
-const SEND_BYTES: usize = 32 << 10;
+const SEND_BYTES: usize = 64 << 10;
 /// What the buffer of an idle session may keep.
 const IDLE_BYTES: usize = 4 << 10;
 /// How long a client may take to read why its session ends.
@@ -44,6 +44,7 @@ pub struct Connection {
     reader: FrameReader<ReadHalf<Stream>>,
     writer: BufWriter<WriteHalf<Stream>>,
     out: BytesMut,
+    rows: Vec<u8>,
     /// The server.
     pub coordinator: Arc<Coordinator>,
     /// The session.
@@ -140,6 +141,7 @@ pub async fn serve_connection(
         reader,
         writer: BufWriter::with_capacity(0, writer),
         out: BytesMut::new(),
+        rows: Vec::new(),
         coordinator,
         session,
         portals: HashMap::new(),
@@ -277,6 +279,7 @@ impl Connection {
         if self.out.is_empty() && self.out.capacity() > IDLE_BYTES {
             self.out = BytesMut::new();
         }
+        self.rows = Vec::new();
         self.reader.shrink();
     }
 
@@ -442,13 +445,14 @@ impl Connection {
                     cursor.partial = Some((batch, row));
                     return Ok((sent, true));
                 }
-                writer.write_row(&encoded, row, &mut self.out);
+                writer.write_row(&encoded, row, &mut self.rows);
                 row += 1;
                 sent += 1;
-                if self.out.len() >= SEND_BYTES {
+                if self.rows.len() >= SEND_BYTES {
                     self.write_out(interrupts).await?;
                 }
             }
+            self.queue_rows();
         }
     }
 
@@ -528,13 +532,23 @@ impl Connection {
         }
     }
 
-    /// What is queued for the client.
-    pub fn out(&mut self) -> &mut BytesMut {
-        &mut self.out
+    /// Where rows are encoded, which leave behind what is queued.
+    pub fn rows(&mut self) -> &mut Vec<u8> {
+        &mut self.rows
     }
 
-    /// Writes what is queued. A client that does not read holds its query here; a cancel gets through.
+    /// Rows that were encoded join what is queued, behind it.
+    pub fn queue_rows(&mut self) {
+        if !self.rows.is_empty() {
+            self.out.extend_from_slice(&self.rows);
+            self.rows.clear();
+        }
+    }
+
+    /// Writes what is queued, then rows that were encoded. A client that does not read holds its query
+    /// here; a cancel gets through, and leaves what was cut short to be written first.
     async fn write_out(&mut self, interrupts: &Interrupts) -> StdResult<(), Left> {
+        self.queue_rows();
         tokio::select! {
             biased;
             written = self.writer.write_all_buf(&mut self.out) => written.map_err(|_| Left::Gone),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bytes::{BufMut, BytesMut};
+use bytes::BufMut;
 use datafusion::arrow::datatypes::Schema;
 use engine::{Error, Result};
 use pgwire::messages::PgWireBackendMessage;
@@ -41,11 +41,12 @@ pub async fn run(
     let response = CopyOutResponse::new(format.code() as i8, columns as i16, codes);
     let writer = CopyWriter::new(&copy.options, &schema)?;
     connection.send(PgWireBackendMessage::CopyOutResponse(response));
-    writer.begin(&schema, connection.out());
+    writer.begin(&schema, connection.rows());
     let encoder = RowEncoder::new(&schema, formats, connection.zone());
     let mut cursor = Cursor::new(rows);
     let (sent, _) = connection.send_rows(&mut cursor, &encoder, &writer, 0, interrupts).await?;
-    writer.end(sent == 0, connection.out());
+    writer.end(sent == 0, connection.rows());
+    connection.queue_rows();
     connection.send(PgWireBackendMessage::CopyDone(CopyDone::new()));
     connection.complete(format!("COPY {sent}"));
     Ok(())
@@ -78,7 +79,7 @@ impl CopyWriter {
         })
     }
 
-    fn begin(&self, schema: &Schema, out: &mut BytesMut) {
+    fn begin(&self, schema: &Schema, out: &mut Vec<u8>) {
         if !self.options.has_header {
             return;
         }
@@ -95,7 +96,7 @@ impl CopyWriter {
         });
     }
 
-    fn end(&self, is_empty: bool, out: &mut BytesMut) {
+    fn end(&self, is_empty: bool, out: &mut Vec<u8>) {
         if self.options.format != CopyFormat::Binary {
             return;
         }
@@ -108,7 +109,7 @@ impl CopyWriter {
     }
 
     /// Escapes the value that was written from `from` on.
-    fn escape_from(&self, out: &mut BytesMut, from: usize, is_forced: bool) {
+    fn escape_from(&self, out: &mut Vec<u8>, from: usize, is_forced: bool) {
         match self.options.format {
             CopyFormat::Text => escape_text(out, from, self.options.delimiter),
             CopyFormat::Csv => quote_csv(out, from, &self.options, is_forced),
@@ -118,7 +119,7 @@ impl CopyWriter {
 }
 
 impl RowWriter for CopyWriter {
-    fn write_row(&self, batch: &EncodedBatch<'_>, row: usize, out: &mut BytesMut) {
+    fn write_row(&self, batch: &EncodedBatch<'_>, row: usize, out: &mut Vec<u8>) {
         message(out, |out| {
             if self.options.format == CopyFormat::Binary {
                 if self.header_due.swap(false, std::sync::atomic::Ordering::Relaxed) {
@@ -143,7 +144,7 @@ impl RowWriter for CopyWriter {
 }
 
 /// Writes one CopyData message.
-fn message(out: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) {
+fn message(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     out.put_u8(b'd');
     let at = out.len();
     out.put_i32(0);
@@ -152,7 +153,7 @@ fn message(out: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) {
 }
 
 /// Backslashes before what ends a value or a row, as `CopyAttributeOutText` writes them.
-fn escape_text(out: &mut BytesMut, from: usize, delimiter: u8) {
+fn escape_text(out: &mut Vec<u8>, from: usize, delimiter: u8) {
     let needs = |byte: &u8| *byte < 0x20 && (8..=13).contains(byte) || *byte == b'\\' || *byte == delimiter;
     let Some(first) = out[from..].iter().position(needs) else { return };
     let rest = out.split_off(from + first);
@@ -177,7 +178,7 @@ fn escape_text(out: &mut BytesMut, from: usize, delimiter: u8) {
 }
 
 /// Quotes where the value needs them, as `CopyAttributeOutCSV` does.
-fn quote_csv(out: &mut BytesMut, from: usize, options: &CopyOptions, is_forced: bool) {
+fn quote_csv(out: &mut Vec<u8>, from: usize, options: &CopyOptions, is_forced: bool) {
     let value = &out[from..];
     let special =
         |byte: &u8| *byte == options.delimiter || *byte == options.quote || *byte == b'\n' || *byte == b'\r';
@@ -215,7 +216,7 @@ mod tests {
 
     #[test]
     fn text_values_are_escaped() {
-        let mut out = BytesMut::from("x\ta\\b\nc".as_bytes());
+        let mut out = "x\ta\\b\nc".as_bytes().to_vec();
         escape_text(&mut out, 2, b'\t');
         assert_eq!(&out[..], b"x\ta\\\\b\\nc");
     }
@@ -225,7 +226,7 @@ mod tests {
         for (value, expected) in
             [("plain", "plain"), ("a,b", "\"a,b\""), ("say \"hi\"", "\"say \"\"hi\"\"\""), ("", "\"\"")]
         {
-            let mut out = BytesMut::from(value.as_bytes());
+            let mut out = value.as_bytes().to_vec();
             quote_csv(&mut out, 0, &csv(), false);
             assert_eq!(&out[..], expected.as_bytes(), "{value}");
         }

@@ -1,6 +1,6 @@
 //! Values in the format of PostgreSQL's `send` functions: big-endian, dates counted from 2000.
 
-use bytes::{BufMut, BytesMut};
+use bytes::BufMut;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{
@@ -10,7 +10,7 @@ use datafusion::arrow::datatypes::{
 };
 use engine::{Error, Result};
 
-use super::{Writer, list_item, numeric, text, with_length};
+use super::{Values, Writer, list_item, numeric, sized, slices, text, written};
 use crate::pg_catalog::types;
 
 /// Days from 1970-01-01 to 2000-01-01.
@@ -47,12 +47,12 @@ pub fn oid_writer(array: &ArrayRef) -> Result<Writer<'_>> {
     let values = array
         .as_primitive_opt::<Int64Type>()
         .ok_or_else(|| Error::internal("object identifiers are held in 64 bits"))?;
-    Ok(Box::new(move |row, out| out.put_u32(values.value(row) as u32)))
+    Ok(sized(move |row| (values.value(row) as u32).to_be_bytes()))
 }
 
 /// Arrays of object identifiers.
 pub fn oids_writer(array: &ArrayRef) -> Writer<'_> {
-    Box::new(move |row, out| {
+    written(move |row, out| {
         let items = list_item(array, row);
         let Some(values) = items.as_primitive_opt::<Int64Type>() else { return };
         put_array_head(values.len(), false, types::OID.oid, out);
@@ -64,7 +64,7 @@ pub fn oids_writer(array: &ArrayRef) -> Writer<'_> {
 }
 
 /// Dimensions, whether there are nulls, the item's type; then, for one dimension, its length from 1 on.
-fn put_array_head(length: usize, has_nulls: bool, item: u32, out: &mut BytesMut) {
+fn put_array_head(length: usize, has_nulls: bool, item: u32, out: &mut Vec<u8>) {
     out.put_i32(i32::from(length > 0));
     out.put_i32(i32::from(has_nulls));
     out.put_u32(item);
@@ -76,46 +76,34 @@ fn put_array_head(length: usize, has_nulls: bool, item: u32, out: &mut BytesMut)
 
 /// Writes values of `array`; nulls are the caller's.
 pub fn writer(array: &ArrayRef) -> Result<Writer<'_>> {
+    macro_rules! numbers {
+        ($kind:ty) => {{
+            let values = array.as_primitive::<$kind>().values();
+            sized(move |row| values[row].to_be_bytes())
+        }};
+    }
     macro_rules! bytes {
         ($values:expr) => {{
             let values = $values;
-            Box::new(move |row, out: &mut BytesMut| out.put_slice(values.value(row).as_ref()))
+            slices(move |row| values.value(row).as_ref())
         }};
     }
     Ok(match array.data_type() {
         DataType::Boolean => {
             let values = array.as_boolean();
-            Box::new(move |row, out| out.put_u8(values.value(row).into()))
+            sized(move |row| [u8::from(values.value(row))])
         }
-        DataType::Int16 => {
-            let values = array.as_primitive::<Int16Type>();
-            Box::new(move |row, out| out.put_i16(values.value(row)))
-        }
-        DataType::Int32 => {
-            let values = array.as_primitive::<Int32Type>();
-            Box::new(move |row, out| out.put_i32(values.value(row)))
-        }
-        DataType::Int64 => {
-            let values = array.as_primitive::<Int64Type>();
-            Box::new(move |row, out| out.put_i64(values.value(row)))
-        }
-        DataType::Float32 => {
-            let values = array.as_primitive::<Float32Type>();
-            Box::new(move |row, out| out.put_f32(values.value(row)))
-        }
-        DataType::Float64 => {
-            let values = array.as_primitive::<Float64Type>();
-            Box::new(move |row, out| out.put_f64(values.value(row)))
-        }
+        DataType::Int16 => numbers!(Int16Type),
+        DataType::Int32 => numbers!(Int32Type),
+        DataType::Int64 => numbers!(Int64Type),
+        DataType::Float32 => numbers!(Float32Type),
+        DataType::Float64 => numbers!(Float64Type),
         DataType::Decimal128(_, scale) => {
-            let (values, scale) = (array.as_primitive::<Decimal128Type>(), *scale);
-            Box::new(move |row, out| {
-                numeric::put_binary(itoa::Buffer::new().format(values.value(row)), scale, out);
-            })
+            Box::new(Decimals { values: array.as_primitive::<Decimal128Type>().values(), scale: *scale })
         }
         DataType::Decimal256(_, scale) => {
             let (values, scale) = (array.as_primitive::<Decimal256Type>(), *scale);
-            Box::new(move |row, out| numeric::put_binary(&values.value(row).to_string(), scale, out))
+            written(move |row, out| numeric::put_binary(&values.value(row).to_string(), scale, out))
         }
         DataType::Utf8 => bytes!(array.as_string::<i32>()),
         DataType::LargeUtf8 => bytes!(array.as_string::<i64>()),
@@ -125,20 +113,17 @@ pub fn writer(array: &ArrayRef) -> Result<Writer<'_>> {
         DataType::BinaryView => bytes!(array.as_binary_view()),
         DataType::FixedSizeBinary(_) => bytes!(array.as_fixed_size_binary()),
         DataType::Date32 => {
-            let values = array.as_primitive::<Date32Type>();
-            Box::new(move |row, out| out.put_i32(values.value(row).saturating_sub(DAYS_TO_2000)))
+            let values = array.as_primitive::<Date32Type>().values();
+            sized(move |row| values[row].saturating_sub(DAYS_TO_2000).to_be_bytes())
         }
-        DataType::Time64(TimeUnit::Microsecond) => {
-            let values = array.as_primitive::<Time64MicrosecondType>();
-            Box::new(move |row, out| out.put_i64(values.value(row)))
-        }
+        DataType::Time64(TimeUnit::Microsecond) => numbers!(Time64MicrosecondType),
         DataType::Timestamp(TimeUnit::Microsecond, _) => {
-            let values = array.as_primitive::<TimestampMicrosecondType>();
-            Box::new(move |row, out| out.put_i64(values.value(row).saturating_sub(MICROS_TO_2000)))
+            let values = array.as_primitive::<TimestampMicrosecondType>().values();
+            sized(move |row| values[row].saturating_sub(MICROS_TO_2000).to_be_bytes())
         }
         DataType::Interval(IntervalUnit::MonthDayNano) => {
             let values = array.as_primitive::<IntervalMonthDayNanoType>();
-            Box::new(move |row, out| {
+            written(move |row, out| {
                 let value = values.value(row);
                 out.put_i64(value.nanoseconds / 1000);
                 out.put_i32(value.days);
@@ -146,14 +131,14 @@ pub fn writer(array: &ArrayRef) -> Result<Writer<'_>> {
             })
         }
         DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..) => {
-            Box::new(move |row, out| put_array(&list_item(array, row), out))
+            written(move |row, out| put_array(&list_item(array, row), out))
         }
         other => match everyday_type(other) {
             Some(everyday) => {
                 let converted = cast(array, &everyday).map_err(|e| Error::internal(e.to_string()))?;
-                Box::new(move |row, out| {
+                written(move |row, out| {
                     if let Ok(write) = writer(&converted) {
-                        write(row, out);
+                        write.put(row, out);
                     }
                 })
             }
@@ -163,8 +148,26 @@ pub fn writer(array: &ArrayRef) -> Result<Writer<'_>> {
     })
 }
 
+/// Decimals of 128 bits.
+struct Decimals<'a> {
+    values: &'a [i128],
+    scale: i8,
+}
+
+impl Values for Decimals<'_> {
+    fn put(&self, row: usize, out: &mut Vec<u8>) {
+        let from = out.len();
+        self.put_field(row, out);
+        out.drain(from..from + 4);
+    }
+
+    fn put_field(&self, row: usize, out: &mut Vec<u8>) {
+        numeric::put_binary_field(self.values[row], self.scale, out);
+    }
+}
+
 /// `array_send`: one dimension from 1 on.
-fn put_array(items: &ArrayRef, out: &mut BytesMut) {
+fn put_array(items: &ArrayRef, out: &mut Vec<u8>) {
     let nulls = items.logical_nulls();
     let has_nulls = nulls.as_ref().is_some_and(|nulls| nulls.null_count() > 0);
     put_array_head(items.len(), has_nulls, types::of_data_type(items.data_type()).oid, out);
@@ -181,7 +184,7 @@ fn put_array(items: &ArrayRef, out: &mut BytesMut) {
         if nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
             out.put_i32(-1);
         } else {
-            with_length(out, |out| write(row, out));
+            write.put_field(row, out);
         }
     }
 }

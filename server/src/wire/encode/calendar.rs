@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use bytes::{BufMut, BytesMut};
+use bytes::BufMut;
 use chrono::{FixedOffset, Offset, TimeZone};
 
 /// Where instants are shown.
@@ -53,31 +53,52 @@ fn civil(days: i64) -> (i64, i64, i64) {
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
+/// The digits of a number below 100.
+fn two_digits(number: i64) -> (u8, u8) {
+    (b'0' + (number / 10) as u8, b'0' + (number % 10) as u8)
+}
+
+/// The digits of a number below 10,000, in pairs.
+fn two_digits_each(number: i64) -> ((u8, u8), (u8, u8)) {
+    (two_digits(number / 100), two_digits(number % 100))
+}
+
 /// Writes a date; true when it lies before the year 1 and ` BC` must follow at the end.
-fn put_civil(days: i64, out: &mut BytesMut) -> bool {
+fn put_civil(days: i64, out: &mut Vec<u8>) -> bool {
     let (year, month, day) = civil(days);
     let is_bc = year <= 0;
     let shown = if is_bc { 1 - year } else { year };
-    let _ = write!(out.writer(), "{shown:04}-{month:02}-{day:02}");
+    if shown > 9999 {
+        let _ = write!(out, "{shown}-{month:02}-{day:02}");
+        return is_bc;
+    }
+    let (century, year) = two_digits_each(shown);
+    let ((m1, m2), (d1, d2)) = (two_digits(month), two_digits(day));
+    out.extend_from_slice(&[century.0, century.1, year.0, year.1, b'-', m1, m2, b'-', d1, d2]);
     is_bc
 }
 
 /// `YYYY-MM-DD` of a day counted from 1970-01-01.
-pub fn put_date(days: i64, out: &mut BytesMut) {
+pub fn put_date(days: i64, out: &mut Vec<u8>) {
     if put_civil(days, out) {
         out.put_slice(b" BC");
     }
 }
 
 /// `HH:MM:SS[.ffffff]` of a time of day in microseconds.
-pub fn put_time(micros: i64, out: &mut BytesMut) {
+pub fn put_time(micros: i64, out: &mut Vec<u8>) {
     let seconds = micros.div_euclid(MICROS_PER_SECOND);
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    let _ = write!(out.writer(), "{hours:02}:{minutes:02}:{seconds:02}");
+    if hours < 100 {
+        let ((h1, h2), (m1, m2), (s1, s2)) = (two_digits(hours), two_digits(minutes), two_digits(seconds));
+        out.extend_from_slice(&[h1, h2, b':', m1, m2, b':', s1, s2]);
+    } else {
+        let _ = write!(out, "{hours}:{minutes:02}:{seconds:02}");
+    }
     put_fraction(micros.rem_euclid(MICROS_PER_SECOND), out);
 }
 
-fn put_fraction(micros: i64, out: &mut BytesMut) {
+fn put_fraction(micros: i64, out: &mut Vec<u8>) {
     if micros != 0 {
         let digits = format!("{micros:06}");
         out.put_u8(b'.');
@@ -86,13 +107,13 @@ fn put_fraction(micros: i64, out: &mut BytesMut) {
 }
 
 /// `YYYY-MM-DD HH:MM:SS[.ffffff]` of microseconds since 1970, as they stand.
-pub fn put_timestamp(micros: i64, out: &mut BytesMut) {
+pub fn put_timestamp(micros: i64, out: &mut Vec<u8>) {
     if put_instant(micros, out) {
         out.put_slice(b" BC");
     }
 }
 
-fn put_instant(micros: i64, out: &mut BytesMut) -> bool {
+fn put_instant(micros: i64, out: &mut Vec<u8>) -> bool {
     let is_bc = put_civil(micros.div_euclid(MICROS_PER_DAY), out);
     out.put_u8(b' ');
     put_time(micros.rem_euclid(MICROS_PER_DAY), out);
@@ -100,18 +121,18 @@ fn put_instant(micros: i64, out: &mut BytesMut) -> bool {
 }
 
 /// The same shown in `zone`, with its offset.
-pub fn put_timestamptz(micros: i64, zone: &Zone, out: &mut BytesMut) {
+pub fn put_timestamptz(micros: i64, zone: &Zone, out: &mut Vec<u8>) {
     let offset = zone.offset_seconds(micros.div_euclid(MICROS_PER_SECOND));
     let is_bc = put_instant(micros.saturating_add(offset * MICROS_PER_SECOND), out);
     let sign = if offset < 0 { '-' } else { '+' };
     let (hours, minutes) = (offset.abs() / 3600, offset.abs() / 60 % 60);
-    let _ = write!(out.writer(), "{sign}{hours:02}");
+    let _ = write!(out, "{sign}{hours:02}");
     let seconds = offset.abs() % 60;
     if minutes != 0 || seconds != 0 {
-        let _ = write!(out.writer(), ":{minutes:02}");
+        let _ = write!(out, ":{minutes:02}");
     }
     if seconds != 0 {
-        let _ = write!(out.writer(), ":{seconds:02}");
+        let _ = write!(out, ":{seconds:02}");
     }
     if is_bc {
         out.put_slice(b" BC");
@@ -119,7 +140,7 @@ pub fn put_timestamptz(micros: i64, zone: &Zone, out: &mut BytesMut) {
 }
 
 /// An interval in PostgreSQL's own style: `1 year 2 mons 3 days 04:05:06`.
-pub fn put_interval(months: i32, days: i32, micros: i64, out: &mut BytesMut) {
+pub fn put_interval(months: i32, days: i32, micros: i64, out: &mut Vec<u8>) {
     let mut parts: Vec<String> = Vec::new();
     // After a negative part PostgreSQL writes the sign of a positive one too.
     let mut was_negative = false;
@@ -135,7 +156,7 @@ pub fn put_interval(months: i32, days: i32, micros: i64, out: &mut BytesMut) {
     unit(months % 12, "mon", "mons");
     unit(days, "day", "days");
     if micros != 0 || parts.is_empty() {
-        let mut time = BytesMut::new();
+        let mut time = Vec::new();
         if micros < 0 {
             time.put_u8(b'-');
         } else if was_negative {
@@ -152,10 +173,10 @@ pub fn put_interval(months: i32, days: i32, micros: i64, out: &mut BytesMut) {
 mod tests {
     use super::*;
 
-    fn written(write: impl Fn(&mut BytesMut)) -> String {
-        let mut out = BytesMut::new();
+    fn written(write: impl Fn(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
         write(&mut out);
-        String::from_utf8(out.to_vec()).expect("only ASCII is written")
+        String::from_utf8(out).expect("only ASCII is written")
     }
 
     #[test]

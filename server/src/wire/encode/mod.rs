@@ -6,7 +6,7 @@ mod calendar;
 mod numeric;
 mod text;
 
-use bytes::{BufMut, BytesMut};
+use bytes::BufMut;
 use datafusion::arrow::array::{Array, ArrayRef, RecordBatch};
 use datafusion::arrow::datatypes::{DataType, Schema};
 use engine::{Error, Result};
@@ -43,8 +43,71 @@ impl Format {
     }
 }
 
-/// Writes the value of one row of one column, without its length.
-type Writer<'a> = Box<dyn Fn(usize, &mut BytesMut) + Send + 'a>;
+/// Writes the values of one column.
+trait Values {
+    /// Appends the value of `row`.
+    fn put(&self, row: usize, out: &mut Vec<u8>);
+
+    /// Appends the value of `row` behind its length.
+    fn put_field(&self, row: usize, out: &mut Vec<u8>) {
+        with_length(out, |out| self.put(row, out));
+    }
+}
+
+type Writer<'a> = Box<dyn Values + Send + 'a>;
+
+/// Values of any length, written by a function.
+struct Written<F>(F);
+
+impl<F: Fn(usize, &mut Vec<u8>)> Values for Written<F> {
+    fn put(&self, row: usize, out: &mut Vec<u8>) {
+        (self.0)(row, out);
+    }
+}
+
+fn written<'a>(write: impl Fn(usize, &mut Vec<u8>) + Send + 'a) -> Writer<'a> {
+    Box::new(Written(write))
+}
+
+/// Values that are there as bytes.
+struct Slices<F>(F);
+
+impl<'a, F: Fn(usize) -> &'a [u8]> Values for Slices<F> {
+    fn put(&self, row: usize, out: &mut Vec<u8>) {
+        out.extend_from_slice((self.0)(row));
+    }
+
+    fn put_field(&self, row: usize, out: &mut Vec<u8>) {
+        let value = (self.0)(row);
+        out.extend_from_slice(&(value.len() as i32).to_be_bytes());
+        out.extend_from_slice(value);
+    }
+}
+
+fn slices<'a>(value: impl Fn(usize) -> &'a [u8] + Send + 'a) -> Writer<'a> {
+    Box::new(Slices(value))
+}
+
+/// Values that all take `N` bytes.
+struct Sized<const N: usize, F>(F);
+
+impl<const N: usize, F: Fn(usize) -> [u8; N]> Values for Sized<N, F> {
+    fn put(&self, row: usize, out: &mut Vec<u8>) {
+        out.extend_from_slice(&(self.0)(row));
+    }
+
+    fn put_field(&self, row: usize, out: &mut Vec<u8>) {
+        const { assert!(N <= 16) };
+        let mut field = [0u8; 20];
+        field[..4].copy_from_slice(&(N as i32).to_be_bytes());
+        field[4..4 + N].copy_from_slice(&(self.0)(row));
+        out.extend_from_slice(&field[..4 + N]);
+    }
+}
+
+fn sized<'a, const N: usize>(value: impl Fn(usize) -> [u8; N] + Send + 'a) -> Writer<'a> {
+    Box::new(Sized(value))
+}
 
 /// One format for each of `columns` columns from the codes of a Bind: none, one for all, or one each.
 pub fn formats(codes: &[i16], columns: usize) -> Result<Vec<Format>> {
@@ -150,23 +213,23 @@ impl EncodedBatch<'_> {
     }
 
     /// Appends the value of one column of `row`; false, and nothing, when it is null.
-    pub fn put_value(&self, column: usize, row: usize, out: &mut BytesMut) -> bool {
+    pub fn put_value(&self, column: usize, row: usize, out: &mut Vec<u8>) -> bool {
         let (nulls, write) = &self.columns[column];
         if nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
             return false;
         }
-        write(row, out);
+        write.put(row, out);
         true
     }
 
     /// Appends the number of fields of `row`, and each behind its length.
-    pub fn put_fields(&self, row: usize, out: &mut BytesMut) {
-        out.put_i16(self.columns.len() as i16);
+    pub fn put_fields(&self, row: usize, out: &mut Vec<u8>) {
+        out.extend_from_slice(&(self.columns.len() as i16).to_be_bytes());
         for (nulls, write) in &self.columns {
             if nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
-                out.put_i32(-1);
+                out.extend_from_slice(&[0xff; 4]);
             } else {
-                with_length(out, |out| write(row, out));
+                write.put_field(row, out);
             }
         }
     }
@@ -175,14 +238,14 @@ impl EncodedBatch<'_> {
 /// Writes a row as a message.
 pub trait RowWriter {
     /// Appends `row` of `batch`.
-    fn write_row(&self, batch: &EncodedBatch<'_>, row: usize, out: &mut BytesMut);
+    fn write_row(&self, batch: &EncodedBatch<'_>, row: usize, out: &mut Vec<u8>);
 }
 
 /// Rows as DataRow messages.
 pub struct DataRows;
 
 impl RowWriter for DataRows {
-    fn write_row(&self, batch: &EncodedBatch<'_>, row: usize, out: &mut BytesMut) {
+    fn write_row(&self, batch: &EncodedBatch<'_>, row: usize, out: &mut Vec<u8>) {
         out.put_u8(b'D');
         let frame_at = out.len();
         out.put_i32(0);
@@ -192,7 +255,7 @@ impl RowWriter for DataRows {
 }
 
 /// Writes a value behind its length.
-fn with_length(out: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) {
+fn with_length(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     let at = out.len();
     out.put_i32(0);
     write(out);
@@ -200,7 +263,7 @@ fn with_length(out: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) {
 }
 
 /// Fills in the length at `at`; `own` is 4 when it does not count itself.
-pub fn patch_length(out: &mut BytesMut, at: usize, own: usize) {
+pub fn patch_length(out: &mut Vec<u8>, at: usize, own: usize) {
     let length = (out.len() - at - own) as i32;
     out[at..at + 4].copy_from_slice(&length.to_be_bytes());
 }

@@ -1,6 +1,6 @@
 //! Values as PostgreSQL's output functions print them.
 
-use bytes::{BufMut, BytesMut};
+use bytes::BufMut;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{
@@ -12,34 +12,32 @@ use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use engine::{Error, Result};
 
 use super::calendar::{self, Zone};
-use super::{Writer, list_item, numeric};
+use super::{Writer, list_item, numeric, slices, written};
 
 /// Writes values of `array`; nulls are the caller's.
 pub fn writer<'a>(array: &'a ArrayRef, zone: &Zone) -> Result<Writer<'a>> {
     macro_rules! integers {
         ($kind:ty) => {{
-            let values = array.as_primitive::<$kind>();
-            Box::new(move |row, out: &mut BytesMut| {
-                out.put_slice(itoa::Buffer::new().format(values.value(row)).as_bytes());
-            })
+            let values = array.as_primitive::<$kind>().values();
+            written(move |row, out| out.extend_from_slice(itoa::Buffer::new().format(values[row]).as_bytes()))
         }};
     }
     macro_rules! strings {
         ($values:expr) => {{
             let values = $values;
-            Box::new(move |row, out: &mut BytesMut| out.put_slice(values.value(row).as_bytes()))
+            slices(move |row| values.value(row).as_bytes())
         }};
     }
     macro_rules! bytes {
         ($values:expr) => {{
             let values = $values;
-            Box::new(move |row, out: &mut BytesMut| put_bytea(values.value(row), out))
+            written(move |row, out| put_bytea(values.value(row), out))
         }};
     }
     Ok(match array.data_type() {
         DataType::Boolean => {
             let values = array.as_boolean();
-            Box::new(move |row, out| out.put_u8(if values.value(row) { b't' } else { b'f' }))
+            written(move |row, out| out.put_u8(if values.value(row) { b't' } else { b'f' }))
         }
         DataType::Int8 => integers!(Int8Type),
         DataType::Int16 => integers!(Int16Type),
@@ -51,21 +49,19 @@ pub fn writer<'a>(array: &'a ArrayRef, zone: &Zone) -> Result<Writer<'a>> {
         DataType::UInt64 => integers!(UInt64Type),
         DataType::Float32 => {
             let values = array.as_primitive::<Float32Type>();
-            Box::new(move |row, out| put_float4(values.value(row), out))
+            written(move |row, out| put_float4(values.value(row), out))
         }
         DataType::Float64 => {
             let values = array.as_primitive::<Float64Type>();
-            Box::new(move |row, out| put_float8(values.value(row), out))
+            written(move |row, out| put_float8(values.value(row), out))
         }
         DataType::Decimal128(_, scale) => {
             let (values, scale) = (array.as_primitive::<Decimal128Type>(), *scale);
-            Box::new(move |row, out| {
-                numeric::put_text(itoa::Buffer::new().format(values.value(row)), scale, out);
-            })
+            written(move |row, out| numeric::put_text_of(values.value(row), scale, out))
         }
         DataType::Decimal256(_, scale) => {
             let (values, scale) = (array.as_primitive::<Decimal256Type>(), *scale);
-            Box::new(move |row, out| numeric::put_text(&values.value(row).to_string(), scale, out))
+            written(move |row, out| numeric::put_text(&values.value(row).to_string(), scale, out))
         }
         DataType::Utf8 => strings!(array.as_string::<i32>()),
         DataType::LargeUtf8 => strings!(array.as_string::<i64>()),
@@ -76,35 +72,35 @@ pub fn writer<'a>(array: &'a ArrayRef, zone: &Zone) -> Result<Writer<'a>> {
         DataType::FixedSizeBinary(_) => bytes!(array.as_fixed_size_binary()),
         DataType::Date32 => {
             let values = array.as_primitive::<Date32Type>();
-            Box::new(move |row, out| calendar::put_date(values.value(row).into(), out))
+            written(move |row, out| calendar::put_date(values.value(row).into(), out))
         }
         DataType::Date64 => {
             let values = array.as_primitive::<Date64Type>();
-            Box::new(move |row, out| calendar::put_date(values.value(row).div_euclid(86_400_000), out))
+            written(move |row, out| calendar::put_date(values.value(row).div_euclid(86_400_000), out))
         }
         DataType::Time64(TimeUnit::Microsecond) => {
             let values = array.as_primitive::<Time64MicrosecondType>();
-            Box::new(move |row, out| calendar::put_time(values.value(row), out))
+            written(move |row, out| calendar::put_time(values.value(row), out))
         }
         DataType::Timestamp(TimeUnit::Microsecond, None) => {
             let values = array.as_primitive::<TimestampMicrosecondType>();
-            Box::new(move |row, out| calendar::put_timestamp(values.value(row), out))
+            written(move |row, out| calendar::put_timestamp(values.value(row), out))
         }
         DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => {
             let (values, zone) = (array.as_primitive::<TimestampMicrosecondType>(), *zone);
-            Box::new(move |row, out| calendar::put_timestamptz(values.value(row), &zone, out))
+            written(move |row, out| calendar::put_timestamptz(values.value(row), &zone, out))
         }
         DataType::Interval(IntervalUnit::MonthDayNano) => {
             let values = array.as_primitive::<IntervalMonthDayNanoType>();
-            Box::new(move |row, out| {
+            written(move |row, out| {
                 let value = values.value(row);
                 calendar::put_interval(value.months, value.days, value.nanoseconds / 1000, out);
             })
         }
-        DataType::Null => Box::new(|_, _| {}),
+        DataType::Null => written(|_, _| {}),
         DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..) => {
             let zone = *zone;
-            Box::new(move |row, out| put_array(&list_item(array, row), &zone, out))
+            written(move |row, out| put_array(&list_item(array, row), &zone, out))
         }
         other => match super::binary::everyday_type(other) {
             Some(everyday) => {
@@ -118,7 +114,7 @@ pub fn writer<'a>(array: &'a ArrayRef, zone: &Zone) -> Result<Writer<'a>> {
 
 /// Writes `1 2 3`, as `int2vectorout` and `oidvectorout` do.
 pub fn vector_writer(array: &ArrayRef) -> Writer<'_> {
-    Box::new(move |row, out| {
+    written(move |row, out| {
         let items = list_item(array, row);
         let options = FormatOptions::default();
         let Ok(formatter) = ArrayFormatter::try_new(items.as_ref(), &options) else { return };
@@ -130,9 +126,9 @@ pub fn vector_writer(array: &ArrayRef) -> Writer<'_> {
 /// A writer over an array made for it: the inner writer is made anew for each value, which only rare
 /// types pay for.
 fn owned<'a>(array: ArrayRef, zone: Zone) -> Writer<'a> {
-    Box::new(move |row, out| {
+    written(move |row, out| {
         if let Ok(write) = writer(&array, &zone) {
-            write(row, out);
+            write.put(row, out);
         }
     })
 }
@@ -141,7 +137,7 @@ fn owned<'a>(array: ArrayRef, zone: Zone) -> Writer<'a> {
 fn displayed(array: &ArrayRef) -> Result<Writer<'_>> {
     let options = FormatOptions::default();
     ArrayFormatter::try_new(array.as_ref(), &options).map_err(|e| Error::internal(e.to_string()))?;
-    Ok(Box::new(move |row, out| {
+    Ok(written(move |row, out| {
         let options = FormatOptions::default();
         if let Ok(formatter) = ArrayFormatter::try_new(array.as_ref(), &options) {
             out.put_slice(formatter.value(row).to_string().as_bytes());
@@ -150,7 +146,7 @@ fn displayed(array: &ArrayRef) -> Result<Writer<'_>> {
 }
 
 /// `{1,NULL,"a b"}`, as `array_out` quotes.
-fn put_array(items: &ArrayRef, zone: &Zone, out: &mut BytesMut) {
+fn put_array(items: &ArrayRef, zone: &Zone, out: &mut Vec<u8>) {
     out.put_u8(b'{');
     if let Ok(write) = writer(items, zone) {
         let is_nested = matches!(
@@ -158,7 +154,7 @@ fn put_array(items: &ArrayRef, zone: &Zone, out: &mut BytesMut) {
             DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..)
         );
         let nulls = items.logical_nulls();
-        let mut item = BytesMut::new();
+        let mut item = Vec::new();
         for row in 0..items.len() {
             if row > 0 {
                 out.put_u8(b',');
@@ -168,7 +164,7 @@ fn put_array(items: &ArrayRef, zone: &Zone, out: &mut BytesMut) {
                 continue;
             }
             item.clear();
-            write(row, &mut item);
+            write.put(row, &mut item);
             if is_nested || !needs_quotes(&item) {
                 out.put_slice(&item);
             } else {
@@ -187,7 +183,7 @@ fn needs_quotes(item: &[u8]) -> bool {
             .any(|byte| matches!(byte, b'{' | b'}' | b',' | b'"' | b'\\') || byte.is_ascii_whitespace())
 }
 
-fn put_quoted(item: &[u8], out: &mut BytesMut) {
+fn put_quoted(item: &[u8], out: &mut Vec<u8>) {
     out.put_u8(b'"');
     for byte in item {
         if matches!(byte, b'"' | b'\\') {
@@ -198,7 +194,7 @@ fn put_quoted(item: &[u8], out: &mut BytesMut) {
     out.put_u8(b'"');
 }
 
-fn put_bytea(value: &[u8], out: &mut BytesMut) {
+fn put_bytea(value: &[u8], out: &mut Vec<u8>) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     out.put_slice(b"\\x");
     for byte in value {
@@ -209,16 +205,16 @@ fn put_bytea(value: &[u8], out: &mut BytesMut) {
 
 /// Shortest digits that read back as the same number; an exponent from 10^15 on, as PostgreSQL's
 /// `float8out` does since version 12.
-fn put_float8(value: f64, out: &mut BytesMut) {
+fn put_float8(value: f64, out: &mut Vec<u8>) {
     put_float(value, ryu::Buffer::new().format(value), 15, out);
 }
 
 /// The same for `float4out`, with an exponent from 10^6 on.
-fn put_float4(value: f32, out: &mut BytesMut) {
+fn put_float4(value: f32, out: &mut Vec<u8>) {
     put_float(value.into(), ryu::Buffer::new().format(value), 6, out);
 }
 
-fn put_float(value: f64, shortest: &str, exponent_from: i32, out: &mut BytesMut) {
+fn put_float(value: f64, shortest: &str, exponent_from: i32, out: &mut Vec<u8>) {
     if value.is_nan() {
         return out.put_slice(b"NaN");
     }
@@ -264,9 +260,9 @@ mod tests {
     use super::*;
 
     fn float8(value: f64) -> String {
-        let mut out = BytesMut::new();
+        let mut out = Vec::new();
         put_float8(value, &mut out);
-        String::from_utf8(out.to_vec()).expect("only ASCII is written")
+        String::from_utf8(out).expect("only ASCII is written")
     }
 
     // Expected texts are those of a PostgreSQL 15.
