@@ -56,7 +56,7 @@ async fn parameters_and_results_travel_in_binary() {
     let statement = client.prepare("select $1::int + 1").await.expect("prepared");
     for number in [1i32, -7, 2_000_000_000] {
         let row = client.query_one(&statement, &[&number]).await.expect("a row");
-        assert_eq!(row.get::<_, i64>(0), i64::from(number) + 1);
+        assert_eq!(row.get::<_, i32>(0), number + 1);
     }
     let found = client
         .query(
@@ -83,7 +83,7 @@ async fn parameters_and_results_travel_in_binary() {
     let row = client.query_one("select $1::int", &[&none]).await.expect("a row");
     assert_eq!(row.get::<_, Option<i32>>(0), None);
     let row = client.query_one("select make_array(1, 2, null)", &[]).await.expect("a row");
-    assert_eq!(row.get::<_, Vec<Option<i64>>>(0), [Some(1), Some(2), None]);
+    assert_eq!(row.get::<_, Vec<Option<i32>>>(0), [Some(1), Some(2), None]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

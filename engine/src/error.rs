@@ -298,7 +298,12 @@ fn from_datafusion(error: &DataFusionError) -> Error {
             Error::Syntax { message: syntax_message(&inner.to_string()), position: None }
         }
         DataFusionError::SchemaError(inner, _) => from_schema(inner),
-        DataFusionError::NotImplemented(message) => Error::NotSupported { message: first_line(message) },
+        DataFusionError::NotImplemented(message) => match message.strip_prefix("Unsupported SQL type ") {
+            Some(name) => Error::UndefinedObject {
+                message: format!("type \"{}\" does not exist", first_line(name).to_ascii_lowercase()),
+            },
+            None => Error::NotSupported { message: first_line(message) },
+        },
         DataFusionError::ResourcesExhausted(message) => from_exhausted(message),
         DataFusionError::Plan(message) => from_plan(message),
         DataFusionError::Configuration(message) => {
@@ -381,6 +386,9 @@ fn from_arrow(error: &ArrowError) -> Error {
         }
         ArrowError::DivideByZero => Error::DivisionByZero,
         ArrowError::ArithmeticOverflow(message) => Error::OutOfRange { message: first_line(message) },
+        ArrowError::CastError(message) if message.starts_with("Can't cast value") => {
+            Error::OutOfRange { message: "value out of range for its type".into() }
+        }
         ArrowError::CastError(message) | ArrowError::ParseError(message) => {
             Error::InvalidText { message: first_line(message) }
         }

@@ -11,6 +11,7 @@ mod ids;
 pub mod memory;
 pub mod object_stores;
 pub mod runtime;
+pub mod semantics;
 pub mod session_state;
 mod sqlstate;
 pub mod telemetry;

@@ -15,6 +15,7 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::prelude::SessionConfig;
 
 use crate::runtime::NodeRuntime;
+use crate::semantics::analyzer_rules;
 
 /// Where a plan is made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -58,8 +59,12 @@ pub struct SessionStates {
 impl SessionStates {
     /// Sessions over the shared resources of `runtime`.
     pub fn new(runtime: &NodeRuntime) -> Self {
-        let base =
-            || SessionStateBuilder::new().with_default_features().with_runtime_env(Arc::clone(&runtime.env));
+        let base = || {
+            SessionStateBuilder::new()
+                .with_default_features()
+                .with_analyzer_rules(analyzer_rules())
+                .with_runtime_env(Arc::clone(&runtime.env))
+        };
         let local = base().with_config(local_config()).build();
         let cluster = base()
             .with_config(cluster_config())
@@ -128,7 +133,8 @@ fn common(config: SessionConfig) -> SessionConfig {
     let mut config = config
         .with_default_catalog_and_schema(DATABASE, DEFAULT_SCHEMA)
         .with_create_default_catalog_and_schema(false)
-        .with_information_schema(true)
+        // Ours has PostgreSQL's shape.
+        .with_information_schema(false)
         .with_collect_statistics(true);
     let options = config.options_mut();
     options.sql_parser.dialect = Dialect::PostgreSQL;

@@ -28,6 +28,10 @@ SLOW_QUERY = (
 )
 
 
+# Keeps labels apart when a section runs again under other settings.
+prefix = ""
+
+
 def libpq_parameters():
     parameters = {"host": HOST, "port": PORT, "user": USER, "dbname": DATABASE, "sslmode": SSLMODE}
     if PASSWORD:
@@ -54,12 +58,7 @@ def typed(value):
 
 
 def show(label, value):
-    print(f"{label}: {typed(value)}", flush=True)
-
-
-def show_text(label, text):
-    for line in text.splitlines():
-        print(f"{label}: {line.rstrip()}", flush=True)
+    print(f"{prefix}{label}: {typed(value)}", flush=True)
 
 
 def cancel_while(run, cancel, delay=0.5):

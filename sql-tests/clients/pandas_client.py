@@ -10,7 +10,8 @@ from client import DATABASE, HOST, OPTIONS, PASSWORD, PORT, USER, attempt, run_s
 
 def connect():
     url = sqlalchemy.URL.create("postgresql+psycopg2", USER, PASSWORD or None, HOST, PORT, DATABASE)
-    return sqlalchemy.create_engine(url, connect_args={"options": OPTIONS} if OPTIONS else {}).connect()
+    return sqlalchemy.create_engine(
+        url, isolation_level="AUTOCOMMIT", connect_args={"options": OPTIONS} if OPTIONS else {}).connect()
 
 
 def described(frame):
@@ -48,7 +49,8 @@ def reads(connection):
 def chunks(connection):
     lengths = []
     total = 0
-    stream = connection.execution_options(stream_results=True)
+    # A named cursor of psycopg2 lives in a transaction.
+    stream = connection.execution_options(stream_results=True, isolation_level="REPEATABLE READ")
     for chunk in pandas.read_sql("select o_orderkey, o_totalprice from orders where o_orderkey < 20000", stream, chunksize=2000):
         lengths.append(len(chunk))
         total += int(chunk["o_orderkey"].sum())

@@ -69,7 +69,7 @@ CASTS = {
     "jsonb": "'{\"b\": 1, \"a\": 2}'::jsonb",
     "uuid": "'6b2a3c1e-0000-4000-8000-0123456789ab'::uuid",
     "oid": "42::oid",
-    "regclass": "'nation'::regclass",
+    "regclass": "'pg_class'::regclass",
     "regtype": "'int4'::regtype",
     "int array": "array[1,2,null]::int[]",
     "text array": "array['a','b c',null]::text[]",

@@ -37,7 +37,7 @@ def reflection(driver):
     attempt(f"{driver} domains", inspector.get_domains)
     for table in TABLES:
         attempt(f"{driver} columns of {table}", lambda: [
-            (column["name"], str(column["type"]), column["nullable"], column["default"], column["comment"])
+            (str(column["name"]), str(column["type"]), column["nullable"], column["default"], column["comment"])
             for column in inspector.get_columns(table)])
         attempt(f"{driver} primary key of {table}", lambda: inspector.get_pk_constraint(table))
         attempt(f"{driver} foreign keys of {table}", lambda: inspector.get_foreign_keys(table))
@@ -58,15 +58,27 @@ def reflection(driver):
 def reflected(database):
     metadata = sqlalchemy.MetaData()
     metadata.reflect(database)
-    return sorted((table.name, len(table.columns), table.comment) for table in metadata.tables.values())
+    return sorted((str(table.name), len(table.columns), table.comment) for table in metadata.tables.values())
 
 
 def selects(driver):
     database = engine(driver, pool_pre_ping=True, pool_size=2)
     metadata = sqlalchemy.MetaData()
-    nation, region, orders = (
-        sqlalchemy.Table(name, metadata, autoload_with=database) for name in ("nation", "region", "orders"))
-    show(f"{driver} autoload", [(column.name, repr(column.type), column.primary_key) for column in orders.columns])
+    for name in TABLES:
+        attempt(f"{driver} autoload {name}", lambda: [
+            (str(column.name), repr(column.type), column.primary_key)
+            for column in sqlalchemy.Table(name, sqlalchemy.MetaData(), autoload_with=database).columns])
+    # Declared by hand: the selects are worth a look where reflection fails, too.
+    nation = sqlalchemy.Table(
+        "nation", metadata, sqlalchemy.Column("n_nationkey", sqlalchemy.BigInteger, primary_key=True),
+        sqlalchemy.Column("n_name", sqlalchemy.Text), sqlalchemy.Column("n_regionkey", sqlalchemy.BigInteger))
+    region = sqlalchemy.Table(
+        "region", metadata, sqlalchemy.Column("r_regionkey", sqlalchemy.BigInteger, primary_key=True),
+        sqlalchemy.Column("r_name", sqlalchemy.Text))
+    orders = sqlalchemy.Table(
+        "orders", metadata, sqlalchemy.Column("o_orderkey", sqlalchemy.BigInteger, primary_key=True),
+        sqlalchemy.Column("o_totalprice", sqlalchemy.Numeric(15, 2)), sqlalchemy.Column("o_orderdate", sqlalchemy.Date),
+        sqlalchemy.Column("o_orderstatus", sqlalchemy.Text))
     with database.connect() as connection:
         def rows(statement, parameters=None):
             return [tuple(row) for row in connection.execute(statement, parameters or {})]
@@ -116,8 +128,9 @@ def selects(driver):
             connection.rollback()
         attempt(f"{driver} text", lambda: rows(
             sqlalchemy.text("select n_name from nation where n_nationkey = :key"), {"key": 4}))
-        streamed = connection.execution_options(stream_results=True, max_row_buffer=100).execute(
-            select(orders.c.o_totalprice).where(orders.c.o_orderkey < 4000))
+        streamed = connection.execute(
+            select(orders.c.o_totalprice).where(orders.c.o_orderkey < 4000),
+            execution_options={"stream_results": True, "max_row_buffer": 100})
         show(f"{driver} stream", sum(row[0] for row in streamed))
         attempt(f"{driver} error", lambda: rows(sqlalchemy.text("select * from no_such_table")))
         connection.rollback()

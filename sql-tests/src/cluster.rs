@@ -27,6 +27,10 @@ pub struct Options {
     pub executor_memory: String,
     /// The cap on the server.
     pub memory: String,
+    /// Where the server keeps what it writes; a temporary folder when not given.
+    pub data_dir: Option<PathBuf>,
+    /// Further flags of the server.
+    pub flags: Vec<String>,
     /// Further environment variables of the server and its executors.
     pub environment: Vec<(String, String)>,
 }
@@ -39,6 +43,8 @@ impl Default for Options {
             executor_threads: 1,
             executor_memory: "1GB".to_owned(),
             memory: "2GB".to_owned(),
+            data_dir: None,
+            flags: Vec::new(),
             environment: Vec::new(),
         }
     }
@@ -71,7 +77,8 @@ impl TestCluster {
             .args(["--executors", &options.executors.to_string()])
             .args(["--executor-threads", &options.executor_threads.to_string()])
             .args(["--executor-memory", &options.executor_memory, "--data-dir"])
-            .arg(folder.path().join("data"))
+            .arg(options.data_dir.clone().unwrap_or_else(|| folder.path().join("data")))
+            .args(&options.flags)
             .envs(options.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -3,9 +3,11 @@
 //! The real `sluice` binary is started on free ports in a folder of its own; the tests that own the
 //! binary pass its path. Everything that a test waits for is an event: a line, an exit, a row.
 
+mod certificates;
 mod cluster;
 mod routes;
 pub mod tpch;
 
+pub use certificates::Authority;
 pub use cluster::{Options, TestCluster, send_signal};
 pub use routes::{Protocol, Route, run_file};

@@ -162,7 +162,14 @@ pub fn pg_attribute(view: &View) -> RecordBatch {
                 _ => "i",
             }),
         )
-        .letter("attstorage", typed.iter().map(|(_, size, _)| if *size < 0 { "x" } else { "p" }))
+        .letter(
+            "attstorage",
+            typed.iter().map(|(oid, size, _)| match (*oid, *size) {
+                (oid, _) if oid == types::NUMERIC.oid => "m",
+                (_, size) if size < 0 => "x",
+                _ => "p",
+            }),
+        )
         .bool("attnotnull", fields.iter().map(|(.., is_required)| *is_required))
         .all_bool("attislocal", rows, true)
         .oid("attcollation", typed.iter().map(|(oid, ..)| if is_text(*oid) { 100 } else { 0 }))

@@ -96,7 +96,8 @@ static TYPES: LazyLock<Vec<TypeRow>> = LazyLock::new(|| {
         size: sizes.value(at),
         element: elements[at] as u32,
         array: arrays[at] as u32,
-        is_array: categories.is_some_and(|c| c.value(at) == "A"),
+        // The vectors are arrays of another name.
+        is_array: categories.is_some_and(|c| c.value(at) == "A") && names.value(at).starts_with('_'),
     };
     (0..oids.len()).map(row).collect()
 });
@@ -192,9 +193,9 @@ pub fn of_data_type(data_type: &DataType) -> PgType {
         DataType::Boolean => BOOL,
         DataType::Int8 | DataType::Int16 | DataType::UInt8 => INT2,
         DataType::Int32 | DataType::UInt16 => INT4,
-        DataType::Int64 | DataType::UInt32 => INT8,
-        DataType::UInt64
-        | DataType::Decimal32(..)
+        // 64 bits without a sign are what counts and row numbers come in.
+        DataType::Int64 | DataType::UInt32 | DataType::UInt64 => INT8,
+        DataType::Decimal32(..)
         | DataType::Decimal64(..)
         | DataType::Decimal128(..)
         | DataType::Decimal256(..) => NUMERIC,
@@ -252,6 +253,10 @@ pub fn parameter_type(oid: u32) -> Option<DataType> {
         1009 | 1015 => DataType::new_list(DataType::Utf8, true),
         1021 => DataType::new_list(DataType::Float32, true),
         1022 => DataType::new_list(DataType::Float64, true),
+        1115 => DataType::new_list(DataType::Timestamp(TimeUnit::Microsecond, None), true),
+        1182 => DataType::new_list(DataType::Date32, true),
+        1231 => DataType::new_list(DataType::Decimal128(38, 10), true),
+        1002 | 1003 | 1014 => DataType::new_list(DataType::Utf8, true),
         _ => return None,
     })
 }
@@ -267,7 +272,10 @@ pub fn format(oid: i64, modifier: i64) -> String {
     }
     let known = ALL.iter().find(|pg_type| pg_type.oid == row.oid).map(|pg_type| pg_type.sql_name);
     let long = LONG_NAMES.iter().find(|(name, _)| *name == row.name).map(|(_, long)| *long);
-    let name = known.or(long).map_or_else(|| catalog::identifier::quote(&row.name), str::to_owned);
+    // `any` is a word of the grammar.
+    let quoted =
+        || if row.name == "any" { "\"any\"".to_owned() } else { catalog::identifier::quote(&row.name) };
+    let name = known.or(long).map_or_else(quoted, str::to_owned);
     if modifier < 0 {
         return name;
     }

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 pub use admission::{Admission, Permit};
 pub use estimate::Estimate;
 pub use log::{QueryLog, QueryState};
-pub use plan::{Description, Plan, output_schema};
+pub use plan::{Description, Plan, SOURCE, output_schema};
 pub use route::Route;
 pub use rows::Rows;
 

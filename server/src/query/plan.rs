@@ -21,7 +21,7 @@ use engine::{Error, Result};
 use super::QueryContext;
 use super::estimate::{self, Estimate};
 use crate::pg_catalog::{self, SystemSchema};
-use crate::sql::{Query, qualify_system_tables};
+use crate::sql::{Query, qualify_system_tables, type_arrays};
 
 /// A plan and the session it was made in.
 pub struct Plan {
@@ -156,15 +156,47 @@ impl Planner {
         let settings = self.context.statement_settings(partitions);
         let state = self.session_state(Destination::Local, &settings);
         let plan = state.statement_to_plan(self.statement()).await.map_err(with_position)?;
-        let parameters = parameter_types(&plan, declared)?;
+        let parameters = parameter_types(&plan, declared, self.query.parameters.keys().last().copied())?;
+        let sources = self.sources(&plan);
         if self.query.explain.is_some() {
             return Ok(Description { parameters, columns: super::explain_columns() });
         }
         let nulls = parameters.iter().map(ScalarValue::try_from).collect::<DataFusionResult<Vec<_>>>()?;
         let plan = bind(plan, nulls)?;
         let plan = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})?;
-        let columns = output_schema(plan.schema().as_arrow(), &self.query);
+        let columns = with_sources(&output_schema(plan.schema().as_arrow(), &self.query), sources);
         Ok(Description { parameters, columns })
+    }
+
+    /// Where each column of `plan` comes from, when it is a plain column of a user's table: the table's
+    /// identifier and the column's number.
+    fn sources(&self, plan: &LogicalPlan) -> Vec<Option<(u32, usize)>> {
+        let mut known: Vec<(String, Option<Arc<TableDefinition>>)> = Vec::new();
+        let _ = plan.apply(|node| {
+            let found = match node {
+                LogicalPlan::TableScan(scan) => Some((scan.table_name.table(), scan)),
+                LogicalPlan::SubqueryAlias(alias) => match alias.input.as_ref() {
+                    LogicalPlan::TableScan(scan) => Some((alias.alias.table(), scan)),
+                    _ => None,
+                },
+                _ => None,
+            };
+            if let Some((name, scan)) = found {
+                let table = self.snapshot.table(&estimate::name_of(scan)).cloned();
+                known.push((name.to_owned(), table));
+            }
+            Ok(TreeNodeRecursion::Continue)
+        });
+        let source = |(qualifier, field): (Option<&datafusion::common::TableReference>, &Arc<Field>)| {
+            let name = qualifier?.table();
+            let mut tables = known.iter().filter(|(alias, _)| alias == name).map(|(_, table)| table);
+            let table = tables.next()?.as_ref()?;
+            // A name that stands for two tables tells nothing.
+            let is_one = tables.all(|other| other.as_ref().is_some_and(|other| other.oid == table.oid));
+            let at = table.fields().iter().position(|column| column.name() == field.name())?;
+            is_one.then_some((table.oid, at + 1))
+        };
+        plan.schema().iter().map(source).collect()
     }
 
     async fn logical_on(
@@ -182,6 +214,9 @@ impl Planner {
 
     fn statement(&self) -> datafusion::sql::parser::Statement {
         let mut statement = self.query.statement.clone();
+        if !self.query.parameters.is_empty() {
+            type_arrays(&mut statement, |column| self.column_type(column));
+        }
         if self.reads_system {
             qualify_system_tables(&mut statement, |table| {
                 let is_users = self.snapshot.table(&TableName::new(catalog::DEFAULT_SCHEMA, table));
@@ -189,6 +224,12 @@ impl Planner {
             });
         }
         statement
+    }
+
+    /// The type of a column that one of the tables has, whatever its table.
+    fn column_type(&self, column: &str) -> Option<DataType> {
+        let fields = self.tables.iter().flat_map(|table| table.fields());
+        fields.into_iter().find(|field| field.name() == column).map(|field| field.data_type().clone())
     }
 
     fn session_state(&self, destination: Destination, settings: &StatementSettings) -> SessionState {
@@ -296,13 +337,17 @@ fn bind(plan: LogicalPlan, parameters: Vec<ScalarValue>) -> Result<LogicalPlan> 
 }
 
 /// The type of each parameter: the client's, else what the statement implies, else text.
-fn parameter_types(plan: &LogicalPlan, declared: &[Option<DataType>]) -> Result<Vec<DataType>> {
+fn parameter_types(
+    plan: &LogicalPlan,
+    declared: &[Option<DataType>],
+    last: Option<usize>,
+) -> Result<Vec<DataType>> {
     let mut inferred = plan.get_parameter_types()?;
     for (name, data_type) in cast_parameters(plan)? {
         inferred.insert(name, Some(data_type));
     }
     let numbers = inferred.keys().filter_map(|name| name.trim_start_matches('$').parse::<usize>().ok());
-    let count = numbers.max().unwrap_or(0).max(declared.len());
+    let count = numbers.max().unwrap_or(0).max(declared.len()).max(last.unwrap_or(0));
     // The protocol counts parameters in 16 bits; a larger number is a slip, not a list to make.
     if count > usize::from(u16::MAX) {
         return Err(Error::UndefinedParameter { name: format!("${count}") });
@@ -358,6 +403,21 @@ pub fn output_schema(schema: &Schema, query: &Query) -> SchemaRef {
         })
         .collect();
     Arc::new(Schema::new(fields))
+}
+
+/// The key of a field's metadata that tells the table and the column it comes from.
+pub const SOURCE: &str = "sluice.source";
+
+fn with_sources(columns: &Schema, sources: Vec<Option<(u32, usize)>>) -> SchemaRef {
+    let mut sources = sources.into_iter().chain(std::iter::repeat(None));
+    let field = |field: &Arc<Field>| {
+        let mut metadata = field.metadata().clone();
+        if let Some((table, column)) = sources.next().flatten() {
+            metadata.insert(SOURCE.into(), format!("{table}.{column}"));
+        }
+        field.as_ref().clone().with_metadata(metadata)
+    };
+    Arc::new(Schema::new(columns.fields().iter().map(field).collect::<Vec<_>>()))
 }
 
 /// A column that does not exist, with its place where the planner tells it.

@@ -115,6 +115,7 @@ static REGISTRY: &[SettingDescription] = &[
         "Sets the least severe message sent to the client.",
     ),
     reported("DateStyle", "ISO, MDY", Kind::DateStyle, "Sets the display format for dates; always ISO."),
+    setting("default_table_access_method", "heap", Kind::ReadOnly, "Said for clients that ask."),
     setting("default_tablespace", "", Kind::Text, "Accepted; there are no tablespaces."),
     setting(
         "default_transaction_isolation",
@@ -166,6 +167,7 @@ static REGISTRY: &[SettingDescription] = &[
     setting("lc_time", "C", Kind::Text, "The format of dates in words."),
     setting("lock_timeout", "0", Kind::Milliseconds, "Accepted; there are no locks to wait for."),
     setting("max_connections", "200", Kind::ReadOnly, "Connections at once; see limits.connections_max."),
+    setting("max_index_keys", "32", Kind::ReadOnly, "Said for clients that ask; there are no indexes."),
     setting(
         "max_identifier_length",
         "63",
@@ -236,6 +238,7 @@ static REGISTRY: &[SettingDescription] = &[
         "The current transaction's isolation level.",
     ),
     setting("synchronize_seqscans", "on", Kind::Bool, "Accepted."),
+    setting("work_mem", "4MB", Kind::Text, "Accepted; memory is bounded for the process, not for each sort."),
     setting("transaction_deferrable", "off", Kind::Bool, "Accepted."),
     setting("transaction_read_only", "off", Kind::Bool, "The current transaction's read-only status."),
 ];

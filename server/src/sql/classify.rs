@@ -1,5 +1,7 @@
 //! Sorts statements: queries go to the planner, the rest to `commands/`.
 
+use std::collections::BTreeMap;
+
 use datafusion::sql::parser::Statement;
 use engine::{Error, Result};
 use sqlparser::ast::{
@@ -13,6 +15,7 @@ use sqlparser::ast::{
 
 use super::dialect::{self, SessionFacts};
 use super::names::{self, TableReference};
+use super::parameters;
 use crate::pg_catalog;
 
 /// What a statement asks for.
@@ -252,6 +255,8 @@ pub struct Query {
     pub tables: Vec<TableReference>,
     /// PostgreSQL's names for its columns, from the left and from the right.
     pub output_names: (Vec<Option<String>>, Vec<Option<String>>),
+    /// The types of parameters that its text tells, by number; 0 where it tells none.
+    pub parameters: BTreeMap<usize, u32>,
     /// What stands before it.
     pub explain: Option<Explain>,
 }
@@ -709,6 +714,7 @@ fn reset_command(text: &str) -> Command {
 
 fn query(mut statement: SqlStatement, sql: &str, facts: &SessionFacts) -> Query {
     let output_names = names::output_names(&statement);
+    let parameters = parameters::told(&statement);
     let reads_system = names::tables(&statement, sql).iter().any(|table| {
         // A user's own table of such a name is found in its schema, `public`.
         pg_catalog::is_system_table(table.schema.as_deref(), &table.table)
@@ -717,7 +723,8 @@ fn query(mut statement: SqlStatement, sql: &str, facts: &SessionFacts) -> Query 
     dialect::adapt(&mut statement, facts, reads_system);
     // After the rewrites, which may leave out what cannot have rows.
     let tables = names::tables(&statement, sql);
-    Query { statement: Statement::Statement(Box::new(statement)), tables, output_names, explain: None }
+    let statement = Statement::Statement(Box::new(statement));
+    Query { statement, tables, output_names, parameters, explain: None }
 }
 
 fn classify_set(set: Set) -> Result<Command> {

@@ -3,6 +3,8 @@
 //! Functions about the session become their values, so that a statement means the same on every node.
 //! The looser rewrites apply only to statements over system tables: a user's own query is never bent.
 
+mod casts;
+mod literals;
 mod names_of_things;
 mod system;
 
@@ -12,8 +14,8 @@ use std::ops::ControlFlow;
 use sqlparser::ast::{
     ArrayElemTypeDef, BinaryOperator, CastKind, DataType, ExactNumberInfo, Expr, Function, FunctionArg,
     FunctionArgExpr, FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, Join, JoinOperator,
-    ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr, Statement, TableFactor, TableWithJoins,
-    TimezoneInfo, Value, Visit, VisitMut, Visitor, VisitorMut,
+    ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr, Statement, TableAliasColumnDef,
+    TableFactor, TableWithJoins, TimezoneInfo, Value, Visit, VisitMut, Visitor, VisitorMut,
 };
 
 use crate::pg_catalog;
@@ -51,6 +53,7 @@ impl SessionFacts {
 
 /// Adapts `statement` in place. `reads_system` allows the rewrites for system tables.
 pub fn adapt(statement: &mut Statement, facts: &SessionFacts, reads_system: bool) {
+    literals::adapt(statement);
     let mut adapter = Adapter { facts, reads_system };
     let _ = statement.visit(&mut adapter);
     if let Statement::Query(query) = statement {
@@ -96,8 +99,15 @@ impl VisitorMut for Adapter<'_> {
     }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
-        if let TableFactor::Table { name, args: Some(args), .. } = factor {
+        if let TableFactor::Table { name, args: Some(args), alias, .. } = factor {
             strip_schema(name);
+            // A function's alias names its one column too.
+            if let Some(alias) = alias
+                && alias.columns.is_empty()
+                && is_named(name, "generate_series")
+            {
+                alias.columns.push(TableAliasColumnDef::from_name(alias.name.value.clone()));
+            }
             if is_named(name, "generate_series") {
                 args.args.iter_mut().for_each(widen);
             }
@@ -125,7 +135,13 @@ impl VisitorMut for Adapter<'_> {
         }
         names_of_things::adapt_cast(expr, self.reads_system);
         adapt_cast(expr);
+        casts::adapt(expr);
         match expr {
+            Expr::BinaryOp { left, op: BinaryOperator::PGExp, right } => {
+                let base = std::mem::replace(left.as_mut(), Expr::value(Value::Null));
+                let exponent = std::mem::replace(right.as_mut(), Expr::value(Value::Null));
+                *expr = call("power", vec![as_double(base), as_double(exponent)]);
+            }
             Expr::BinaryOp { op, .. } => adapt_operator(op),
             Expr::AnyOp { right, .. } | Expr::AllOp { right, .. } => adapt_array_text(right),
             _ => {}
@@ -135,6 +151,21 @@ impl VisitorMut for Adapter<'_> {
         }
         ControlFlow::Continue(())
     }
+}
+
+/// True when no column stands in `expr`.
+fn is_constant(expr: &Expr) -> bool {
+    struct Columns;
+    impl Visitor for Columns {
+        type Break = ();
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+            match expr {
+                Expr::Identifier(_) | Expr::CompoundIdentifier(_) => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            }
+        }
+    }
+    expr.visit(&mut Columns).is_continue()
 }
 
 fn is_named(name: &ObjectName, wanted: &str) -> bool {
@@ -170,6 +201,12 @@ fn rows_of_series(expr: &mut Expr) {
             *expr = call("unnest", vec![series]);
         }
     }
+}
+
+/// `^` of whole numbers is a `double precision` in PostgreSQL.
+fn as_double(expr: Expr) -> Expr {
+    let data_type = DataType::Double(ExactNumberInfo::None);
+    Expr::Cast { kind: CastKind::DoubleColon, expr: Box::new(expr), data_type, array: false, format: None }
 }
 
 /// `= ANY ('{a,b}')`: the text of an array where an array is meant.
@@ -212,13 +249,14 @@ fn tell_apart(body: &mut SetExpr) {
     let mut seen: HashSet<String> = HashSet::new();
     for (index, item) in select.projection.iter_mut().enumerate() {
         let name = match &*item {
+            // Constants of one value may be written in many ways.
+            SelectItem::UnnamedExpr(expr) if index > 0 && is_constant(expr) => "a constant".to_owned(),
             SelectItem::UnnamedExpr(expr) => expr.to_string(),
             SelectItem::ExprWithAlias { alias, .. } => alias.to_string(),
             _ => continue,
         };
-        if !seen.insert(name)
-            && let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = &*item
-        {
+        let is_new = name != "a constant" && seen.insert(name);
+        if !is_new && let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = &*item {
             let alias = Ident::with_quote('"', format!("{} {index}", expr));
             *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
         }

@@ -3,8 +3,10 @@
 mod classify;
 mod dialect;
 mod hand_parsed;
+pub mod input;
 mod limits;
 mod names;
+mod parameters;
 mod parse;
 
 pub use classify::{
@@ -13,4 +15,5 @@ pub use classify::{
 };
 pub use dialect::SessionFacts;
 pub use names::qualify_system_tables;
+pub use parameters::type_arrays;
 pub use parse::parse;

@@ -308,6 +308,8 @@ impl Connection {
 
     /// Queues a message.
     pub fn send(&mut self, message: PgWireBackendMessage) {
+        // What was encoded before comes before.
+        self.queue_rows();
         // Only a message longer than 2 GiB fails, and none of ours is.
         if let Err(error) = message.encode(&mut self.out) {
             debug!(%error, "a message could not be encoded");
@@ -358,6 +360,7 @@ impl Connection {
 
     /// Sends what is queued.
     pub async fn flush(&mut self) -> StdResult<(), ()> {
+        self.queue_rows();
         self.writer.write_all_buf(&mut self.out).await.map_err(|_| ())?;
         self.writer.flush().await.map_err(|_| ())
     }
@@ -452,7 +455,6 @@ impl Connection {
                     self.write_out(interrupts).await?;
                 }
             }
-            self.queue_rows();
         }
     }
 
@@ -538,7 +540,7 @@ impl Connection {
     }
 
     /// Rows that were encoded join what is queued, behind it.
-    pub fn queue_rows(&mut self) {
+    fn queue_rows(&mut self) {
         if !self.rows.is_empty() {
             self.out.extend_from_slice(&self.rows);
             self.rows.clear();

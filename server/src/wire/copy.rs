@@ -46,7 +46,6 @@ pub async fn run(
     let mut cursor = Cursor::new(rows);
     let (sent, _) = connection.send_rows(&mut cursor, &encoder, &writer, 0, interrupts).await?;
     writer.end(sent == 0, connection.rows());
-    connection.queue_rows();
     connection.send(PgWireBackendMessage::CopyDone(CopyDone::new()));
     connection.complete(format!("COPY {sent}"));
     Ok(())

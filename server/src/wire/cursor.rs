@@ -21,6 +21,7 @@ use crate::sql::{Command, DeclareCursor, Fetch, Query};
 pub async fn declare(
     connection: &mut Connection,
     declared: &DeclareCursor,
+    parameters: Vec<ScalarValue>,
     interrupts: &Interrupts,
 ) -> StdResult<(), Left> {
     if !declared.is_held && !connection.session.transaction.is_block() {
@@ -34,14 +35,14 @@ pub async fn declare(
     let command = Command::Query(Box::new(declared.query.clone()));
     let text = Arc::from(declared.text.as_str());
     let prepared = extended_query::prepare(connection, text, Some(command), &[], interrupts).await?;
-    if !prepared.parameter_types.is_empty() {
+    if prepared.parameter_types.len() != parameters.len() {
         return Err(Error::UndefinedParameter { name: "$1".into() }.into());
     }
     let columns = prepared.columns.as_ref().map_or(0, |columns| columns.fields().len());
     let format = if declared.is_binary { Format::Binary } else { Format::Text };
     let portal = Portal {
         prepared: Arc::new(prepared),
-        parameters: Vec::new(),
+        parameters,
         formats: vec![format; columns],
         progress: Progress::Bound,
         // Outside a block the statement is a transaction of its own, and it is about to be committed.

@@ -24,6 +24,8 @@ use crate::session::Prepared;
 use crate::sql::{self, Command};
 
 const STATEMENT: u8 = b'S';
+/// The protocol counts parameters in 16 bits.
+const PARAMETERS_MAX: usize = u16::MAX as usize;
 
 /// Carries out one message.
 pub async fn run(connection: &mut Connection, message: PgWireFrontendMessage) -> StdResult<(), Left> {
@@ -85,6 +87,11 @@ pub async fn prepare(
             let query = query.clone();
             return prepare_query(connection, text, query, type_oids, interrupts).await;
         }
+        Some(Command::Declare(declared)) => {
+            let query = Box::new(declared.query.clone());
+            let inner = prepare_query(connection, Arc::clone(&text), query, type_oids, interrupts).await?;
+            return Ok(Prepared { columns: None, command, ..inner });
+        }
         Some(Command::Fetch(fetch)) if !fetch.is_move => {
             connection.portals.get(&fetch.cursor).and_then(|portal| portal.prepared.columns.clone())
         }
@@ -109,6 +116,14 @@ async fn prepare_query(
         Arc::clone(&text),
         interrupts.cancel.clone(),
     );
+    // The client's own types come first, then those that the text tells.
+    let last = query.parameters.keys().last().copied().unwrap_or(0).min(PARAMETERS_MAX);
+    let type_oids: Vec<u32> = (1..=last.max(type_oids.len()))
+        .map(|number| match type_oids.get(number - 1) {
+            Some(oid) if *oid != 0 => *oid,
+            _ => query.parameters.get(&number).copied().unwrap_or(0),
+        })
+        .collect();
     let declared: Vec<_> = type_oids.iter().map(|oid| types::parameter_type(*oid)).collect();
     let described = query::describe(&context, &query, &declared);
     let description = connection.guarded(interrupts, described).await?;
@@ -200,6 +215,12 @@ async fn execute(
         Some(Command::Query(query)) => {
             check_transaction(connection, &Command::Query(query.clone()))?;
             portal.progress = advance(connection, &mut portal, query, max_rows, interrupts).await?;
+        }
+        Some(Command::Declare(declared)) => {
+            check_transaction(connection, &Command::Declare(declared.clone()))?;
+            let values = std::mem::take(&mut portal.parameters);
+            super::cursor::declare(connection, declared, values, interrupts).await?;
+            portal.progress = Progress::Done;
         }
         Some(command) => {
             check_transaction(connection, command)?;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::encode::Format;
 use crate::pg_catalog::types;
+use crate::sql::input;
 
 const DAYS_TO_2000: i32 = 10_957;
 const MICROS_TO_2000: i64 = DAYS_TO_2000 as i64 * 86_400_000_000;
@@ -70,7 +71,7 @@ fn from_text(value: &[u8], data_type: &DataType) -> Result<ScalarValue> {
             _ => Err(invalid()),
         },
         DataType::Binary | DataType::BinaryView | DataType::LargeBinary => {
-            bytea(text).map(|bytes| ScalarValue::Binary(Some(bytes))).ok_or_else(invalid)
+            input::bytea(text).map(|bytes| ScalarValue::Binary(Some(bytes))).ok_or_else(invalid)
         }
         DataType::List(item) => {
             let items = array_items(text).ok_or_else(invalid)?;
@@ -78,12 +79,44 @@ fn from_text(value: &[u8], data_type: &DataType) -> Result<ScalarValue> {
             let values = parse(&texts, item.data_type()).map_err(|_| invalid())?;
             Ok(list(&values, item.data_type()))
         }
+        DataType::Decimal128(..) if is_any_numeric(data_type) => exact_numeric(text).ok_or_else(invalid),
         other => {
-            let texts: ArrayRef = Arc::new(StringArray::from(vec![text.trim()]));
+            let text = match other {
+                DataType::Date32 => input::date(text).to_owned(),
+                DataType::Timestamp(..) => input::instant(text),
+                DataType::Interval(_) => input::interval(text),
+                _ => text.trim().to_owned(),
+            };
+            let texts: ArrayRef = Arc::new(StringArray::from(vec![text]));
             let parsed = parse(&texts, other).map_err(|_| invalid())?;
             Ok(ScalarValue::try_from_array(&parsed, 0)?)
         }
     }
+}
+
+/// True for `numeric` without precision and scale, as [`types::parameter_type`] stands for it.
+fn is_any_numeric(data_type: &DataType) -> bool {
+    types::parameter_type(types::NUMERIC.oid).as_ref() == Some(data_type)
+}
+
+/// A decimal with the digits it was sent with.
+fn exact_numeric(text: &str) -> Option<ScalarValue> {
+    let text = text.trim();
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(digits) => (-1, digits),
+        None => (1, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let all = format!("{whole}{fraction}");
+    if all.is_empty()
+        || !all.bytes().all(|byte| byte.is_ascii_digit())
+        || all.trim_start_matches('0').len() > 38
+    {
+        return None;
+    }
+    let scale = i8::try_from(fraction.len()).ok().filter(|scale| *scale <= 38)?;
+    let precision = (all.len() as u8).clamp(scale.unsigned_abs().max(1), 38);
+    Some(ScalarValue::Decimal128(Some(sign * all.parse::<i128>().ok()?), precision, scale))
 }
 
 /// Text to values by Arrow's own parsers; what does not parse is an error, not null.
@@ -99,15 +132,6 @@ fn list(values: &ArrayRef, item: &DataType) -> ScalarValue {
     let scalars: Vec<ScalarValue> =
         (0..values.len()).filter_map(|row| ScalarValue::try_from_array(values, row).ok()).collect();
     ScalarValue::List(ScalarValue::new_list_nullable(&scalars, item))
-}
-
-/// `\x0aff`.
-fn bytea(text: &str) -> Option<Vec<u8>> {
-    let Some(digits) = text.strip_prefix("\\x") else { return Some(text.as_bytes().to_vec()) };
-    if digits.len() % 2 != 0 || !digits.is_ascii() {
-        return None;
-    }
-    (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).ok()).collect()
 }
 
 /// The items of a one-dimensional `{1,NULL,"a b"}`.
@@ -199,6 +223,10 @@ fn from_binary(mut value: Bytes, data_type: &DataType, oid: u32) -> Result<Scala
         DataType::Time64(TimeUnit::Microsecond) => {
             needs(8)?;
             ScalarValue::Time64Microsecond(Some(value.get_i64()))
+        }
+        DataType::Time64(TimeUnit::Nanosecond) => {
+            needs(8)?;
+            ScalarValue::Time64Nanosecond(Some(value.get_i64().checked_mul(1000).ok_or_else(invalid)?))
         }
         DataType::Timestamp(unit, zone) => {
             needs(8)?;
@@ -317,6 +345,14 @@ mod tests {
         let words: [u16; 6] = [2, 0, 0, 2, 123, 4500];
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
         assert_eq!(numeric(Bytes::from(bytes)).as_deref(), Some("0123.45"));
+    }
+
+    #[test]
+    fn decimals_keep_their_digits() {
+        let any = types::parameter_type(types::NUMERIC.oid).expect("a type");
+        assert_eq!(from_text(b"-1.50", &any).expect("a number"), ScalarValue::Decimal128(Some(-150), 3, 2));
+        assert_eq!(from_text(b"7", &any).expect("a number"), ScalarValue::Decimal128(Some(7), 1, 0));
+        assert_eq!(from_text(b"1,5", &any).expect_err("no number").sqlstate().as_str(), "22P02");
     }
 
     #[test]

@@ -118,7 +118,7 @@ pub async fn run_with_formats(
     interrupts: &Interrupts,
 ) -> StdResult<(), Left> {
     match command {
-        Command::Declare(declared) => cursor::declare(connection, declared, interrupts).await,
+        Command::Declare(declared) => cursor::declare(connection, declared, Vec::new(), interrupts).await,
         Command::Fetch(fetch) => cursor::fetch(connection, fetch, formats, interrupts).await,
         Command::Close { name } => Ok(cursor::close(connection, name.as_deref())?),
         Command::Prepare { name, types, command, text } => {

@@ -220,9 +220,6 @@ pub fn adapt_after(expr: &mut Expr) {
             adapt_truth(left, right);
             adapt_truth(right, left);
         }
-        Expr::Like { pattern, escape_char, .. } | Expr::ILike { pattern, escape_char, .. } => {
-            adapt_escape(pattern, escape_char);
-        }
         _ => {}
     }
 }
@@ -385,7 +382,7 @@ fn joined_text(expr: &Expr) -> Option<String> {
 }
 
 /// A pattern with an escape of its own, written with the backslash that DataFusion knows.
-fn adapt_escape(pattern: &mut Expr, escape: &mut Option<sqlparser::ast::ValueWithSpan>) {
+pub fn adapt_escape(pattern: &mut Expr, escape: &mut Option<sqlparser::ast::ValueWithSpan>) {
     if let Some(joined) = joined_text(pattern) {
         *pattern = Expr::value(Value::SingleQuotedString(joined));
     }

@@ -2,7 +2,7 @@
 
 use bytes::BufMut;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
-use datafusion::arrow::compute::cast;
+use datafusion::arrow::compute::{CastOptions, cast_with_options};
 use datafusion::arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Decimal256Type, Float32Type, Float64Type, Int16Type, Int32Type,
     Int64Type, IntervalMonthDayNanoType, IntervalUnit, Time64MicrosecondType, TimeUnit,
@@ -23,8 +23,7 @@ pub fn everyday_type(data_type: &DataType) -> Option<DataType> {
     Some(match data_type {
         DataType::Int8 | DataType::UInt8 => DataType::Int16,
         DataType::UInt16 => DataType::Int32,
-        DataType::UInt32 => DataType::Int64,
-        DataType::UInt64 => DataType::Decimal128(20, 0),
+        DataType::UInt32 | DataType::UInt64 => DataType::Int64,
         DataType::Decimal32(precision, scale) | DataType::Decimal64(precision, scale) => {
             DataType::Decimal128(*precision, *scale)
         }
@@ -135,7 +134,7 @@ pub fn writer(array: &ArrayRef) -> Result<Writer<'_>> {
         }
         other => match everyday_type(other) {
             Some(everyday) => {
-                let converted = cast(array, &everyday).map_err(|e| Error::internal(e.to_string()))?;
+                let converted = converted(array, &everyday)?;
                 written(move |row, out| {
                     if let Ok(write) = writer(&converted) {
                         write.put(row, out);
@@ -146,6 +145,13 @@ pub fn writer(array: &ArrayRef) -> Result<Writer<'_>> {
             None => text::writer(array, &super::Zone::of_setting("UTC"))?,
         },
     })
+}
+
+/// `array` as the type that stands in for its own (22003 where a value does not fit).
+pub fn converted(array: &ArrayRef, everyday: &DataType) -> Result<ArrayRef> {
+    let options = CastOptions { safe: false, ..CastOptions::default() };
+    cast_with_options(array, everyday, &options)
+        .map_err(|_| Error::OutOfRange { message: "value out of range for its type".into() })
 }
 
 /// Decimals of 128 bits.

@@ -134,7 +134,11 @@ const COLUMNS_MAX: usize = 1664;
 pub fn row_description(schema: &Schema, formats: &[Format]) -> RowDescription {
     let describe = |(field, format): (&std::sync::Arc<datafusion::arrow::datatypes::Field>, &Format)| {
         let (oid, size, modifier) = types::of_field(field);
-        FieldDescription::new(field.name().clone(), 0, 0, oid, size, modifier, format.code())
+        let source = field.metadata().get(crate::query::SOURCE).and_then(|source| source.split_once('.'));
+        let (table, column) = source
+            .and_then(|(table, column)| Some((table.parse().ok()?, column.parse().ok()?)))
+            .unwrap_or((0, 0));
+        FieldDescription::new(field.name().clone(), table, column, oid, size, modifier, format.code())
     };
     RowDescription::new(schema.fields().iter().zip(formats).map(describe).collect())
 }

@@ -2,7 +2,6 @@
 
 use bytes::BufMut;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
-use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{
     DataType, Date32Type, Date64Type, Decimal128Type, Decimal256Type, Float32Type, Float64Type, Int8Type,
     Int16Type, Int32Type, Int64Type, IntervalMonthDayNanoType, IntervalUnit, Time64MicrosecondType, TimeUnit,
@@ -103,10 +102,7 @@ pub fn writer<'a>(array: &'a ArrayRef, zone: &Zone) -> Result<Writer<'a>> {
             written(move |row, out| put_array(&list_item(array, row), &zone, out))
         }
         other => match super::binary::everyday_type(other) {
-            Some(everyday) => {
-                let converted = cast(array, &everyday).map_err(|e| Error::internal(e.to_string()))?;
-                owned(converted, *zone)
-            }
+            Some(everyday) => owned(super::binary::converted(array, &everyday)?, *zone),
             None => displayed(array)?,
         },
     })

@@ -1,0 +1,122 @@
+//! Where DataFusion's silence would be a wrong answer, PostgreSQL's meaning: sums of 64-bit integers are
+//! decimals, and arithmetic fails where it overflows.
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::DFSchema;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::error::Result;
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, cast};
+use datafusion::optimizer::{Analyzer, AnalyzerRule};
+
+use crate::functions::arithmetic;
+
+/// DataFusion's rules with ours around them: what changes types comes before types are coerced, what
+/// depends on them after.
+pub fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
+    let mut rules = Analyzer::new().rules;
+    rules.insert(0, Arc::new(SumOfBigints));
+    rules.push(Arc::new(CheckedArithmetic));
+    rules
+}
+
+/// `sum(bigint)` is `numeric`, as in PostgreSQL; DataFusion's wraps round.
+#[derive(Debug)]
+struct SumOfBigints;
+
+impl AnalyzerRule for SumOfBigints {
+    fn name(&self) -> &str {
+        "sum_of_bigints"
+    }
+
+    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
+        rewrite(plan, &|expr, schema| match expr {
+            Expr::AggregateFunction(mut function) if function.func.name() == "sum" => {
+                let is_changed = widen(&mut function.params.args, schema);
+                Ok(changed(Expr::AggregateFunction(function), is_changed))
+            }
+            Expr::WindowFunction(mut function) if function.fun.name() == "sum" => {
+                let is_changed = widen(&mut function.params.args, schema);
+                Ok(changed(Expr::WindowFunction(function), is_changed))
+            }
+            other => Ok(Transformed::no(other)),
+        })
+    }
+}
+
+/// Wide enough for the sum of 2^63 of the largest `bigint`.
+const SUM: DataType = DataType::Decimal128(38, 0);
+
+fn widen(arguments: &mut [Expr], schema: &DFSchema) -> bool {
+    let Some(argument) = arguments.first_mut() else { return false };
+    let is_bigint = matches!(argument.get_type(schema), Ok(DataType::Int64 | DataType::UInt64));
+    if is_bigint {
+        *argument = cast(std::mem::take(argument), SUM);
+    }
+    is_bigint
+}
+
+/// `+`, `-`, `*` and `/` of two numbers of one type become functions that check.
+#[derive(Debug)]
+struct CheckedArithmetic;
+
+impl AnalyzerRule for CheckedArithmetic {
+    fn name(&self) -> &str {
+        "checked_arithmetic"
+    }
+
+    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
+        rewrite(plan, &|expr, schema| {
+            let Expr::BinaryExpr(BinaryExpr { left, op, right }) = expr else {
+                return Ok(Transformed::no(expr));
+            };
+            if let (Some(left_type), Some(right_type)) = (type_of(&left, schema), type_of(&right, schema))
+                && left_type == right_type
+                && let Some(function) = arithmetic::checked(op, &left_type)
+            {
+                let call = ScalarFunction::new_udf(function, vec![*left, *right]);
+                return Ok(Transformed::yes(Expr::ScalarFunction(call)));
+            }
+            Ok(Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right })))
+        })
+    }
+}
+
+/// The type of an operand. Chains of operators are as deep as they are long: one that was rewritten
+/// already has the type of its last operand, and need not be descended again.
+fn type_of(expr: &Expr, schema: &DFSchema) -> Option<DataType> {
+    match expr {
+        Expr::ScalarFunction(call) if arithmetic::is_ours(&call.func) => type_of(call.args.last()?, schema),
+        Expr::Cast(cast) => Some(cast.field.data_type().clone()),
+        other => other.get_type(schema).ok(),
+    }
+}
+
+fn changed(expr: Expr, is_changed: bool) -> Transformed<Expr> {
+    if is_changed { Transformed::yes(expr) } else { Transformed::no(expr) }
+}
+
+/// Rewrites every expression of `plan`; columns keep their names.
+fn rewrite(
+    plan: LogicalPlan,
+    change: &impl Fn(Expr, &DFSchema) -> Result<Transformed<Expr>>,
+) -> Result<LogicalPlan> {
+    let rewritten = plan.transform_up_with_subqueries(|plan| {
+        let mut schema = DFSchema::empty();
+        for input in plan.inputs() {
+            schema.merge(input.schema());
+        }
+        let names = NamePreserver::new(&plan);
+        let rewritten = plan.map_expressions(|expr| {
+            let name = names.save(&expr);
+            let rewritten = expr.transform_up(|expr| change(expr, &schema))?;
+            Ok(rewritten.update_data(|expr| name.restore(expr)))
+        })?;
+        if rewritten.transformed { rewritten.map_data(LogicalPlan::recompute_schema) } else { Ok(rewritten) }
+    })?;
+    Ok(rewritten.data)
+}

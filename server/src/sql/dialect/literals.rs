@@ -1,0 +1,173 @@
+//! Whole numbers that fit are `integer`, as in PostgreSQL; DataFusion takes every whole number for a
+//! `bigint`.
+//!
+//! Numbers that are positions or counts stay bare: those of ORDER BY, GROUP BY, LIMIT and window frames,
+//! and the arguments of window functions, which must be literals to the planner.
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+
+use sqlparser::ast::{
+    CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr,
+    LimitClause, OrderByKind, Query, Select, SetExpr, Statement, TableFactor, Value, VisitMut, VisitorMut,
+    WindowType,
+};
+use sqlparser::tokenizer::{Location, Span};
+
+/// Types the whole numbers of `statement`.
+pub fn adapt(statement: &mut Statement) {
+    let _ = statement.visit(&mut Literals::default());
+}
+
+#[derive(Default)]
+struct Literals {
+    // Where the numbers stand that stay bare.
+    bare: HashSet<Location>,
+}
+
+impl Literals {
+    fn keep(&mut self, expr: &Expr) {
+        match expr {
+            Expr::Value(value) => {
+                self.bare.insert(value.span.start);
+            }
+            Expr::Nested(inner) | Expr::UnaryOp { expr: inner, .. } => self.keep(inner),
+            _ => {}
+        }
+    }
+
+    fn keep_arguments(&mut self, function: &Function) {
+        let FunctionArguments::List(list) = &function.args else { return };
+        for argument in &list.args {
+            if let FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) = argument {
+                self.keep(expr);
+            }
+        }
+    }
+}
+
+impl VisitorMut for Literals {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        if let Some(OrderByKind::Expressions(order)) = query.order_by.as_ref().map(|order| &order.kind) {
+            order.iter().for_each(|item| self.keep(&item.expr));
+        }
+        match &query.limit_clause {
+            Some(LimitClause::LimitOffset { limit, offset, limit_by }) => {
+                limit.iter().for_each(|expr| self.keep(expr));
+                offset.iter().for_each(|offset| self.keep(&offset.value));
+                limit_by.iter().for_each(|expr| self.keep(expr));
+            }
+            Some(LimitClause::OffsetCommaLimit { offset, limit }) => {
+                self.keep(offset);
+                self.keep(limit);
+            }
+            None => {}
+        }
+        if let Some(quantity) = query.fetch.as_ref().and_then(|fetch| fetch.quantity.as_ref()) {
+            self.keep(quantity);
+        }
+        if let SetExpr::Select(select) = query.body.as_ref() {
+            self.keep_groups(select);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        self.keep_groups(select);
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        if let TableFactor::Table { args: Some(args), .. } = factor {
+            for argument in &args.args {
+                if let FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) = argument {
+                    self.keep(expr);
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        match expr {
+            Expr::Function(function) => {
+                if let Some(WindowType::WindowSpec(window)) = &function.over {
+                    for item in &window.order_by {
+                        self.keep(&item.expr);
+                    }
+                    if let Some(frame) = &window.window_frame {
+                        for bound in
+                            [Some(&frame.start_bound), frame.end_bound.as_ref()].into_iter().flatten()
+                        {
+                            use sqlparser::ast::WindowFrameBound::{Following, Preceding};
+                            if let Preceding(Some(expr)) | Following(Some(expr)) = bound {
+                                self.keep(expr);
+                            }
+                        }
+                    }
+                }
+                if function.over.is_some() || !function.within_group.is_empty() {
+                    self.keep_arguments(function);
+                }
+            }
+            // A cast names the type itself, and a negative number is one number.
+            Expr::Cast { expr: inner, .. } => self.keep(inner),
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::Value(value) = expr
+            && let Value::Number(digits, false) = &value.value
+            && value.span != Span::empty()
+            && digits.parse::<i32>().is_ok()
+            && !self.bare.contains(&value.span.start)
+        {
+            let inner = Box::new(expr.clone());
+            let data_type = DataType::Int(None);
+            *expr = Expr::Cast {
+                kind: CastKind::DoubleColon,
+                expr: inner,
+                data_type,
+                array: false,
+                format: None,
+            };
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+impl Literals {
+    fn keep_groups(&mut self, select: &Select) {
+        if let GroupByExpr::Expressions(groups, _) = &select.group_by {
+            groups.iter().for_each(|expr| self.keep(expr));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn adapted(sql: &str) -> String {
+        let dialect = sqlparser::dialect::PostgreSqlDialect {};
+        let mut statements = sqlparser::parser::Parser::parse_sql(&dialect, sql).expect("parsed");
+        adapt(&mut statements[0]);
+        statements[0].to_string()
+    }
+
+    #[test]
+    fn values_are_integers_and_positions_stay() {
+        assert_eq!(
+            adapted("SELECT 1 + a FROM t ORDER BY 1 LIMIT 2"),
+            "SELECT 1::INT + a FROM t ORDER BY 1 LIMIT 2"
+        );
+        assert_eq!(adapted("SELECT a, count(*) FROM t GROUP BY 1"), "SELECT a, count(*) FROM t GROUP BY 1");
+        assert_eq!(adapted("SELECT 3000000000, 1.5"), "SELECT 3000000000, 1.5");
+        assert_eq!(adapted("SELECT 5::BIGINT"), "SELECT 5::BIGINT");
+        assert_eq!(adapted("SELECT lag(a, 1) OVER (ORDER BY a)"), "SELECT lag(a, 1) OVER (ORDER BY a)");
+    }
+}
