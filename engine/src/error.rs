@@ -312,6 +312,9 @@ fn from_datafusion(error: &DataFusionError) -> Error {
         DataFusionError::Execution(message) => from_execution(message),
         DataFusionError::External(inner) => from_external(inner.as_ref()),
         DataFusionError::ExecutionJoin(inner) => Error::internal(inner.to_string()),
+        DataFusionError::Internal(message) if message.starts_with("Failed to coerce types") => {
+            Error::TypeMismatch { message: first_line(message) }
+        }
         DataFusionError::Internal(message)
         | DataFusionError::Substrait(message)
         | DataFusionError::Ffi(message) => {
@@ -401,6 +404,11 @@ fn from_arrow(error: &ArrowError) -> Error {
         ArrowError::ExternalError(inner) => from_external(inner.as_ref()),
         ArrowError::NotYetImplemented(message) => Error::NotSupported { message: first_line(message) },
         ArrowError::ParquetError(message) => Error::CorruptFile { message: first_line(message) },
+        ArrowError::InvalidArgumentError(message) | ArrowError::ComputeError(message)
+            if message.contains("more than one row") =>
+        {
+            too_many_rows()
+        }
         ArrowError::InvalidArgumentError(message) | ArrowError::ComputeError(message) => {
             Error::from_stamp(message)
                 .unwrap_or_else(|| Error::DataException { message: first_line(message) })
@@ -409,6 +417,13 @@ fn from_arrow(error: &ArrowError) -> Error {
             let message = other.to_string();
             Error::from_stamp(&message).unwrap_or_else(|| Error::internal(message))
         }
+    }
+}
+
+fn too_many_rows() -> Error {
+    Error::Stamped {
+        sqlstate: SqlState::from_text("21000"),
+        message: "more than one row returned by a subquery used as an expression".into(),
     }
 }
 
@@ -521,6 +536,9 @@ fn from_execution(message: &str) -> Error {
         return stamped;
     }
     let line = first_line(message);
+    if line.contains("more than one row") {
+        return too_many_rows();
+    }
     if line.to_ascii_lowercase().contains("divide by zero") {
         return Error::DivisionByZero;
     }

@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::DataType;
-use datafusion::common::DFSchema;
+use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, cast};
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, cast};
 use datafusion::optimizer::{Analyzer, AnalyzerRule};
 
 use crate::functions::arithmetic;
@@ -19,18 +19,19 @@ use crate::functions::arithmetic;
 /// depends on them after.
 pub fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     let mut rules = Analyzer::new().rules;
-    rules.insert(0, Arc::new(SumOfBigints));
+    rules.insert(0, Arc::new(Widening));
     rules.push(Arc::new(CheckedArithmetic));
     rules
 }
 
-/// `sum(bigint)` is `numeric`, as in PostgreSQL; DataFusion's wraps round.
+/// `sum(bigint)` is `numeric`, as in PostgreSQL; DataFusion's wraps round. A date and an interval of hours
+/// are an instant.
 #[derive(Debug)]
-struct SumOfBigints;
+struct Widening;
 
-impl AnalyzerRule for SumOfBigints {
+impl AnalyzerRule for Widening {
     fn name(&self) -> &str {
-        "sum_of_bigints"
+        "postgres_widening"
     }
 
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
@@ -43,8 +44,27 @@ impl AnalyzerRule for SumOfBigints {
                 let is_changed = widen(&mut function.params.args, schema);
                 Ok(changed(Expr::WindowFunction(function), is_changed))
             }
+            // A date and hours are an instant; DataFusion's are a date, and the hours are lost.
+            Expr::BinaryExpr(BinaryExpr { left, op: op @ (Operator::Plus | Operator::Minus), right }) => {
+                let adds_hours = left.get_type(schema).is_ok_and(|kind| kind == DataType::Date32)
+                    && may_have_hours(&right, schema);
+                let left = if adds_hours { Box::new(cast(*left, INSTANT)) } else { left };
+                Ok(changed(Expr::BinaryExpr(BinaryExpr { left, op, right }), adds_hours))
+            }
             other => Ok(Transformed::no(other)),
         })
+    }
+}
+
+const INSTANT: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
+
+/// True for intervals that are not known to be whole days.
+fn may_have_hours(expr: &Expr, schema: &DFSchema) -> bool {
+    match expr {
+        Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(value)), _) => value.nanoseconds != 0,
+        Expr::Literal(ScalarValue::IntervalDayTime(Some(value)), _) => value.milliseconds != 0,
+        Expr::Literal(ScalarValue::IntervalYearMonth(_), _) => false,
+        other => other.get_type(schema).is_ok_and(|kind| matches!(kind, DataType::Interval(_))),
     }
 }
 

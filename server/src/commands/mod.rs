@@ -56,7 +56,7 @@ pub async fn run(
         Command::Set { name, value, is_local } => settings::set(session, name, value.as_deref(), *is_local),
         Command::Show { name } => settings::show(session, name),
         Command::Reset { name } => settings::reset(session, name.as_deref()),
-        Command::Discard { is_all } => settings::discard(session, *is_all),
+        Command::Discard { what } => settings::discard(session, what),
         Command::Deallocate { name } => settings::deallocate(session, name.as_deref()),
         Command::Transaction(step) => transaction::run(coordinator, session, step).await,
         Command::Accepted { tag, needs_block } => accepted(session, tag, *needs_block),

@@ -47,9 +47,9 @@ pub fn reset(session: &mut Session, name: Option<&str>) -> Result<Outcome> {
 }
 
 /// `DISCARD ALL`, or a part of it, of which there is nothing to discard here.
-pub fn discard(session: &mut Session, is_all: bool) -> Result<Outcome> {
-    if !is_all {
-        return Ok(Outcome::tag("DISCARD"));
+pub fn discard(session: &mut Session, what: &str) -> Result<Outcome> {
+    if what != "ALL" {
+        return Ok(Outcome::tag(format!("DISCARD {what}")));
     }
     if session.transaction.is_block() {
         let message = "DISCARD ALL cannot run inside a transaction block".to_owned();

@@ -16,6 +16,9 @@ use super::shapes::{PG_CATALOG, functions, shape, static_rows};
 /// The key of a field's metadata that names its PostgreSQL type, where Arrow has no such type.
 pub const PG_TYPE: &str = "sluice.pg_type";
 
+/// The key of a field's metadata that holds its type modifier, where Arrow's type does not say it.
+pub const PG_TYPMOD: &str = "sluice.pg_typmod";
+
 /// How values of a PostgreSQL type are held, and the name to tell clients when Arrow's type does not
 /// say it.
 fn arrow_type(pg_type: &str) -> (DataType, Option<&str>) {

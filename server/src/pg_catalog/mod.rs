@@ -25,7 +25,7 @@ use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::session_state::SessionState;
 use parking_lot::Mutex;
 
-pub use columns::{Columns, PG_TYPE};
+pub use columns::{Columns, PG_TYPE, PG_TYPMOD};
 pub use shapes::{is_bool_column, is_regproc_column, is_vector_column};
 
 use crate::query::QueryContext;

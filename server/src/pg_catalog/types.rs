@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::{DataType, Field, Int16Type, Int64Type, IntervalUnit, TimeUnit};
 
-use super::columns::PG_TYPE;
+use super::columns::{PG_TYPE, PG_TYPMOD};
 
 /// A type as a client knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +67,7 @@ types! {
 struct TypeRow {
     oid: u32,
     name: String,
+    namespace: i64,
     size: i16,
     element: u32,
     array: u32,
@@ -83,6 +84,7 @@ static TYPES: LazyLock<Vec<TypeRow>> = LazyLock::new(|| {
             .unwrap_or_default()
     };
     let (oids, elements, arrays) = (numbers("oid"), numbers("typelem"), numbers("typarray"));
+    let namespaces = numbers("typnamespace");
     let Some(names) = batch.column_by_name("typname").map(|c| c.as_string::<i32>()) else {
         return Vec::new();
     };
@@ -93,6 +95,7 @@ static TYPES: LazyLock<Vec<TypeRow>> = LazyLock::new(|| {
     let row = |at: usize| TypeRow {
         oid: oids[at] as u32,
         name: names.value(at).to_owned(),
+        namespace: namespaces[at],
         size: sizes.value(at),
         element: elements[at] as u32,
         array: arrays[at] as u32,
@@ -110,6 +113,11 @@ fn row_by_name(name: &str) -> Option<&'static TypeRow> {
     static BY_NAME: LazyLock<HashMap<&'static str, usize>> =
         LazyLock::new(|| TYPES.iter().enumerate().map(|(at, row)| (row.name.as_str(), at)).collect());
     BY_NAME.get(name).map(|at| &TYPES[*at])
+}
+
+/// True for types that are found without their schema.
+pub fn is_visible(oid: u32) -> bool {
+    row(oid).is_some_and(|row| row.namespace == super::PG_CATALOG_OID)
 }
 
 /// `pg_type.typname` of a type.
@@ -161,10 +169,14 @@ pub fn of_field(field: &Field) -> (u32, i16, i32) {
     if let Some(told) = field.metadata().get(PG_TYPE)
         && let Some(row) = row_by_name(told)
     {
-        return (row.oid, row.size, -1);
+        return (row.oid, row.size, told_modifier(field).unwrap_or(-1));
     }
     let (oid, size) = oid_and_size(field.data_type());
-    (oid, size, modifier(field.data_type()))
+    (oid, size, told_modifier(field).unwrap_or_else(|| modifier(field.data_type())))
+}
+
+fn told_modifier(field: &Field) -> Option<i32> {
+    field.metadata().get(PG_TYPMOD)?.parse().ok()
 }
 
 /// True for types that are held in 64 bits and sent in 32: object identifiers and their like.
@@ -237,7 +249,8 @@ pub fn parameter_type(oid: u32) -> Option<DataType> {
         20 | 26 => DataType::Int64,
         21 => DataType::Int16,
         23 => DataType::Int32,
-        18 | 19 | 25 | 1042 | 1043 => DataType::Utf8,
+        // JSON and UUIDs are held as their text.
+        18 | 19 | 25 | 114 | 1042 | 1043 | 2950 | 3802 => DataType::Utf8,
         700 => DataType::Float32,
         701 => DataType::Float64,
         1082 => DataType::Date32,

@@ -151,7 +151,7 @@ async fn start(
     if let Some(explain) = query.explain {
         return explain::run(context, choice, explain, permit).await;
     }
-    match choice.route {
+    let rows = match choice.route {
         Route::Local(_) => match local::run(context, choice.plan, permit).await {
             Err(Error::OutOfMemory { message }) if choice.may_move_to_cluster => {
                 let route = Route::Cluster(format!("it did not fit in this process: {message}"));
@@ -164,7 +164,8 @@ async fn start(
             outcome => outcome,
         },
         Route::Cluster(_) => context.coordinator.cluster.run(context, choice.plan, permit).await,
-    }
+    };
+    Ok(rows?.from_sources(planner.sources()))
 }
 
 /// What a query asks of its parameters and gives in its columns, without running it.

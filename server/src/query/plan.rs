@@ -17,10 +17,11 @@ use datafusion::logical_expr::{Expr, LogicalPlan, Statement as LogicalStatement,
 use datafusion::physical_plan::ExecutionPlan;
 use engine::session_state::{Destination, StatementSettings};
 use engine::{Error, Result};
+use parking_lot::Mutex;
 
 use super::QueryContext;
 use super::estimate::{self, Estimate};
-use crate::pg_catalog::{self, SystemSchema};
+use crate::pg_catalog::{self, SystemSchema, types};
 use crate::sql::{Query, qualify_system_tables, type_arrays};
 
 /// A plan and the session it was made in.
@@ -50,6 +51,7 @@ pub struct Planner {
     snapshot: Arc<Snapshot>,
     tables: Vec<Arc<TableDefinition>>,
     reads_system: bool,
+    sources: Mutex<Vec<Source>>,
 }
 
 impl Planner {
@@ -83,12 +85,18 @@ impl Planner {
             snapshot,
             tables,
             reads_system,
+            sources: Mutex::default(),
         }))
     }
 
     /// True when the query reads tables that only this process has.
     pub fn reads_system(&self) -> bool {
         self.reads_system
+    }
+
+    /// Where the columns come from, once the query was planned.
+    pub fn sources(&self) -> Vec<Source> {
+        self.sources.lock().clone()
     }
 
     /// The users' tables it reads.
@@ -157,20 +165,21 @@ impl Planner {
         let state = self.session_state(Destination::Local, &settings);
         let plan = state.statement_to_plan(self.statement()).await.map_err(with_position)?;
         let parameters = parameter_types(&plan, declared, self.query.parameters.keys().last().copied())?;
-        let sources = self.sources(&plan);
+        let sources = self.sources_of(&plan);
         if self.query.explain.is_some() {
             return Ok(Description { parameters, columns: super::explain_columns() });
         }
         let nulls = parameters.iter().map(ScalarValue::try_from).collect::<DataFusionResult<Vec<_>>>()?;
         let plan = bind(plan, nulls)?;
         let plan = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})?;
-        let columns = with_sources(&output_schema(plan.schema().as_arrow(), &self.query), sources);
+        let columns = with_sources(&output_schema(plan.schema().as_arrow(), &self.query), &sources);
+        let columns = if self.reads_system { with_oid_arrays(&columns) } else { columns };
         Ok(Description { parameters, columns })
     }
 
     /// Where each column of `plan` comes from, when it is a plain column of a user's table: the table's
     /// identifier and the column's number.
-    fn sources(&self, plan: &LogicalPlan) -> Vec<Option<(u32, usize)>> {
+    fn sources_of(&self, plan: &LogicalPlan) -> Vec<Source> {
         let mut known: Vec<(String, Option<Arc<TableDefinition>>)> = Vec::new();
         let _ = plan.apply(|node| {
             let found = match node {
@@ -207,6 +216,7 @@ impl Planner {
         let state = self.session_state(destination, &settings);
         let plan = state.statement_to_plan(self.statement()).await.map_err(with_position)?;
         refuse_writes(&plan)?;
+        *self.sources.lock() = self.sources_of(&plan);
         let plan = bind(plan, self.parameters.clone())?;
         let plan = state.optimize(&plan)?;
         Ok((state, plan))
@@ -386,7 +396,7 @@ fn cast_parameters(plan: &LogicalPlan) -> Result<Vec<(String, DataType)>> {
     Ok(found)
 }
 
-/// Columns with PostgreSQL's names in place of DataFusion's.
+/// Columns with PostgreSQL's names and types in place of DataFusion's.
 pub fn output_schema(schema: &Schema, query: &Query) -> SchemaRef {
     let (left, right) = &query.output_names;
     let count = schema.fields().len();
@@ -396,24 +406,64 @@ pub fn output_schema(schema: &Schema, query: &Query) -> SchemaRef {
         .enumerate()
         .map(|(index, field)| {
             let named = left.get(index).or_else(|| right.get(count - 1 - index)).cloned().flatten();
-            match named {
-                Some(name) => field.as_ref().clone().with_name(name),
-                None => field.as_ref().clone(),
+            let mut field = field.as_ref().clone();
+            if let Some(name) = named {
+                field = field.with_name(name);
+            }
+            let told = query.output_types.get(index).copied().flatten();
+            match told {
+                Some((oid, modifier)) if holds(field.data_type(), oid) => {
+                    let mut metadata = field.metadata().clone();
+                    metadata.insert(pg_catalog::PG_TYPE.into(), types::name(oid).into());
+                    metadata.insert(pg_catalog::PG_TYPMOD.into(), modifier.to_string());
+                    field.with_metadata(metadata)
+                }
+                _ => field,
             }
         })
         .collect();
     Arc::new(Schema::new(fields))
 }
 
+/// Whether values of PostgreSQL type `oid` are held as `data_type`.
+fn holds(data_type: &DataType, oid: u32) -> bool {
+    let is_text = matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+    if types::is_sent_as_oid(oid) { *data_type == DataType::Int64 } else { is_text }
+}
+
+/// Arrays of numbers that system tables give are arrays of object identifiers; aggregates forget it.
+fn with_oid_arrays(columns: &Schema) -> SchemaRef {
+    let field = |field: &Arc<Field>| {
+        let is_numbers =
+            matches!(field.data_type(), DataType::List(item) if *item.data_type() == DataType::Int64);
+        let mut metadata = field.metadata().clone();
+        if is_numbers {
+            metadata.entry(pg_catalog::PG_TYPE.into()).or_insert_with(|| "_oid".into());
+        }
+        field.as_ref().clone().with_metadata(metadata)
+    };
+    Arc::new(Schema::new(columns.fields().iter().map(field).collect::<Vec<_>>()))
+}
+
+/// The table's identifier and the column's number, for a plain column of a user's table.
+pub type Source = Option<(u32, usize)>;
+
 /// The key of a field's metadata that tells the table and the column it comes from.
 pub const SOURCE: &str = "sluice.source";
 
-fn with_sources(columns: &Schema, sources: Vec<Option<(u32, usize)>>) -> SchemaRef {
-    let mut sources = sources.into_iter().chain(std::iter::repeat(None));
+/// Columns told where they come from. A computed number has no precision of its own.
+pub fn with_sources(columns: &Schema, sources: &[Source]) -> SchemaRef {
+    let mut sources = sources.iter().copied().map(Some).chain(std::iter::repeat(None));
     let field = |field: &Arc<Field>| {
         let mut metadata = field.metadata().clone();
-        if let Some((table, column)) = sources.next().flatten() {
-            metadata.insert(SOURCE.into(), format!("{table}.{column}"));
+        match sources.next().flatten() {
+            Some(Some((table, column))) => {
+                metadata.insert(SOURCE.into(), format!("{table}.{column}"));
+            }
+            Some(None) if !metadata.contains_key(pg_catalog::PG_TYPMOD) => {
+                metadata.insert(pg_catalog::PG_TYPMOD.into(), "-1".into());
+            }
+            _ => {}
         }
         field.as_ref().clone().with_metadata(metadata)
     };

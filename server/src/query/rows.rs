@@ -8,12 +8,15 @@ use futures::{Stream, StreamExt};
 
 use super::Permit;
 use super::log::RecordHandle;
+use super::plan::{Source, output_schema, with_sources};
+use crate::sql::Query;
 
 /// A stream of batches. Dropping it stops the work.
 pub struct Rows {
     schema: SchemaRef,
     batches: BoxStream<'static, Result<RecordBatch>>,
     record: Option<RecordHandle>,
+    sources: Vec<Source>,
 }
 
 impl std::fmt::Debug for Rows {
@@ -25,7 +28,7 @@ impl std::fmt::Debug for Rows {
 impl Rows {
     /// Rows of `schema` from `batches`, which owns whatever the work needs.
     pub fn new(schema: SchemaRef, batches: impl Stream<Item = Result<RecordBatch>> + Send + 'static) -> Self {
-        Self { schema, batches: batches.boxed(), record: None }
+        Self { schema, batches: batches.boxed(), record: None, sources: Vec::new() }
     }
 
     /// Rows that are already there.
@@ -48,6 +51,17 @@ impl Rows {
     pub(super) fn recorded_in(mut self, record: RecordHandle) -> Self {
         self.record = Some(record);
         self
+    }
+
+    /// The same rows, whose columns come from `sources`.
+    pub fn from_sources(mut self, sources: Vec<Source>) -> Self {
+        self.sources = sources;
+        self
+    }
+
+    /// The columns as the client of `query` is told them.
+    pub fn described(&self, query: &Query) -> SchemaRef {
+        with_sources(&output_schema(&self.schema, query), &self.sources)
     }
 
     /// The columns.

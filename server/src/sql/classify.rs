@@ -6,11 +6,10 @@ use datafusion::sql::parser::Statement;
 use engine::{Error, Result};
 use sqlparser::ast::{
     AlterRoleOperation, AlterTable, AlterTableOperation, CloseCursor, CommentObject, ContextModifier,
-    CopyLegacyCsvOption, CopyLegacyOption, CopyOption, CopySource, CopyTarget, CreateRole, Declare,
-    DiscardObject, Expr, GrantObjects, Grantee, GranteeName, GranteesType, Ident, IndexColumn, ObjectName,
-    ObjectNamePart, ObjectType, Password, Privileges, Reset, RoleOption, Set,
-    SetSessionAuthorizationParamKind, Statement as SqlStatement, TableConstraint, TransactionAccessMode,
-    TransactionMode, Value,
+    CopyLegacyCsvOption, CopyLegacyOption, CopyOption, CopySource, CopyTarget, CreateRole, Declare, Expr,
+    GrantObjects, Grantee, GranteeName, GranteesType, Ident, IndexColumn, ObjectName, ObjectNamePart,
+    ObjectType, Password, Privileges, Reset, RoleOption, Set, SetSessionAuthorizationParamKind,
+    Statement as SqlStatement, TableConstraint, TransactionAccessMode, TransactionMode, Value,
 };
 
 use super::dialect::{self, SessionFacts};
@@ -32,7 +31,7 @@ pub enum Command {
     /// `BEGIN`, `COMMIT` and their kin.
     Transaction(TransactionCommand),
     /// `DISCARD ALL` and its parts.
-    Discard { is_all: bool },
+    Discard { what: String },
     /// `DEALLOCATE name`; no name means all.
     Deallocate { name: Option<String> },
     /// `DECLARE name CURSOR FOR query`.
@@ -255,6 +254,8 @@ pub struct Query {
     pub tables: Vec<TableReference>,
     /// PostgreSQL's names for its columns, from the left and from the right.
     pub output_names: (Vec<Option<String>>, Vec<Option<String>>),
+    /// PostgreSQL's types for columns that are casts: identifier and modifier.
+    pub output_types: Vec<Option<(u32, i32)>>,
     /// The types of parameters that its text tells, by number; 0 where it tells none.
     pub parameters: BTreeMap<usize, u32>,
     /// What stands before it.
@@ -322,7 +323,7 @@ fn classify_sql(statement: SqlStatement, sql: &str, facts: &SessionFacts, is_use
         SqlStatement::Savepoint { .. } => Command::Transaction(TransactionCommand::Savepoint),
         SqlStatement::ReleaseSavepoint { .. } => Command::Transaction(TransactionCommand::Release),
         SqlStatement::Discard { object_type } => {
-            Command::Discard { is_all: matches!(object_type, DiscardObject::ALL) }
+            Command::Discard { what: object_type.to_string().to_ascii_uppercase() }
         }
         SqlStatement::Deallocate { name, .. } => {
             let is_all = name.quote_style.is_none() && name.value.eq_ignore_ascii_case("all");
@@ -714,6 +715,7 @@ fn reset_command(text: &str) -> Command {
 
 fn query(mut statement: SqlStatement, sql: &str, facts: &SessionFacts) -> Query {
     let output_names = names::output_names(&statement);
+    let output_types = names::output_types(&statement);
     let parameters = parameters::told(&statement);
     let reads_system = names::tables(&statement, sql).iter().any(|table| {
         // A user's own table of such a name is found in its schema, `public`.
@@ -724,7 +726,7 @@ fn query(mut statement: SqlStatement, sql: &str, facts: &SessionFacts) -> Query 
     // After the rewrites, which may leave out what cannot have rows.
     let tables = names::tables(&statement, sql);
     let statement = Statement::Statement(Box::new(statement));
-    Query { statement, tables, output_names, parameters, explain: None }
+    Query { statement, tables, output_names, output_types, parameters, explain: None }
 }
 
 fn classify_set(set: Set) -> Result<Command> {

@@ -11,6 +11,7 @@ use sqlparser::ast::{
 };
 
 use super::parse::position_of;
+use crate::pg_catalog::types;
 
 /// A table named in a statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,6 +100,44 @@ pub fn qualify_system_tables(statement: &mut Statement, is_system_table: impl Fn
         }
     }
     let _ = statement.visit(&mut Qualifier(is_system_table));
+}
+
+/// PostgreSQL's types for the columns of a query that are casts, where Arrow has no such type:
+/// identifier and modifier, counted from the left up to a wildcard.
+pub fn output_types(statement: &SqlStatement) -> Vec<Option<(u32, i32)>> {
+    let SqlStatement::Query(query) = statement else { return Vec::new() };
+    let mut body = query.body.as_ref();
+    while let SetExpr::SetOperation { left, .. } = body {
+        body = left.as_ref();
+    }
+    let SetExpr::Select(select) = body else { return Vec::new() };
+    let told = |item: &SelectItem| match item {
+        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => cast_type(expr),
+        _ => None,
+    };
+    let is_wildcard =
+        |item: &&SelectItem| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..));
+    select.projection.iter().take_while(|item| !is_wildcard(item)).map(told).collect()
+}
+
+/// Types that are held as text or as a number, and told as themselves.
+const TOLD_AS_CAST: [&str; 7] = ["varchar", "name", "json", "jsonb", "uuid", "oid", "xid"];
+
+fn cast_type(expr: &Expr) -> Option<(u32, i32)> {
+    let data_type = match expr {
+        Expr::Cast { data_type, .. } => data_type.to_string(),
+        Expr::TypedString(typed) => typed.data_type.to_string(),
+        Expr::Nested(inner) => return cast_type(inner),
+        _ => return None,
+    };
+    let oid = types::by_written_name(&data_type)?;
+    if !TOLD_AS_CAST.contains(&types::name(oid)) {
+        return None;
+    }
+    let length =
+        data_type.split_once('(').and_then(|(_, rest)| rest.split_once(')')).map(|(length, _)| length);
+    let length = length.and_then(|length| length.trim().parse::<i32>().ok());
+    Some((oid, if types::name(oid) == "varchar" { length.map_or(-1, |length| length + 4) } else { -1 }))
 }
 
 /// PostgreSQL's names for the columns of a query, where its text decides them: `None` where the

@@ -12,6 +12,8 @@ use super::encode::Format;
 use crate::pg_catalog::types;
 use crate::sql::input;
 
+const UUID: u32 = 2950;
+const JSONB: u32 = 3802;
 const DAYS_TO_2000: i32 = 10_957;
 const MICROS_TO_2000: i64 = DAYS_TO_2000 as i64 * 86_400_000_000;
 
@@ -211,6 +213,14 @@ fn from_binary(mut value: Bytes, data_type: &DataType, oid: u32) -> Result<Scala
         DataType::Float64 => {
             needs(8)?;
             ScalarValue::Float64(Some(value.get_f64()))
+        }
+        DataType::Utf8 if oid == UUID && value.len() == 16 => {
+            let hex: String = value.iter().map(|byte| format!("{byte:02x}")).collect();
+            let parts = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
+            ScalarValue::Utf8(Some(parts.join("-")))
+        }
+        DataType::Utf8 if oid == JSONB && value.first() == Some(&1) => {
+            return from_text(&value[1..], data_type);
         }
         DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 => return from_text(&value, data_type),
         DataType::Binary | DataType::BinaryView | DataType::LargeBinary => {

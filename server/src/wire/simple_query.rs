@@ -66,11 +66,7 @@ async fn one(
         interrupts.cancel.clone(),
     );
     let rows = connection.guarded(interrupts, query::run(&context, query, &[])).await?;
-    let schema = if query.explain.is_some() {
-        Arc::clone(rows.schema())
-    } else {
-        query::output_schema(rows.schema(), query)
-    };
+    let schema = if query.explain.is_some() { Arc::clone(rows.schema()) } else { rows.described(query) };
     let formats = encode::formats(&[], schema.fields().len())?;
     let description = encode::row_description(&schema, &formats);
     connection.send(PgWireBackendMessage::RowDescription(description));
@@ -155,7 +151,7 @@ async fn run_plain(
     if let Some(is_commit) = outcome.ended {
         connection.end_portals(is_commit);
     }
-    if matches!(command, Command::Discard { is_all: true }) {
+    if matches!(command, Command::Discard { what } if what == "ALL") {
         connection.portals.clear();
     }
     for notice in &outcome.notices {

@@ -11,7 +11,7 @@ use super::{Body, Definition, Outcome, Value, failed, function, of_nulls};
 /// The functions of this family.
 pub const FUNCTIONS: &[Definition] = &[
     function("pg_table_is_visible", 1..=1, Body::Bool(is_visible)),
-    function("pg_type_is_visible", 1..=1, Body::Bool(always)),
+    function("pg_type_is_visible", 1..=1, Body::Bool(is_visible_type)),
     function("pg_function_is_visible", 1..=1, Body::Bool(always)),
     function("pg_operator_is_visible", 1..=1, Body::Bool(always)),
     function("pg_opclass_is_visible", 1..=1, Body::Bool(always)),
@@ -46,6 +46,10 @@ pub const FUNCTIONS: &[Definition] = &[
 
 fn always(_: &View, _: &[Value]) -> Outcome<bool> {
     Ok(Some(true))
+}
+
+fn is_visible_type(_: &View, call: &[Value]) -> Outcome<bool> {
+    Ok(call[0].int().and_then(|oid| u32::try_from(oid).ok()).map(types::is_visible))
 }
 
 fn is_visible(view: &View, call: &[Value]) -> Outcome<bool> {

@@ -274,6 +274,17 @@ fn subscripts(array: Expr) -> Expr {
     call("unnest", vec![positions(array)])
 }
 
+fn as_integer(expr: Expr) -> Expr {
+    let expr = Box::new(expr);
+    Expr::Cast {
+        kind: CastKind::DoubleColon,
+        expr,
+        data_type: DataType::Int(None),
+        array: false,
+        format: None,
+    }
+}
+
 /// The positions in an array, as an array.
 fn positions(array: Expr) -> Expr {
     let one = Expr::value(Value::Number("1".into(), false));
@@ -320,7 +331,7 @@ fn expand_composite(expr: &mut Expr) {
         {
             let position = if field.value.eq_ignore_ascii_case("n") { "2" } else { "1" };
             let name = Expr::value(Value::SingleQuotedString(position.to_owned()));
-            *expr = call("get_field", vec![inner.clone(), name]);
+            *expr = as_integer(call("get_field", vec![inner.clone(), name]));
         }
         return;
     };
@@ -333,7 +344,7 @@ fn expand_composite(expr: &mut Expr) {
         return;
     };
     *expr = match field.value.to_ascii_lowercase().as_str() {
-        "n" => subscripts(array),
+        "n" => as_integer(subscripts(array)),
         _ => call("unnest", vec![array]),
     };
 }
@@ -391,6 +402,17 @@ pub fn adapt_escape(pattern: &mut Expr, escape: &mut Option<sqlparser::ast::Valu
         _ => return,
     };
     if letter == Some('\\') {
+        return;
+    }
+    let is_literal =
+        matches!(pattern, Expr::Value(value) if matches!(value.value, Value::SingleQuotedString(_)));
+    if !is_literal {
+        // Made when it runs; an escaped escape is then a backslash, which patterns hardly ever hold.
+        let literal = |text: String| Expr::value(Value::SingleQuotedString(text));
+        let Some(letter) = letter else { return };
+        let doubled = call("replace", vec![take(pattern), literal("\\".into()), literal("\\\\".into())]);
+        *pattern = call("replace", vec![doubled, literal(letter.into()), literal("\\".into())]);
+        *escape = None;
         return;
     }
     let Expr::Value(value) = pattern else { return };

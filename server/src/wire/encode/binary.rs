@@ -49,6 +49,27 @@ pub fn oid_writer(array: &ArrayRef) -> Result<Writer<'_>> {
     Ok(sized(move |row| (values.value(row) as u32).to_be_bytes()))
 }
 
+/// The 16 bytes of a UUID that is held as its text. What is no UUID was refused when it was read.
+pub fn uuid_writer(array: &ArrayRef) -> Result<Writer<'_>> {
+    let text = text::writer(array, &super::Zone::of_setting("UTC"))?;
+    Ok(written(move |row, out| {
+        let mut digits = Vec::with_capacity(36);
+        text.put(row, &mut digits);
+        let digits: Vec<u8> = digits.into_iter().filter(u8::is_ascii_hexdigit).collect();
+        let value = |digit: u8| char::from(digit).to_digit(16).unwrap_or(0) as u8;
+        out.extend(digits.chunks_exact(2).take(16).map(|two| value(two[0]) << 4 | value(two[1])));
+    }))
+}
+
+/// JSON behind the one version of its format that there is.
+pub fn jsonb_writer(array: &ArrayRef) -> Result<Writer<'_>> {
+    let text = text::writer(array, &super::Zone::of_setting("UTC"))?;
+    Ok(written(move |row, out| {
+        out.push(1);
+        text.put(row, out);
+    }))
+}
+
 /// Arrays of object identifiers.
 pub fn oids_writer(array: &ArrayRef) -> Writer<'_> {
     written(move |row, out| {

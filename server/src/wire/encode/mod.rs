@@ -161,10 +161,21 @@ enum Kind {
     Oids,
     /// An array whose text has spaces in place of braces.
     Vector,
+    /// Text that is sent as 16 bytes.
+    Uuid,
+    /// Text that is sent behind the number of its version.
+    Jsonb,
 }
 
+const UUID: u32 = 2950;
+const JSONB: u32 = 3802;
+
 fn kind(oid: u32) -> Kind {
-    if types::is_sent_as_oid(oid) {
+    if oid == UUID {
+        Kind::Uuid
+    } else if oid == JSONB {
+        Kind::Jsonb
+    } else if types::is_sent_as_oid(oid) {
         Kind::Oid
     } else if types::is_vector(oid) {
         Kind::Vector
@@ -195,6 +206,8 @@ impl RowEncoder {
                     (Format::Text, _) => text::writer(array, &self.zone)?,
                     (Format::Binary, Kind::Oid) => binary::oid_writer(array)?,
                     (Format::Binary, Kind::Oids) => binary::oids_writer(array),
+                    (Format::Binary, Kind::Uuid) => binary::uuid_writer(array)?,
+                    (Format::Binary, Kind::Jsonb) => binary::jsonb_writer(array)?,
                     (Format::Binary, Kind::Plain | Kind::Vector) => binary::writer(array)?,
                 };
                 let nulls = array.logical_nulls();
