@@ -3,6 +3,7 @@
 //! The scheduler and every executor must agree on functions, codecs and settings; both are built from
 //! the one place here, so they cannot differ.
 
+pub mod broadcast;
 pub mod codec;
 pub mod config;
 mod error;

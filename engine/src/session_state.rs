@@ -14,6 +14,7 @@ use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::session_state::SessionState;
 use datafusion::prelude::SessionConfig;
 
+use crate::broadcast::physical_rules;
 use crate::runtime::NodeRuntime;
 use crate::semantics::analyzer_rules;
 
@@ -69,6 +70,7 @@ impl SessionStates {
         let cluster = base()
             .with_config(cluster_config())
             .with_optimizer_rules(ballista_default_optimizer_rules())
+            .with_physical_optimizer_rules(physical_rules())
             .build();
         Self { local, cluster }
     }
@@ -90,12 +92,17 @@ impl SessionStates {
         options.execution.target_partitions = settings.target_partitions;
         options.execution.time_zone = Some(settings.time_zone.clone());
         if destination == Destination::Cluster {
+            // Ballista measures a broadcast by a bound of its own: it must be the one that was planned with.
+            let _ = options.set(BROADCAST_BOUND, &settings.broadcast_bytes_max.to_string());
             options.optimizer.hash_join_single_partition_threshold = settings.broadcast_bytes_max;
+            options.optimizer.hash_join_single_partition_threshold_rows = 0;
             options.optimizer.prefer_hash_join = settings.prefer_hash_join;
         }
         state
     }
 }
+
+const BROADCAST_BOUND: &str = "ballista.optimizer.broadcast_join_threshold_bytes";
 
 /// The settings an executor decodes tasks with before the task's own are laid over them.
 pub fn executor_config() -> SessionConfig {

@@ -5,9 +5,11 @@
 
 mod certificates;
 mod cluster;
+mod oracle;
 mod routes;
 pub mod tpch;
 
 pub use certificates::Authority;
 pub use cluster::{Options, TestCluster, send_signal};
+pub use oracle::Oracle;
 pub use routes::{Protocol, Route, run_file};

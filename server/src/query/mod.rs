@@ -165,7 +165,7 @@ async fn start(
         },
         Route::Cluster(_) => context.coordinator.cluster.run(context, choice.plan, permit).await,
     };
-    Ok(rows?.from_sources(planner.sources()))
+    Ok(rows?.told_sources(planner.sources()))
 }
 
 /// What a query asks of its parameters and gives in its columns, without running it.

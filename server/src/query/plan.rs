@@ -15,6 +15,7 @@ use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan, Statement as LogicalStatement, TableScan};
 use datafusion::physical_plan::ExecutionPlan;
+use engine::broadcast;
 use engine::session_state::{Destination, StatementSettings};
 use engine::{Error, Result};
 use parking_lot::Mutex;
@@ -144,6 +145,21 @@ impl Planner {
             .unwrap_or_else(|| cluster.target_partitions(&self.tables, estimate));
         let mut settings = self.context.statement_settings(partitions);
         settings.prefer_hash_join = cluster.hash_joins_fit(estimate, partitions);
+        let bytes_max = settings.broadcast_bytes_max;
+        let plan = self.physical_for_cluster(settings.clone()).await?;
+        if broadcast::are_kept(&plan.physical, bytes_max) {
+            return Ok(plan);
+        }
+        // Later rules made a build side's size unknown: without broadcasts there is nothing to mistake.
+        settings.broadcast_bytes_max = 0;
+        let plan = self.physical_for_cluster(settings).await?;
+        if broadcast::are_kept(&plan.physical, 0) {
+            return Ok(plan);
+        }
+        Err(Error::NotSupported { message: "a join of the plan cannot be distributed".into() })
+    }
+
+    async fn physical_for_cluster(self: &Arc<Self>, settings: StatementSettings) -> Result<Plan> {
         let planner = Arc::clone(self);
         let (state, logical) = self
             .on_planning_thread(async move { planner.logical_on(Destination::Cluster, settings).await })
@@ -428,7 +444,11 @@ pub fn output_schema(schema: &Schema, query: &Query) -> SchemaRef {
 /// Whether values of PostgreSQL type `oid` are held as `data_type`.
 fn holds(data_type: &DataType, oid: u32) -> bool {
     let is_text = matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
-    if types::is_sent_as_oid(oid) { *data_type == DataType::Int64 } else { is_text }
+    match oid {
+        oid if types::is_sent_as_oid(oid) => *data_type == DataType::Int64,
+        oid if oid == types::NUMERIC.oid => matches!(data_type, DataType::Decimal128(..)),
+        _ => is_text,
+    }
 }
 
 /// Arrays of numbers that system tables give are arrays of object identifiers; aggregates forget it.

@@ -4,8 +4,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use engine::{ByteSize, Error, Result};
 
 use super::QueryContext;
@@ -113,6 +113,7 @@ fn must_be_local(planner: &Planner, plan: &LogicalPlan) -> Option<&'static str> 
     let mut is_recursive = false;
     let mut reads_tables = false;
     let mut calls_function = false;
+    let mut may_give_rows = false;
     let _ = plan.apply_with_subqueries(|node| {
         is_recursive |= matches!(node, LogicalPlan::RecursiveQuery(_));
         if let LogicalPlan::TableScan(scan) = node {
@@ -120,10 +121,22 @@ fn must_be_local(planner: &Planner, plan: &LogicalPlan) -> Option<&'static str> 
             reads_tables |= is_table;
             calls_function |= !is_table;
         }
+        // Executors join with the subquery's rows, and would join with each of several.
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                if let Expr::ScalarSubquery(query) = expr {
+                    may_give_rows |= query.subquery.max_rows().is_none_or(|rows| rows > 1);
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })?;
         Ok(TreeNodeRecursion::Continue)
     });
     if is_recursive {
         return Some("executors cannot run a recursive query");
+    }
+    if may_give_rows {
+        return Some("a subquery may give more than one row, which executors do not check");
     }
     if calls_function {
         return Some("it reads a table function");

@@ -54,7 +54,7 @@ impl Rows {
     }
 
     /// The same rows, whose columns come from `sources`.
-    pub fn from_sources(mut self, sources: Vec<Source>) -> Self {
+    pub fn told_sources(mut self, sources: Vec<Source>) -> Self {
         self.sources = sources;
         self
     }

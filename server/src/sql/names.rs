@@ -131,12 +131,17 @@ fn cast_type(expr: &Expr) -> Option<(u32, i32)> {
         _ => return None,
     };
     let oid = types::by_written_name(&data_type)?;
+    let arguments =
+        data_type.split_once('(').and_then(|(_, rest)| rest.split_once(')')).map(|(inner, _)| inner);
+    if types::name(oid) == "numeric" {
+        let (precision, scale) = arguments?.split_once(',').unwrap_or((arguments?, "0"));
+        let (precision, scale): (i32, i32) = (precision.trim().parse().ok()?, scale.trim().parse().ok()?);
+        return Some((oid, ((precision << 16) | (scale & 0x7ff)) + 4));
+    }
     if !TOLD_AS_CAST.contains(&types::name(oid)) {
         return None;
     }
-    let length =
-        data_type.split_once('(').and_then(|(_, rest)| rest.split_once(')')).map(|(length, _)| length);
-    let length = length.and_then(|length| length.trim().parse::<i32>().ok());
+    let length = arguments.and_then(|length| length.trim().parse::<i32>().ok());
     Some((oid, if types::name(oid) == "varchar" { length.map_or(-1, |length| length + 4) } else { -1 }))
 }
 

@@ -136,3 +136,58 @@ pub fn checked_text(text: &str) -> Result<&str> {
     }
     Ok(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::rngs::StdRng;
+    use rand::{RngExt, SeedableRng};
+
+    use super::*;
+
+    /// Fixed, so that a failure can be found again.
+    const SEED: u64 = 20_261_122;
+
+    fn frame(tag: u8, body: &[u8]) -> Vec<u8> {
+        let mut frame = vec![tag];
+        frame.extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());
+        frame.extend_from_slice(body);
+        frame
+    }
+
+    #[tokio::test]
+    async fn a_million_bent_frames_are_messages_or_refused() {
+        const FRAMES: usize = 1_000_000;
+        let seeds = [
+            frame(b'Q', b"select 1\0"),
+            frame(b'P', b"s\0select $1::int\0\0\x01\0\0\0\x17"),
+            frame(b'B', b"\0s\0\0\x01\0\x01\0\x01\0\0\0\x04\0\0\0\x07\0\x01\0\x01"),
+            frame(b'D', b"Ss\0"),
+            frame(b'E', b"\0\0\0\0\0"),
+            frame(b'C', b"P\0"),
+            frame(b'S', b""),
+            frame(b'd', b"1\t2\n"),
+            frame(b'f', b"no\0"),
+            frame(b'p', b"SCRAM-SHA-256\0\0\0\0\x05n,,n="),
+        ];
+        let mut random = StdRng::seed_from_u64(SEED);
+        let (mut read, mut refused) = (0, 0);
+        for _ in 0..FRAMES {
+            let mut bent = seeds[random.random_range(0..seeds.len())].clone();
+            for _ in 0..random.random_range(0..4) {
+                let at = random.random_range(0..bent.len());
+                match random.random_range(0..4) {
+                    0 => bent[at] = random.random(),
+                    1 => bent[at] ^= 1 << random.random_range(0..8),
+                    2 => bent.truncate(at.max(1)),
+                    _ => bent.insert(at, random.random()),
+                }
+            }
+            let mut reader = FrameReader::new(bent.as_slice());
+            match reader.next(1 << 20).await {
+                Ok(_) => read += 1,
+                Err(_) => refused += 1,
+            }
+        }
+        assert!(read > FRAMES / 10 && refused > FRAMES / 10, "{read} read, {refused} refused");
+    }
+}

@@ -166,6 +166,10 @@ fn array_items(text: &str) -> Option<Vec<Option<String>>> {
                     letters.next();
                     item.push(letters.next()?);
                 }
+                // Around quotes blanks say nothing.
+                blank if blank.is_whitespace() && (was_quoted || item.is_empty()) => {
+                    letters.next();
+                }
                 other => {
                     letters.next();
                     item.push(other);
@@ -370,6 +374,11 @@ mod tests {
         let items = array_items(r#"{1,NULL,"a ,b","x\"y"}"#).expect("an array");
         let expected = [Some("1"), None, Some("a ,b"), Some("x\"y")];
         assert_eq!(items.iter().map(Option::as_deref).collect::<Vec<_>>(), expected);
+        let spaced = array_items(r#"{"p", "f" , g}"#).expect("an array");
+        assert_eq!(
+            spaced.iter().map(Option::as_deref).collect::<Vec<_>>(),
+            [Some("p"), Some("f"), Some("g")]
+        );
         assert!(array_items("{{1},{2}}").is_none());
     }
 }

@@ -17,7 +17,7 @@ pub fn adapt(expr: &mut Expr) {
     };
     match data_type {
         DataType::Bytea => {
-            if let Some(bytes) = text(inner).and_then(|text| input::bytea(text)) {
+            if let Some(bytes) = text(inner).and_then(input::bytea) {
                 let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
                 let literal = |text: String| Expr::value(Value::SingleQuotedString(text));
                 *expr = call("decode", vec![literal(hex), literal("hex".into())]);

@@ -280,7 +280,7 @@ fn with_length(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
 }
 
 /// Fills in the length at `at`; `own` is 4 when it does not count itself.
-pub fn patch_length(out: &mut Vec<u8>, at: usize, own: usize) {
+pub fn patch_length(out: &mut [u8], at: usize, own: usize) {
     let length = (out.len() - at - own) as i32;
     out[at..at + 4].copy_from_slice(&length.to_be_bytes());
 }

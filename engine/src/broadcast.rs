@@ -1,0 +1,89 @@
+//! Which joins may send their build side whole to every task of a distributed plan.
+//!
+//! Ballista 55 turns a `CollectLeft` join it takes for unsafe, or too large by its own measure, into a
+//! partitioned one after the plan is made (`planner.rs`, `maybe_promote_to_broadcast`). The join then
+//! has more partitions than the operator above it was planned for, which reads the first and loses the
+//! rest: wrong answers. So no such join may reach it. The rule here makes them partitioned while the
+//! planner can still put the exchanges round them, and [`are_kept`] looks over the finished plan.
+
+use std::sync::Arc;
+
+use datafusion::common::JoinType;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
+use datafusion::error::Result;
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::joins::{HashJoinExec, PartitionMode};
+use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
+
+/// DataFusion's rules, with ours right behind the one that chooses how joins run.
+pub fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    let mut rules = PhysicalOptimizer::new().rules;
+    let choice = rules.iter().position(|rule| rule.name() == "join_selection");
+    rules.insert(choice.map_or(0, |at| at + 1), Arc::new(SafeBroadcasts));
+    rules
+}
+
+#[derive(Debug)]
+struct SafeBroadcasts;
+
+impl PhysicalOptimizerRule for SafeBroadcasts {
+    fn optimize(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        config: &ConfigOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let bytes_max = config.optimizer.hash_join_single_partition_threshold;
+        plan.transform_up(|node| match node.downcast_ref::<HashJoinExec>() {
+            Some(join) if is_collected(join) && !is_kept(join, bytes_max) => {
+                let partitioned = join.builder().with_partition_mode(PartitionMode::Partitioned).build()?;
+                Ok(Transformed::yes(Arc::new(partitioned) as Arc<dyn ExecutionPlan>))
+            }
+            _ => Ok(Transformed::no(node)),
+        })
+        .data()
+    }
+
+    fn name(&self) -> &str {
+        "safe_broadcasts"
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
+}
+
+/// True when Ballista leaves every broadcast of the finished `plan` as it is.
+pub fn are_kept(plan: &Arc<dyn ExecutionPlan>, bytes_max: usize) -> bool {
+    let mut all = true;
+    let _ = plan.apply(|node| {
+        if let Some(join) = node.downcast_ref::<HashJoinExec>()
+            && is_collected(join)
+            && !is_kept(join, bytes_max)
+        {
+            all = false;
+            return Ok(TreeNodeRecursion::Stop);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    all
+}
+
+/// Joins that mind nulls are lowered by Ballista to a single task, whatever their size.
+fn is_collected(join: &HashJoinExec) -> bool {
+    *join.partition_mode() == PartitionMode::CollectLeft && !join.null_aware
+}
+
+/// Ballista's own conditions: rows leave for the probe side's rows only, and the build side is known to
+/// be small.
+fn is_kept(join: &HashJoinExec, bytes_max: usize) -> bool {
+    let is_driven_by_probe = matches!(
+        join.join_type(),
+        JoinType::Inner | JoinType::Right | JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark
+    );
+    let statistics = StatisticsContext::new().compute(join.left().as_ref(), &StatisticsArgs::new());
+    let bytes = statistics.ok().and_then(|statistics| statistics.total_byte_size.get_value().copied());
+    is_driven_by_probe && bytes.is_some_and(|bytes| bytes != 0 && bytes < bytes_max)
+}
