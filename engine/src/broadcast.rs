@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::JoinType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
@@ -83,7 +84,28 @@ fn is_kept(join: &HashJoinExec, bytes_max: usize) -> bool {
         join.join_type(),
         JoinType::Inner | JoinType::Right | JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark
     );
-    let statistics = StatisticsContext::new().compute(join.left().as_ref(), &StatisticsArgs::new());
-    let bytes = statistics.ok().and_then(|statistics| statistics.total_byte_size.get_value().copied());
-    is_driven_by_probe && bytes.is_some_and(|bytes| bytes != 0 && bytes < bytes_max)
+    is_driven_by_probe && measured_bytes(join.left()).is_some_and(|bytes| bytes < bytes_max)
+}
+
+/// The size of a build side as Ballista measures it (`planner.rs`, `broadcast_size_under_threshold`);
+/// `None` where it knows none.
+fn measured_bytes(build: &Arc<dyn ExecutionPlan>) -> Option<usize> {
+    let statistics = StatisticsContext::new().compute(build.as_ref(), &StatisticsArgs::new()).ok()?;
+    let known = |value: Option<&usize>| value.copied().filter(|value| *value != 0);
+    if let Some(bytes) = known(statistics.total_byte_size.get_value()) {
+        return Some(bytes);
+    }
+    const LEAST: usize = 8;
+    let width = |data_type: &DataType| match data_type {
+        DataType::Boolean => 1,
+        DataType::Date32 | DataType::Date64 | DataType::Decimal128(..) | DataType::Decimal256(..) => {
+            data_type.primitive_width().unwrap_or(32)
+        }
+        number if number.is_integer() => number.primitive_width().unwrap_or(32),
+        DataType::Float32 => 4,
+        DataType::Float64 => 8,
+        _ => 32,
+    };
+    let row: usize = build.schema().fields().iter().map(|field| width(field.data_type())).sum();
+    known(statistics.num_rows.get_value()).map(|rows| rows.saturating_mul(row.max(LEAST)))
 }

@@ -95,7 +95,9 @@ impl SessionStates {
             // Ballista measures a broadcast by a bound of its own: it must be the one that was planned with.
             let _ = options.set(BROADCAST_BOUND, &settings.broadcast_bytes_max.to_string());
             options.optimizer.hash_join_single_partition_threshold = settings.broadcast_bytes_max;
-            options.optimizer.hash_join_single_partition_threshold_rows = 0;
+            if settings.broadcast_bytes_max == 0 {
+                options.optimizer.hash_join_single_partition_threshold_rows = 0;
+            }
             options.optimizer.prefer_hash_join = settings.prefer_hash_join;
         }
         state
