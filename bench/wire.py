@@ -28,6 +28,7 @@ import server
 from comparison import table
 
 PROGRAMS = Path(os.environ.get("SLUICE_TEST_POSTGRES_BIN", "/usr/lib/postgresql/15/bin"))
+PROTOCOL_3_0 = 3 << 16
 READY = (b"Z\0\0\0\x05I", b"Z\0\0\0\x05T", b"Z\0\0\0\x05E")
 RECEIVE_BYTES = 1 << 20
 PGBENCH_TRANSACTIONS = 5000
@@ -55,12 +56,11 @@ READS = [
 class Drain:
     """A session that throws away what it is sent."""
 
-    def __init__(self, port: int, options_text: str = "") -> None:
+    def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer = memoryview(bytearray(RECEIVE_BYTES))
-        settings = f"options\0{options_text}\0" if options_text else ""
-        body = struct.pack("!I", 196608) + f"user\0postgres\0database\0postgres\0{settings}\0".encode()
+        body = struct.pack("!I", PROTOCOL_3_0) + b"user\0postgres\0database\0postgres\0\0"
         self.socket.sendall(struct.pack("!I", len(body) + 4) + body)
         self.drain()
 
@@ -168,8 +168,9 @@ def main() -> int:
         load(sluice.port, postgres_port)
         sessions = {"Sluice": Drain(sluice.port), "PostgreSQL": Drain(postgres_port)}
         for read in READS:
-            taken = {name: [session.run(read) for _ in range(1)] for name, session in sessions.items()}
-            taken = {name: [] for name in taken}  # the first of each warms the caches
+            for session in sessions.values():
+                session.run(read)  # warms the caches
+            taken = {name: [] for name in sessions}
             for _ in range(chosen.runs):
                 for name, session in sessions.items():
                     taken[name].append(session.run(read))

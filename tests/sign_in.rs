@@ -94,6 +94,9 @@ async fn passwords_roles_and_grants_hold_across_a_restart() {
     let ann = sign_in(&cluster, "ann", "ann's secret").await.expect("a role of the catalog");
     ann.query_one("select count(*) from nation", &[]).await.expect("what was granted");
     assert_eq!(sqlstate(ann.query_one("select count(*) from region", &[]).await), "42501");
+    let hidden = "with region as (select * from region) select * from region";
+    assert_eq!(sqlstate(ann.query(hidden, &[]).await), "42501");
+    assert_eq!(sqlstate(ann.simple_query(hidden).await), "42501");
     assert_eq!(sqlstate(ann.batch_execute("create role eve").await), "42501");
     assert_eq!(sqlstate(ann.batch_execute("set role postgres").await), "42501");
     assert_eq!(sqlstate(ann.batch_execute("comment on table nation is 'mine'").await), "42501");

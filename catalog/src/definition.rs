@@ -62,6 +62,15 @@ impl TableDefinition {
         in_files.chain(in_folders).collect()
     }
 
+    /// The place of a column among [`Self::fields`], counted from 0.
+    pub fn position(&self, column: &str) -> Option<usize> {
+        let in_files = self.file_schema.fields().iter().position(|field| field.name() == column);
+        in_files.or_else(|| {
+            let in_folders = self.partition_columns.iter().position(|(name, _)| name == column);
+            in_folders.map(|at| self.file_schema.fields().len() + at)
+        })
+    }
+
     /// Bytes in memory of the rows in `file_bytes` of this table's files, counting only `columns`
     /// (indexes into file columns followed by partition columns).
     pub fn decoded_bytes(&self, file_bytes: u64, columns: &[usize]) -> u64 {

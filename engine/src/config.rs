@@ -217,8 +217,8 @@ pub struct TlsConfig {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CatalogConfig {
-    /// A PostgreSQL database that several servers share, `postgres://user:password@host/database`; by
-    /// default a file in the data folder.
+    /// A PostgreSQL database, `postgres://user:password@host/database`; by default a file in the data
+    /// folder. Servers that share one see each other's changes at their own next change, or after a restart.
     pub url: Option<Secret>,
 }
 

@@ -68,8 +68,6 @@ pub enum Error {
     TooLarge { message: String, hint: String },
     #[error("{message}")]
     NotSupported { message: String },
-    #[error("cannot execute {statement} in a read-only server")]
-    ReadOnly { statement: String },
     #[error("cannot execute {statement} in a read-only transaction")]
     ReadOnlyTransaction { statement: String },
     #[error("{message}")]

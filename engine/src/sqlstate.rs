@@ -58,7 +58,6 @@ impl Error {
             Error::TooComplex { .. } => b"54001",
             Error::TooLarge { .. } => b"54000",
             Error::NotSupported { .. } => b"0A000",
-            Error::ReadOnly { .. } => b"25006",
             Error::ReadOnlyTransaction { .. } => b"25006",
             Error::NoActiveTransaction { .. } => b"25P01",
             Error::TooManyConnections

@@ -61,8 +61,7 @@ pub fn find_table(
 /// Fails with 42703 when the table has no such column.
 pub fn check_column(coordinator: &Coordinator, table: &TableName, column: &str) -> Result<()> {
     let snapshot = coordinator.snapshot();
-    let has_it = |table: &catalog::TableDefinition| table.fields().iter().any(|field| field.name() == column);
-    if snapshot.table(table).is_some_and(|table| has_it(table)) {
+    if snapshot.table(table).is_some_and(|table| table.position(column).is_some()) {
         return Ok(());
     }
     Err(Error::UndefinedColumn { column: column.to_owned(), suggestion: None, position: None })

@@ -1,6 +1,6 @@
 //! `CREATE`, `ALTER` and `DROP ROLE`, memberships, `SET ROLE`.
 
-use catalog::{Change, FIRST_ROLE_OID, Metadata, Role};
+use catalog::{Change, CommentTarget, FIRST_ROLE_OID, Metadata, Role};
 use chrono::{DateTime, NaiveDate, NaiveDateTime};
 use engine::{Error, Result};
 
@@ -126,6 +126,8 @@ pub async fn run(coordinator: &Coordinator, session: &mut Session, wanted: &Role
                     });
                 }
                 changes.push(Change::DropRole { oid: target.oid });
+                // Another role of this name must not inherit what was said of this one.
+                changes.push(Change::Comment { target: CommentTarget::Role(name.clone()), text: None });
             }
             change(coordinator, session, changes, "DROP ROLE").await?;
             Ok(Outcome::with_notices("DROP ROLE", notices))

@@ -77,7 +77,7 @@ pub fn comment_key(view: &View, target: &CommentTarget) -> Option<(i64, i64, i32
         CommentTarget::Table(name) => (PG_CLASS_CLASS, table(name)?.oid.into(), 0),
         CommentTarget::Column(name, column) => {
             let definition = table(name)?;
-            let at = definition.fields().iter().position(|field| field.name() == column)?;
+            let at = definition.position(column)?;
             (PG_CLASS_CLASS, definition.oid.into(), at as i32 + 1)
         }
         CommentTarget::Role(name) => {

@@ -13,7 +13,7 @@ mod roles;
 mod shapes;
 pub mod types;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
@@ -204,10 +204,18 @@ pub fn is_table_function(name: &str) -> bool {
     ["generate_series", "range", "unnest"].contains(&name) || functions::is_table_function(name)
 }
 
-/// Teaches a session the functions that system statements call.
-pub fn register_functions(state: &mut SessionState, context: &QueryContext, snapshot: &Arc<Snapshot>) {
+/// Teaches a session those of the system's functions that a statement names.
+pub fn register_functions(
+    state: &mut SessionState,
+    context: &QueryContext,
+    snapshot: &Arc<Snapshot>,
+    names: &BTreeSet<String>,
+) {
+    if !names.iter().any(|name| functions::is_known(name)) {
+        return;
+    }
     let view = View { snapshot: Arc::clone(snapshot), context: Arc::new(context.clone()) };
-    functions::register(state, &view);
+    functions::register(state, &view, names);
 }
 
 /// The object identifier of a schema, 0 when there is none.

@@ -37,9 +37,7 @@ fn keys(view: &View) -> Vec<(&TableDefinition, &PrimaryKey, i64)> {
 
 /// Positions of a key's columns, counted from 1.
 fn positions(table: &TableDefinition, key: &PrimaryKey) -> Vec<i16> {
-    let fields = table.fields();
-    let position = |column: &String| fields.iter().position(|field| field.name() == column);
-    key.columns.iter().filter_map(position).map(|at| at as i16 + 1).collect()
+    key.columns.iter().filter_map(|column| table.position(column)).map(|at| at as i16 + 1).collect()
 }
 
 fn sys_oid(name: &str) -> i64 {

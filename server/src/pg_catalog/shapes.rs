@@ -16,27 +16,27 @@ pub const INFORMATION_SCHEMA: &str = "information_schema";
 /// A relation's columns: name and type, in order.
 pub type Shape = Vec<(&'static str, &'static str)>;
 
-static SHAPES: LazyLock<HashMap<(&'static str, &'static str), Shape>> = LazyLock::new(|| {
-    let lines = include_str!("data/relations.tsv").lines();
-    lines
-        .filter_map(|line| {
-            let mut parts = line.split('\t');
-            let (schema, relation, columns) = (parts.next()?, parts.next()?, parts.next()?);
+/// Shapes by schema and relation.
+static SHAPES: LazyLock<HashMap<&'static str, HashMap<&'static str, Shape>>> = LazyLock::new(|| {
+    let mut shapes: HashMap<&'static str, HashMap<&'static str, Shape>> = HashMap::new();
+    for line in include_str!("data/relations.tsv").lines() {
+        let mut parts = line.split('\t');
+        if let (Some(schema), Some(relation), Some(columns)) = (parts.next(), parts.next(), parts.next()) {
             let columns = columns.split(' ').filter_map(|column| column.split_once(':')).collect();
-            Some(((schema, relation), columns))
-        })
-        .collect()
+            shapes.entry(schema).or_default().insert(relation, columns);
+        }
+    }
+    shapes
 });
 
 /// The columns of a relation, when PostgreSQL has it.
 pub fn shape(schema: &str, relation: &str) -> Option<&'static Shape> {
-    // The keys live as long as the program; a borrowed name finds them all the same.
-    SHAPES.iter().find(|((s, r), _)| *s == schema && *r == relation).map(|(_, shape)| shape)
+    SHAPES.get(schema)?.get(relation)
 }
 
 /// The names of a schema's relations.
 pub fn relations(schema: &str) -> Vec<String> {
-    SHAPES.keys().filter(|(s, _)| *s == schema).map(|(_, relation)| (*relation).to_owned()).collect()
+    SHAPES.get(schema).iter().flat_map(|of| of.keys()).map(|relation| (*relation).to_owned()).collect()
 }
 
 /// The names of `pg_catalog`'s columns of type `regproc`: those and no others.
@@ -59,7 +59,7 @@ pub fn is_bool_column(name: &str) -> bool {
 }
 
 fn columns_of_type(types: &[&str]) -> Vec<&'static str> {
-    let all = SHAPES.values().flatten();
+    let all = SHAPES.values().flat_map(HashMap::values).flatten();
     all.filter(|(_, kind)| types.contains(kind)).map(|(name, _)| *name).collect()
 }
 

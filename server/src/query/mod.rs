@@ -65,7 +65,7 @@ pub struct QueryContext {
     /// Where the outcome of routing is told.
     pub last_route: Arc<Mutex<String>>,
     /// The session's settings by name, for the functions and views that show them.
-    pub settings: Vec<(&'static str, String)>,
+    pub settings: Arc<[(&'static str, String)]>,
     /// Ends the query from outside.
     pub cancel: CancellationToken,
 }

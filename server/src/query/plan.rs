@@ -67,7 +67,6 @@ impl Planner {
                 || schema.map_or_else(|| context.search_path.clone(), |schema| vec![schema.to_owned()]);
             let names = path().into_iter().map(|schema| TableName::new(schema, &*reference.table));
             if let Some(definition) = names.into_iter().find_map(|name| snapshot.table(&name).cloned()) {
-                check_may_read(context, &definition)?;
                 tables.push(definition);
             } else if pg_catalog::is_system_table(schema, &reference.table) {
                 reads_system = true;
@@ -181,6 +180,7 @@ impl Planner {
         let state = self.session_state(Destination::Local, &settings);
         let plan = state.statement_to_plan(self.statement()).await.map_err(with_position)?;
         let parameters = parameter_types(&plan, declared, self.query.parameters.keys().last().copied())?;
+        self.check_may_read(&plan)?;
         let sources = self.sources_of(&plan);
         if self.query.explain.is_some() {
             return Ok(Description { parameters, columns: super::explain_columns() });
@@ -191,6 +191,13 @@ impl Planner {
         let columns = with_sources(&output_schema(plan.schema().as_arrow(), &self.query), &sources);
         let columns = if self.reads_system { with_oid_arrays(&columns) } else { columns };
         Ok(Description { parameters, columns })
+    }
+
+    /// Refuses a plan that reads what the role was not given to read (42501). The plan is asked, not the
+    /// text: a common table expression may have the name of the table it reads.
+    fn check_may_read(&self, plan: &LogicalPlan) -> Result<()> {
+        let tables = estimate::tables(&self.snapshot, plan)?;
+        tables.iter().try_for_each(|table| check_may_read(&self.context, table))
     }
 
     /// Where each column of `plan` comes from, when it is a plain column of a user's table: the table's
@@ -218,7 +225,7 @@ impl Planner {
             let table = tables.next()?.as_ref()?;
             // A name that stands for two tables tells nothing.
             let is_one = tables.all(|other| other.as_ref().is_some_and(|other| other.oid == table.oid));
-            let at = table.fields().iter().position(|column| column.name() == field.name())?;
+            let at = table.position(field.name())?;
             is_one.then_some((table.oid, at + 1))
         };
         plan.schema().iter().map(source).collect()
@@ -232,6 +239,7 @@ impl Planner {
         let state = self.session_state(destination, &settings);
         let plan = state.statement_to_plan(self.statement()).await.map_err(with_position)?;
         refuse_writes(&plan)?;
+        self.check_may_read(&plan)?;
         *self.sources.lock() = self.sources_of(&plan);
         let plan = bind(plan, self.parameters.clone())?;
         let plan = state.optimize(&plan)?;
@@ -254,8 +262,9 @@ impl Planner {
 
     /// The type of a column that one of the tables has, whatever its table.
     fn column_type(&self, column: &str) -> Option<DataType> {
-        let fields = self.tables.iter().flat_map(|table| table.fields());
-        fields.into_iter().find(|field| field.name() == column).map(|field| field.data_type().clone())
+        self.tables
+            .iter()
+            .find_map(|table| table.fields().get(table.position(column)?).map(|f| f.data_type().clone()))
     }
 
     fn session_state(&self, destination: Destination, settings: &StatementSettings) -> SessionState {
@@ -270,7 +279,7 @@ impl Planner {
         catalogs.register_catalog(catalog::DATABASE.to_owned(), database);
         let mut state = coordinator.sessions.for_statement(destination, Arc::new(catalogs), settings);
         if self.reads_system || destination == Destination::Local {
-            pg_catalog::register_functions(&mut state, &self.context, &self.snapshot);
+            pg_catalog::register_functions(&mut state, &self.context, &self.snapshot, &self.query.functions);
         }
         state
     }

@@ -1,6 +1,6 @@
 //! Sorts statements: queries go to the planner, the rest to `commands/`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use datafusion::sql::parser::Statement;
 use engine::{Error, Result};
@@ -252,6 +252,8 @@ pub struct Query {
     pub statement: Statement,
     /// The tables it names.
     pub tables: Vec<TableReference>,
+    /// The functions it calls, folded.
+    pub functions: BTreeSet<String>,
     /// PostgreSQL's names for its columns, from the left and from the right.
     pub output_names: (Vec<Option<String>>, Vec<Option<String>>),
     /// PostgreSQL's types for columns that are casts: identifier and modifier.
@@ -725,8 +727,9 @@ fn query(mut statement: SqlStatement, sql: &str, facts: &SessionFacts) -> Query 
     dialect::adapt(&mut statement, facts, reads_system);
     // After the rewrites, which may leave out what cannot have rows.
     let tables = names::tables(&statement, sql);
+    let functions = names::functions(&statement);
     let statement = Statement::Statement(Box::new(statement));
-    Query { statement, tables, output_names, output_types, parameters, explain: None }
+    Query { statement, tables, functions, output_names, output_types, parameters, explain: None }
 }
 
 fn classify_set(set: Set) -> Result<Command> {

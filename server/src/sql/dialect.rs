@@ -138,9 +138,9 @@ impl VisitorMut for Adapter<'_> {
         casts::adapt(expr);
         match expr {
             Expr::BinaryOp { left, op: BinaryOperator::PGExp, right } => {
-                let base = std::mem::replace(left.as_mut(), Expr::value(Value::Null));
-                let exponent = std::mem::replace(right.as_mut(), Expr::value(Value::Null));
-                *expr = call("power", vec![as_double(base), as_double(exponent)]);
+                // Of whole numbers too it is a `double precision` in PostgreSQL.
+                let double = |side: &mut Expr| cast(take(side), DataType::Double(ExactNumberInfo::None));
+                *expr = call("power", vec![double(left), double(right)]);
             }
             Expr::BinaryOp { op, .. } => adapt_operator(op),
             Expr::AnyOp { right, .. } | Expr::AllOp { right, .. } => adapt_array_text(right),
@@ -185,10 +185,7 @@ fn widen(argument: &mut FunctionArg) {
         _ => false,
     };
     if is_whole(expr) {
-        let inner = Box::new(std::mem::replace(expr, Expr::value(Value::Null)));
-        let data_type = DataType::BigInt(None);
-        *expr =
-            Expr::Cast { kind: CastKind::DoubleColon, expr: inner, data_type, array: false, format: None };
+        *expr = cast(take(expr), DataType::BigInt(None));
     }
 }
 
@@ -197,16 +194,9 @@ fn rows_of_series(expr: &mut Expr) {
     if let Expr::Function(function) = expr {
         strip_schema(&mut function.name);
         if is_named(&function.name, "generate_series") {
-            let series = std::mem::replace(expr, Expr::value(Value::Null));
-            *expr = call("unnest", vec![series]);
+            *expr = call("unnest", vec![take(expr)]);
         }
     }
-}
-
-/// `^` of whole numbers is a `double precision` in PostgreSQL.
-fn as_double(expr: Expr) -> Expr {
-    let data_type = DataType::Double(ExactNumberInfo::None);
-    Expr::Cast { kind: CastKind::DoubleColon, expr: Box::new(expr), data_type, array: false, format: None }
 }
 
 /// `= ANY ('{a,b}')`: the text of an array where an array is meant.
@@ -248,14 +238,13 @@ fn tell_apart(body: &mut SetExpr) {
     let SetExpr::Select(select) = body else { return };
     let mut seen: HashSet<String> = HashSet::new();
     for (index, item) in select.projection.iter_mut().enumerate() {
-        let name = match &*item {
+        let is_new = match &*item {
             // Constants of one value may be written in many ways.
-            SelectItem::UnnamedExpr(expr) if index > 0 && is_constant(expr) => "a constant".to_owned(),
-            SelectItem::UnnamedExpr(expr) => expr.to_string(),
-            SelectItem::ExprWithAlias { alias, .. } => alias.to_string(),
+            SelectItem::UnnamedExpr(expr) if index > 0 && is_constant(expr) => false,
+            SelectItem::UnnamedExpr(expr) => seen.insert(expr.to_string()),
+            SelectItem::ExprWithAlias { alias, .. } => seen.insert(alias.to_string()),
             _ => continue,
         };
-        let is_new = name != "a constant" && seen.insert(name);
         if !is_new && let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = &*item {
             let alias = Ident::with_quote('"', format!("{} {index}", expr));
             *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
@@ -456,6 +445,17 @@ fn is_aggregate_name(name: &ObjectName) -> bool {
         ["count", "sum", "min", "max", "avg", "array_agg", "string_agg", "bool_or", "bool_and"]
             .contains(&ident.value.to_ascii_lowercase().as_str())
     })
+}
+
+/// `expr::data_type`.
+fn cast(expr: Expr, data_type: DataType) -> Expr {
+    let expr = Box::new(expr);
+    Expr::Cast { kind: CastKind::DoubleColon, expr, data_type, array: false, format: None }
+}
+
+/// Takes an expression out of its place, to be put into another.
+fn take(expr: &mut Expr) -> Expr {
+    std::mem::replace(expr, Expr::value(Value::Null))
 }
 
 fn call(name: &str, arguments: Vec<Expr>) -> Expr {

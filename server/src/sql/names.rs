@@ -7,7 +7,7 @@ use catalog::identifier;
 use datafusion::sql::parser::Statement;
 use sqlparser::ast::{
     Expr, Ident, ObjectName, ObjectNamePart, Query, SelectItem, SetExpr, Spanned, Statement as SqlStatement,
-    Visit, VisitMut, Visitor, VisitorMut,
+    TableFactor, Visit, VisitMut, Visitor, VisitorMut,
 };
 
 use super::parse::position_of;
@@ -39,6 +39,37 @@ pub fn tables(statement: &SqlStatement, sql: &str) -> Vec<TableReference> {
     let mut collector = Collector { sql, in_scope: Vec::new(), found: Vec::new() };
     let _ = statement.visit(&mut collector);
     collector.found
+}
+
+/// Every function that `statement` calls, those that stand where a table may included.
+pub fn functions(statement: &SqlStatement) -> BTreeSet<String> {
+    #[derive(Default)]
+    struct Calls(BTreeSet<String>);
+    impl Calls {
+        fn note(&mut self, name: &ObjectName) {
+            self.0.extend(name.0.last().and_then(ObjectNamePart::as_ident).map(folded));
+        }
+    }
+    impl Visitor for Calls {
+        type Break = ();
+
+        fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+            if let TableFactor::Table { name, args: Some(_), .. } = factor {
+                self.note(name);
+            }
+            ControlFlow::Continue(())
+        }
+
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+            if let Expr::Function(function) = expr {
+                self.note(&function.name);
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let mut calls = Calls::default();
+    let _ = statement.visit(&mut calls);
+    calls.0
 }
 
 struct Collector<'a> {

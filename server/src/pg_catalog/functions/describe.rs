@@ -114,18 +114,23 @@ fn function_row(call: &[Value]) -> Option<(&'static datafusion::arrow::array::Re
 }
 
 fn function_result(_: &View, call: &[Value]) -> Outcome<String> {
-    let Some((rows, at)) = function_row(call) else { return Ok(None) };
+    Ok(result_text(call))
+}
+
+fn result_text(call: &[Value]) -> Option<String> {
+    let (rows, at) = function_row(call)?;
     let returns = rows.column_by_name("prorettype").map_or(0, |c| c.as_primitive::<Int64Type>().value(at));
     let is_set = rows.column_by_name("proretset").is_some_and(|c| c.as_boolean().value(at));
     let kind = rows.column_by_name("prokind").map_or("f", |c| c.as_string::<i32>().value(at));
-    if kind == "p" {
-        return Ok(None);
-    }
-    Ok(Some(format!("{}{}", if is_set { "SETOF " } else { "" }, types::format(returns, -1))))
+    (kind != "p").then(|| format!("{}{}", if is_set { "SETOF " } else { "" }, types::format(returns, -1)))
 }
 
 fn function_arguments(_: &View, call: &[Value]) -> Outcome<String> {
-    let Some((rows, at)) = function_row(call) else { return Ok(None) };
+    Ok(arguments_text(call))
+}
+
+fn arguments_text(call: &[Value]) -> Option<String> {
+    let (rows, at) = function_row(call)?;
     let types_of = |column: &str| -> Option<Vec<i64>> {
         let lists = rows.column_by_name(column)?.as_list::<i32>();
         lists.is_valid(at).then(|| lists.value(at).as_primitive::<Int64Type>().values().to_vec())
@@ -152,7 +157,7 @@ fn function_arguments(_: &View, call: &[Value]) -> Outcome<String> {
         let name = name.map_or_else(String::new, |name| format!("{} ", catalog::identifier::quote(name)));
         Some(format!("{mode}{name}{}", types::format(*oid, -1)))
     };
-    Ok(Some(all.iter().enumerate().filter_map(argument).collect::<Vec<_>>().join(", ")))
+    Some(all.iter().enumerate().filter_map(argument).collect::<Vec<_>>().join(", "))
 }
 
 fn comment(view: &View, wanted: impl Fn(i64, i64, i32) -> bool) -> Option<String> {
@@ -227,8 +232,20 @@ mod tests {
 
     #[test]
     fn functions_are_described_as_postgres_describes_them() {
-        // 1394: abs(bigint); 2078: set_config. Texts are those of a PostgreSQL 15.
-        let (rows, _) = function_row(&[Value::Int(2078)]).expect("a row");
-        assert!(rows.num_rows() > 3000);
+        // set_config, generate_series and pg_get_keywords. Texts are those of a PostgreSQL 15.
+        for (oid, arguments, result) in [
+            (2078, "text, text, boolean", "text"),
+            (1067, "integer, integer", "SETOF integer"),
+            (
+                1686,
+                "OUT word text, OUT catcode \"char\", OUT barelabel boolean, OUT catdesc text, OUT baredesc text",
+                "SETOF record",
+            ),
+        ] {
+            let call = [Value::Int(oid)];
+            assert_eq!(arguments_text(&call).as_deref(), Some(arguments));
+            assert_eq!(result_text(&call).as_deref(), Some(result));
+        }
+        assert_eq!(result_text(&[Value::Int(1)]), None);
     }
 }

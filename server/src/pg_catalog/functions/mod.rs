@@ -8,9 +8,9 @@ mod session;
 mod tables;
 mod text;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Int32Array, Int64Array, ListBuilder, StringArray, StringBuilder,
@@ -128,9 +128,16 @@ fn catalogue() -> impl Iterator<Item = &'static Definition> {
         .flatten()
 }
 
-/// Registers them all for one statement.
-pub fn register(state: &mut SessionState, view: &View) {
-    for definition in catalogue() {
+/// True for the functions of this room.
+pub fn is_known(name: &str) -> bool {
+    static NAMES: LazyLock<HashSet<&'static str>> =
+        LazyLock::new(|| catalogue().map(|definition| definition.name).collect());
+    NAMES.contains(name) || is_table_function(name)
+}
+
+/// Registers those of `names` for one statement: making them all would cost more than a small plan.
+pub fn register(state: &mut SessionState, view: &View, names: &BTreeSet<String>) {
+    for definition in catalogue().filter(|definition| names.contains(definition.name)) {
         let counts = definition.arguments.clone().map(|count| match count {
             0 => TypeSignature::Nullary,
             count => TypeSignature::Any(count),
@@ -143,7 +150,7 @@ pub fn register(state: &mut SessionState, view: &View) {
         };
         let _ = state.register_udf(Arc::new(ScalarUDF::from(function)));
     }
-    tables::register(state, view);
+    tables::register(state, names);
 }
 
 struct CatalogFunction {

@@ -1,5 +1,6 @@
 //! Functions that stand where a table may.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
@@ -7,7 +8,6 @@ use datafusion::catalog::{MemTable, TableFunctionArgs, TableFunctionImpl, TableP
 use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::session_state::SessionState;
 
-use super::super::View;
 use super::super::columns::Columns;
 use super::super::shapes::{KEYWORDS, cells};
 
@@ -26,9 +26,9 @@ pub fn is_table_function(name: &str) -> bool {
     FUNCTIONS.iter().any(|(known, _)| *known == name)
 }
 
-/// Registers them for one statement.
-pub fn register(state: &mut SessionState, _: &View) {
-    for (name, make) in FUNCTIONS {
+/// Registers those of `names` for one statement.
+pub fn register(state: &mut SessionState, names: &BTreeSet<String>) {
+    for (name, make) in FUNCTIONS.iter().filter(|(name, _)| names.contains(*name)) {
         state.register_udtf(name, Arc::new(Rows { make: *make }));
     }
 }

@@ -7,10 +7,10 @@
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
+use super::{cast, take};
 use sqlparser::ast::{
-    CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr,
-    LimitClause, OrderByKind, Query, Select, SetExpr, Statement, TableFactor, Value, VisitMut, VisitorMut,
-    WindowType,
+    DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, LimitClause,
+    OrderByKind, Query, Select, Statement, TableFactor, Value, VisitMut, VisitorMut, WindowType,
 };
 use sqlparser::tokenizer::{Location, Span};
 
@@ -68,14 +68,13 @@ impl VisitorMut for Literals {
         if let Some(quantity) = query.fetch.as_ref().and_then(|fetch| fetch.quantity.as_ref()) {
             self.keep(quantity);
         }
-        if let SetExpr::Select(select) = query.body.as_ref() {
-            self.keep_groups(select);
-        }
         ControlFlow::Continue(())
     }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
-        self.keep_groups(select);
+        if let GroupByExpr::Expressions(groups, _) = &select.group_by {
+            groups.iter().for_each(|expr| self.keep(expr));
+        }
         ControlFlow::Continue(())
     }
 
@@ -126,25 +125,9 @@ impl VisitorMut for Literals {
             && digits.parse::<i32>().is_ok()
             && !self.bare.contains(&value.span.start)
         {
-            let inner = Box::new(expr.clone());
-            let data_type = DataType::Int(None);
-            *expr = Expr::Cast {
-                kind: CastKind::DoubleColon,
-                expr: inner,
-                data_type,
-                array: false,
-                format: None,
-            };
+            *expr = cast(take(expr), DataType::Int(None));
         }
         ControlFlow::Continue(())
-    }
-}
-
-impl Literals {
-    fn keep_groups(&mut self, select: &Select) {
-        if let GroupByExpr::Expressions(groups, _) = &select.group_by {
-            groups.iter().for_each(|expr| self.keep(expr));
-        }
     }
 }
 

@@ -6,7 +6,7 @@
 
 use sqlparser::ast::{DataType, Expr, Function, Ident, ObjectName, ObjectNamePart, Value};
 
-use super::call;
+use super::{call, take};
 use crate::pg_catalog;
 
 /// The function that reads the type `data_type` names.
@@ -68,11 +68,11 @@ pub fn adapt_cast(expr: &mut Expr, reads_system: bool) {
     let Expr::Cast { expr: inner, data_type, .. } = expr else { return };
     if is_text(data_type) {
         if read_by(inner).is_some() {
-            let mut shown = std::mem::replace(inner.as_mut(), Expr::value(Value::Null));
+            let mut shown = take(inner);
             show(&mut shown, false);
             *expr = shown;
         } else if reads_system && column(inner).is_some_and(pg_catalog::is_regproc_column) {
-            let column = std::mem::replace(inner.as_mut(), Expr::value(Value::Null));
+            let column = take(inner);
             *expr = call("sluice_regproc_text", vec![column]);
         }
         return;
@@ -83,7 +83,7 @@ pub fn adapt_cast(expr: &mut Expr, reads_system: bool) {
     if reader == "sluice_oid" && (is_number || !reads_system) && read_by(inner).is_none() {
         return;
     }
-    let value = std::mem::replace(inner.as_mut(), Expr::value(Value::Null));
+    let value = take(inner);
     *expr =
         if reader == "sluice_oid" && read_by(&value).is_some() { value } else { call(reader, vec![value]) };
 }
@@ -95,7 +95,7 @@ pub fn show(expr: &mut Expr, reads_system: bool) {
             function.name = ObjectName::from(vec![Ident::new(shown_by(reader))]);
         }
     } else if reads_system && column(expr).is_some_and(pg_catalog::is_regproc_column) {
-        let column = std::mem::replace(expr, Expr::value(Value::Null));
+        let column = take(expr);
         *expr = call("sluice_regproc_text", vec![column]);
     }
 }

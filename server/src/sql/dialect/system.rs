@@ -4,12 +4,12 @@
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    AccessExpr, ArrayElemTypeDef, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg,
-    FunctionArgExpr, FunctionArguments, GroupByExpr, ObjectNamePart, OrderByKind, Query, Select, SelectItem,
-    SetExpr, Subscript, TableFactor, TableWithJoins, Value, VisitMut, VisitorMut,
+    AccessExpr, ArrayElemTypeDef, BinaryOperator, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArguments, GroupByExpr, ObjectNamePart, OrderByKind, Query, Select, SelectItem, SetExpr,
+    Subscript, TableFactor, TableWithJoins, Value, VisitMut, VisitorMut,
 };
 
-use super::{call, has_aggregate, is_known_empty};
+use super::{call, cast, has_aggregate, is_known_empty, take};
 use crate::pg_catalog;
 
 /// Before the parts of `expr` are visited.
@@ -59,14 +59,7 @@ pub fn adapt_before(expr: &mut Expr) {
 /// An array of text without items.
 fn no_texts() -> Expr {
     let empty = Expr::Array(sqlparser::ast::Array { elem: Vec::new(), named: true });
-    let texts = ArrayElemTypeDef::SquareBracket(Box::new(DataType::Text), None);
-    Expr::Cast {
-        kind: CastKind::DoubleColon,
-        expr: Box::new(empty),
-        data_type: DataType::Array(texts),
-        array: false,
-        format: None,
-    }
+    cast(empty, DataType::Array(ArrayElemTypeDef::SquareBracket(Box::new(DataType::Text), None)))
 }
 
 fn has_groups(select: &Select) -> bool {
@@ -229,10 +222,6 @@ fn zero() -> Expr {
     Expr::value(Value::Number("0".into(), false))
 }
 
-fn take(expr: &mut Expr) -> Expr {
-    std::mem::replace(expr, Expr::value(Value::Null))
-}
-
 fn is_called(function: &Function, name: &str) -> bool {
     function
         .name
@@ -272,17 +261,6 @@ fn adapt_truth(column: &Expr, text: &mut Expr) {
 /// `generate_subscripts(a, 1)` gives 1 to the length of `a`, a row each.
 fn subscripts(array: Expr) -> Expr {
     call("unnest", vec![positions(array)])
-}
-
-fn as_integer(expr: Expr) -> Expr {
-    let expr = Box::new(expr);
-    Expr::Cast {
-        kind: CastKind::DoubleColon,
-        expr,
-        data_type: DataType::Int(None),
-        array: false,
-        format: None,
-    }
 }
 
 /// The positions in an array, as an array.
@@ -331,7 +309,7 @@ fn expand_composite(expr: &mut Expr) {
         {
             let position = if field.value.eq_ignore_ascii_case("n") { "2" } else { "1" };
             let name = Expr::value(Value::SingleQuotedString(position.to_owned()));
-            *expr = as_integer(call("get_field", vec![inner.clone(), name]));
+            *expr = cast(call("get_field", vec![inner.clone(), name]), DataType::Int(None));
         }
         return;
     };
@@ -344,7 +322,7 @@ fn expand_composite(expr: &mut Expr) {
         return;
     };
     *expr = match field.value.to_ascii_lowercase().as_str() {
-        "n" => as_integer(subscripts(array)),
+        "n" => cast(subscripts(array), DataType::Int(None)),
         _ => call("unnest", vec![array]),
     };
 }
@@ -455,7 +433,7 @@ fn take_one_row(query: &mut Query) {
     if !is_systems || query.limit_clause.is_some() || has_aggregate(value) {
         return;
     }
-    let argument = std::mem::replace(value, Expr::value(Value::Null));
+    let argument = take(value);
     *value = call("max", vec![argument]);
     query.order_by = None;
 }
