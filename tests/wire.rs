@@ -87,6 +87,38 @@ async fn parameters_and_results_travel_in_binary() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_row_without_a_table_is_computed_anew_for_each_set_of_values() {
+    let cluster = start().await;
+    let client = cluster.connect().await.expect("a session");
+    let sum = client.prepare("select $1::int + 1 as n, $1::int is null, 'x'").await.expect("prepared");
+    for value in [Some(1), None, Some(-5)] {
+        let row = client.query_one(&sum, &[&value]).await.expect("a row");
+        assert_eq!(row.get::<_, Option<i32>>(0), value.map(|value: i32| value + 1));
+        assert_eq!((row.get::<_, bool>(1), row.get::<_, &str>(2)), (value.is_none(), "x"));
+    }
+    assert_eq!(sqlstate(client.query(&sum, &[&Some(i32::MAX)]).await), "22003");
+    let ratio = client.prepare("select $1::float8 / $2::float8").await.expect("prepared");
+    assert_eq!(sqlstate(client.query(&ratio, &[&1.0f64, &0.0f64]).await), "22012");
+    let row = client.query_one(&ratio, &[&1.0f64, &4.0f64]).await.expect("a row after an error");
+    assert!((row.get::<_, f64>(0) - 0.25).abs() < f64::EPSILON);
+    // A zone that was set after the statement was prepared counts.
+    let day = client.prepare("select ($1::text)::timestamptz = '2024-01-01 00:00:00+00'").await;
+    let day = day.expect("prepared");
+    for (zone, is_utc) in [("UTC", true), ("America/New_York", false)] {
+        client.batch_execute(&format!("set timezone = '{zone}'")).await.expect("a zone");
+        let row = client.query_one(&day, &[&"2024-01-01 00:00:00"]).await.expect("a row");
+        assert_eq!(row.get::<_, bool>(0), is_utc, "{zone}");
+    }
+    // What calls a function is planned each time: now() moves.
+    let now = client.prepare("select now()::text").await.expect("prepared");
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        seen.push(client.query_one(&now, &[]).await.expect("a row").get::<_, String>(0));
+    }
+    assert_ne!(seen[0], seen[1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn portals_are_suspended_and_go_on() {
     let cluster = start().await;
     let mut client = cluster.connect().await.expect("a session");

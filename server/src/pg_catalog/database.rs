@@ -114,17 +114,17 @@ pub fn pg_settings(view: &View) -> RecordBatch {
     let values = &view.context.settings;
     let described = session::descriptions();
     Columns::new()
-        .text("name", values.iter().map(|(name, _)| *name))
-        .text("setting", values.iter().map(|(_, value)| value.as_str()))
+        .text("name", described.iter().map(|setting| setting.name))
+        .text("setting", described.iter().map(|setting| values[setting.name].as_str()))
         .text("category", described.iter().map(|setting| setting.category()))
         .text("short_desc", described.iter().map(|setting| setting.description))
         .text("context", described.iter().map(|setting| setting.context()))
         .text("vartype", described.iter().map(|setting| setting.value_type()))
         .text(
             "source",
-            values.iter().zip(described).map(
-                |((_, value), setting)| {
-                    if value == setting.default { "default" } else { "session" }
+            described.iter().map(
+                |setting| {
+                    if values[setting.name] == setting.default { "default" } else { "session" }
                 },
             ),
         )

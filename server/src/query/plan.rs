@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 
 use super::QueryContext;
 use super::estimate::{self, Estimate};
+use super::single_row::SingleRow;
 use crate::pg_catalog::{self, SystemSchema, types};
 use crate::sql::{Query, qualify_system_tables, type_arrays};
 
@@ -42,6 +43,8 @@ pub struct Description {
     pub parameters: Vec<DataType>,
     /// The columns under PostgreSQL's names.
     pub columns: SchemaRef,
+    /// The query ready to be computed, when it is that small.
+    pub single_row: Option<Arc<SingleRow>>,
 }
 
 /// Plans one query against one snapshot.
@@ -183,14 +186,15 @@ impl Planner {
         self.check_may_read(&plan)?;
         let sources = self.sources_of(&plan);
         if self.query.explain.is_some() {
-            return Ok(Description { parameters, columns: super::explain_columns() });
+            return Ok(Description { parameters, columns: super::explain_columns(), single_row: None });
         }
+        let single_row = SingleRow::of(&plan, &parameters, &state, &self.context.time_zone).map(Arc::new);
         let nulls = parameters.iter().map(ScalarValue::try_from).collect::<DataFusionResult<Vec<_>>>()?;
         let plan = bind(plan, nulls)?;
         let plan = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})?;
         let columns = with_sources(&output_schema(plan.schema().as_arrow(), &self.query), &sources);
         let columns = if self.reads_system { with_oid_arrays(&columns) } else { columns };
-        Ok(Description { parameters, columns })
+        Ok(Description { parameters, columns, single_row })
     }
 
     /// Refuses a plan that reads what the role was not given to read (42501). The plan is asked, not the

@@ -31,6 +31,9 @@ impl fmt::Display for Route {
     }
 }
 
+/// Why a query without tables stays here.
+pub const READS_NO_TABLE: &str = "it reads no table";
+
 /// A route and the plan made for it.
 pub struct Choice {
     /// Where it runs.
@@ -143,7 +146,7 @@ fn must_be_local(planner: &Planner, plan: &LogicalPlan) -> Option<&'static str> 
     }
     match (reads_tables, planner.tables().is_empty()) {
         (true, _) => None,
-        (false, true) => Some("it reads no table"),
+        (false, true) => Some(READS_NO_TABLE),
         (false, false) => Some("its answer is known without reading a table"),
     }
 }

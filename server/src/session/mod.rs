@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 pub use notice::Notice;
 pub use prepared::{Prepared, PreparedStatements};
 pub use registry::OpenSessions;
-pub use settings::{RouteSetting, SettingDescription, Settings, descriptions};
+pub use settings::{RouteSetting, SettingDescription, Settings, Values, descriptions};
 pub use transaction::Transaction;
 
 use catalog::{Change, Metadata};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use engine::{Error, Result};
 
+use crate::query::SingleRow;
 use crate::sql::Command;
 
 /// A statement that was parsed and described, ready to be bound.
@@ -21,6 +22,8 @@ pub struct Prepared {
     pub parameter_oids: Vec<u32>,
     /// Its columns, under the names the client sees; `None` when it gives no rows.
     pub columns: Option<SchemaRef>,
+    /// The query ready to be computed, when it gives one row of no table.
+    pub single_row: Option<Arc<SingleRow>>,
 }
 
 /// A session's prepared statements.

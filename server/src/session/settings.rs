@@ -1,6 +1,7 @@
 //! What `SET`, `SHOW` and `RESET` know: a typed registry with PostgreSQL's names, defaults and checks.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use engine::{ByteSize, Error, Interval, Result};
@@ -263,16 +264,18 @@ pub enum RouteSetting {
     Cluster,
 }
 
-type Values = HashMap<&'static str, String>;
+/// Values by the settings' names.
+pub type Values = HashMap<&'static str, String>;
 
 /// One session's values.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    values: Values,
+    // Shared with the queries that show them; a change makes a copy.
+    values: Arc<Values>,
     // What the client asked for at start-up: what RESET goes back to.
-    initial: Values,
+    initial: Arc<Values>,
     // As they were when the transaction block began: what ROLLBACK goes back to.
-    at_begin: Option<Values>,
+    at_begin: Option<Arc<Values>>,
     // Before SET LOCAL: what the end of the block goes back to.
     before_local: Values,
 }
@@ -283,15 +286,16 @@ impl Settings {
         let mut values: Values =
             REGISTRY.iter().map(|setting| (setting.name, setting.default.to_owned())).collect();
         values.insert("session_authorization", user.to_owned());
-        Self { initial: values.clone(), values, at_begin: None, before_local: Values::new() }
+        let values = Arc::new(values);
+        Self { initial: Arc::clone(&values), values, at_begin: None, before_local: Values::new() }
     }
 
     /// Sets a value asked for in the start-up packet, which RESET then goes back to.
     pub fn set_initial(&mut self, name: &str, value: &str) -> Result<()> {
         let setting = find(name)?;
         let value = checked(setting, value)?;
-        self.initial.insert(setting.name, value.clone());
-        self.values.insert(setting.name, value);
+        Arc::make_mut(&mut self.initial).insert(setting.name, value.clone());
+        Arc::make_mut(&mut self.values).insert(setting.name, value);
         Ok(())
     }
 
@@ -312,11 +316,16 @@ impl Settings {
             Some(value) => checked(setting, value)?,
             None => self.initial[setting.name].clone(),
         };
-        let before = self.values.insert(setting.name, value).unwrap_or_default();
+        let before = Arc::make_mut(&mut self.values).insert(setting.name, value).unwrap_or_default();
         if is_local {
             self.before_local.entry(setting.name).or_insert(before);
         }
         Ok(setting.is_reported.then_some(setting))
+    }
+
+    /// All of them as they are now.
+    pub fn values(&self) -> Arc<Values> {
+        Arc::clone(&self.values)
     }
 
     /// `SHOW name`.
@@ -330,7 +339,7 @@ impl Settings {
             Some(name) => Ok(self.set(name, None, false)?.into_iter().collect()),
             None => {
                 let changed = changed_and_reported(&self.values, &self.initial);
-                self.values = self.initial.clone();
+                self.values = Arc::clone(&self.initial);
                 self.before_local.clear();
                 Ok(changed)
             }
@@ -339,15 +348,16 @@ impl Settings {
 
     /// A transaction block begins.
     pub fn begin(&mut self) {
-        self.at_begin = Some(self.values.clone());
+        self.at_begin = Some(Arc::clone(&self.values));
     }
 
     /// A transaction block ends. Gives the settings whose change the client must be told of.
     pub fn end(&mut self, is_commit: bool) -> Vec<&'static SettingDescription> {
-        let before = self.values.clone();
+        let before = Arc::clone(&self.values);
         match (is_commit, self.at_begin.take()) {
             (false, Some(values)) => self.values = values,
-            _ => self.values.extend(self.before_local.drain()),
+            _ if self.before_local.is_empty() => {}
+            _ => Arc::make_mut(&mut self.values).extend(self.before_local.drain()),
         }
         self.before_local.clear();
         changed_and_reported(&before, &self.values)
@@ -408,8 +418,8 @@ impl Settings {
 
     /// Sets what no client may set.
     pub fn set_fixed(&mut self, name: &'static str, value: &str) {
-        self.values.insert(name, value.to_owned());
-        self.initial.insert(name, value.to_owned());
+        Arc::make_mut(&mut self.values).insert(name, value.to_owned());
+        Arc::make_mut(&mut self.initial).insert(name, value.to_owned());
     }
 
     /// The time zone, as an IANA name or an offset.

@@ -527,7 +527,8 @@ impl Connection {
                 let text = Arc::clone(&portal.prepared.sql);
                 let context =
                     QueryContext::new(&self.coordinator, &self.session, text, interrupts.cancel.clone());
-                let rows = query::run(&context, query, &portal.parameters);
+                let single_row = portal.prepared.single_row.as_deref();
+                let rows = query::run_prepared(&context, query, single_row, &portal.parameters);
                 let rows = self.guarded(interrupts, rows).await?;
                 Ok(Some(Box::new(Cursor::new(rows))))
             }

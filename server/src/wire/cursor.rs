@@ -186,7 +186,8 @@ pub async fn execute(
     let text = Arc::clone(&prepared.sql);
     let context =
         QueryContext::new(&connection.coordinator, &connection.session, text, interrupts.cancel.clone());
-    let rows = connection.guarded(interrupts, query::run(&context, query, &parameters)).await?;
+    let rows = query::run_prepared(&context, query, prepared.single_row.as_deref(), &parameters);
+    let rows = connection.guarded(interrupts, rows).await?;
     if describes {
         let description = encode::row_description(columns, &formats);
         connection.send(PgWireBackendMessage::RowDescription(description));

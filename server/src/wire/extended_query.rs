@@ -90,7 +90,7 @@ pub async fn prepare(
         Some(Command::Declare(declared)) => {
             let query = Box::new(declared.query.clone());
             let inner = prepare_query(connection, Arc::clone(&text), query, type_oids, interrupts).await?;
-            return Ok(Prepared { columns: None, command, ..inner });
+            return Ok(Prepared { columns: None, command, single_row: None, ..inner });
         }
         Some(Command::Fetch(fetch)) if !fetch.is_move => {
             connection.portals.get(&fetch.cursor).and_then(|portal| portal.prepared.columns.clone())
@@ -100,7 +100,14 @@ pub async fn prepare(
         }
         other => other.as_ref().and_then(commands::columns),
     };
-    Ok(Prepared { sql: text, columns, command, parameter_types: Vec::new(), parameter_oids: Vec::new() })
+    Ok(Prepared {
+        sql: text,
+        columns,
+        command,
+        parameter_types: Vec::new(),
+        parameter_oids: Vec::new(),
+        single_row: None,
+    })
 }
 
 async fn prepare_query(
@@ -142,6 +149,7 @@ async fn prepare_query(
         parameter_types: description.parameters,
         parameter_oids,
         columns: Some(description.columns),
+        single_row: description.single_row,
     })
 }
 
@@ -210,20 +218,20 @@ async fn execute(
         connection.portals.remove(&name).ok_or_else(|| Error::UndefinedPortal { name: name.clone() })?;
     let max_rows = usize::try_from(message.max_rows).unwrap_or(0);
     let prepared = Arc::clone(&portal.prepared);
+    if let Some(command) = &prepared.command {
+        check_transaction(connection, command)?;
+    }
     match &prepared.command {
         None => connection.send(PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse::new())),
         Some(Command::Query(query)) => {
-            check_transaction(connection, &Command::Query(query.clone()))?;
             portal.progress = advance(connection, &mut portal, query, max_rows, interrupts).await?;
         }
         Some(Command::Declare(declared)) => {
-            check_transaction(connection, &Command::Declare(declared.clone()))?;
             let values = std::mem::take(&mut portal.parameters);
             super::cursor::declare(connection, declared, values, interrupts).await?;
             portal.progress = Progress::Done;
         }
         Some(command) => {
-            check_transaction(connection, command)?;
             run_with_formats(connection, command, Some(portal.formats.clone()), interrupts).await?;
             portal.progress = Progress::Done;
         }
