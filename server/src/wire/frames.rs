@@ -1,11 +1,11 @@
 //! Reads messages off the socket, and decides from a message's header whether to read it at all.
 
-use std::panic::AssertUnwindSafe;
-
 use bytes::BytesMut;
 use engine::{Error, Result};
 use pgwire::messages::{DecodeContext, PgWireFrontendMessage, ProtocolVersion};
 use tokio::io::{AsyncRead, AsyncReadExt};
+
+use super::shape;
 
 /// Why a connection ends without an answer.
 #[derive(Debug)]
@@ -83,12 +83,11 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             self.fill().await?;
         }
         let mut frame = self.buffer.split_to(length + 1);
-        let context = &self.context;
-        // Malformed bodies were seen to run past the end of the frame inside the codec.
-        let decoded =
-            std::panic::catch_unwind(AssertUnwindSafe(|| PgWireFrontendMessage::decode(&mut frame, context)));
-        match decoded {
-            Ok(Ok(Some(message))) => Ok(message),
+        if !shape::fits(tag, &frame[5..]) {
+            return Err(protocol("invalid message format"));
+        }
+        match PgWireFrontendMessage::decode(&mut frame, &self.context) {
+            Ok(Some(message)) => Ok(message),
             _ => Err(protocol("invalid message format")),
         }
     }
@@ -142,6 +141,8 @@ mod tests {
     use rand::rngs::StdRng;
     use rand::{RngExt, SeedableRng};
 
+    use pgwire::messages::startup::PasswordMessageFamily;
+
     use super::*;
 
     /// Fixed, so that a failure can be found again.
@@ -169,6 +170,7 @@ mod tests {
             frame(b'f', b"no\0"),
             frame(b'p', b"SCRAM-SHA-256\0\0\0\0\x05n,,n="),
         ];
+        // A panic inside the codec would fail the test: nothing here catches one.
         let mut random = StdRng::seed_from_u64(SEED);
         let (mut read, mut refused) = (0, 0);
         for _ in 0..FRAMES {
@@ -184,6 +186,12 @@ mod tests {
             }
             let mut reader = FrameReader::new(bent.as_slice());
             match reader.next(1 << 20).await {
+                Ok(PgWireFrontendMessage::PasswordMessageFamily(PasswordMessageFamily::Raw(body)))
+                    if shape::is_first_sasl_message(&body) =>
+                {
+                    let first = PasswordMessageFamily::Raw(body).into_sasl_initial_response();
+                    read += usize::from(first.is_ok());
+                }
                 Ok(_) => read += 1,
                 Err(_) => refused += 1,
             }

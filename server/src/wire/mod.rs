@@ -13,6 +13,7 @@ mod frames;
 mod parameters;
 mod portal;
 pub mod scram;
+mod shape;
 mod sign_in;
 mod simple_query;
 mod startup;
