@@ -192,7 +192,12 @@ pub fn is_vector(oid: u32) -> bool {
 
 /// The object identifier and size of an Arrow type.
 pub fn oid_and_size(data_type: &DataType) -> (u32, i16) {
-    if let DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) = data_type {
+    if let DataType::List(item)
+    | DataType::LargeList(item)
+    | DataType::FixedSizeList(item, _)
+    | DataType::ListView(item)
+    | DataType::LargeListView(item) = data_type
+    {
         return (of_data_type(item.data_type()).array_oid, -1);
     }
     let pg_type = of_data_type(data_type);
@@ -222,6 +227,8 @@ pub fn of_data_type(data_type: &DataType) -> PgType {
         DataType::Timestamp(_, Some(_)) => TIMESTAMPTZ,
         DataType::Interval(_) | DataType::Duration(_) => INTERVAL,
         DataType::Dictionary(_, values) => of_data_type(values),
+        DataType::RunEndEncoded(_, values) => of_data_type(values.data_type()),
+        DataType::Struct(_) | DataType::Map(..) | DataType::Union(..) => JSON,
         _ => TEXT,
     }
 }

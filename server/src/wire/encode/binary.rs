@@ -2,7 +2,6 @@
 
 use bytes::BufMut;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
-use datafusion::arrow::compute::{CastOptions, cast_with_options};
 use datafusion::arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Decimal256Type, Float32Type, Float64Type, Int16Type, Int32Type,
     Int64Type, IntervalMonthDayNanoType, IntervalUnit, Time64MicrosecondType, TimeUnit,
@@ -17,29 +16,6 @@ use crate::pg_catalog::types;
 pub const DAYS_TO_2000: i32 = 10_957;
 /// The same in microseconds.
 pub const MICROS_TO_2000: i64 = DAYS_TO_2000 as i64 * 86_400_000_000;
-
-/// The type whose values stand in for those of a rarer one, on the wire and in text.
-pub fn everyday_type(data_type: &DataType) -> Option<DataType> {
-    Some(match data_type {
-        DataType::Int8 | DataType::UInt8 => DataType::Int16,
-        DataType::UInt16 => DataType::Int32,
-        DataType::UInt32 | DataType::UInt64 => DataType::Int64,
-        DataType::Decimal32(precision, scale) | DataType::Decimal64(precision, scale) => {
-            DataType::Decimal128(*precision, *scale)
-        }
-        DataType::Float16 => DataType::Float32,
-        DataType::Date64 => DataType::Date32,
-        DataType::Time32(_) | DataType::Time64(TimeUnit::Nanosecond) => {
-            DataType::Time64(TimeUnit::Microsecond)
-        }
-        DataType::Timestamp(TimeUnit::Second | TimeUnit::Millisecond | TimeUnit::Nanosecond, zone) => {
-            DataType::Timestamp(TimeUnit::Microsecond, zone.clone())
-        }
-        DataType::Interval(_) | DataType::Duration(_) => DataType::Interval(IntervalUnit::MonthDayNano),
-        DataType::Dictionary(_, values) => values.as_ref().clone(),
-        _ => return None,
-    })
-}
 
 /// Object identifiers: held in 64 bits, sent in 32.
 pub fn oid_writer(array: &ArrayRef) -> Result<Writer<'_>> {
@@ -81,6 +57,11 @@ pub fn oids_writer(array: &ArrayRef) -> Writer<'_> {
             out.put_u32(*value as u32);
         }
     })
+}
+
+/// Arrays of JSON, whose binary format is its text.
+pub fn jsons_writer(array: &ArrayRef) -> Writer<'_> {
+    written(move |row, out| put_array(&list_item(array, row), types::JSON.oid, out))
 }
 
 /// Dimensions, whether there are nulls, the item's type; then, for one dimension, its length from 1 on.
@@ -151,28 +132,14 @@ pub fn writer(array: &ArrayRef) -> Result<Writer<'_>> {
             })
         }
         DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..) => {
-            written(move |row, out| put_array(&list_item(array, row), out))
+            written(move |row, out| {
+                let items = list_item(array, row);
+                put_array(&items, types::of_data_type(items.data_type()).oid, out);
+            })
         }
-        other => match everyday_type(other) {
-            Some(everyday) => {
-                let converted = converted(array, &everyday)?;
-                written(move |row, out| {
-                    if let Ok(write) = writer(&converted) {
-                        write.put(row, out);
-                    }
-                })
-            }
-            // Told to the client as text, whose binary format is its text.
-            None => text::writer(array, &super::Zone::of_setting("UTC"))?,
-        },
+        // Told to the client as text, whose binary format is its text.
+        _ => text::writer(array, &super::Zone::of_setting("UTC"))?,
     })
-}
-
-/// `array` as the type that stands in for its own (22003 where a value does not fit).
-pub fn converted(array: &ArrayRef, everyday: &DataType) -> Result<ArrayRef> {
-    let options = CastOptions { safe: false, ..CastOptions::default() };
-    cast_with_options(array, everyday, &options)
-        .map_err(|_| Error::OutOfRange { message: "value out of range for its type".into() })
 }
 
 /// Decimals of 128 bits.
@@ -194,10 +161,10 @@ impl Values for Decimals<'_> {
 }
 
 /// `array_send`: one dimension from 1 on.
-fn put_array(items: &ArrayRef, out: &mut Vec<u8>) {
+fn put_array(items: &ArrayRef, item: u32, out: &mut Vec<u8>) {
     let nulls = items.logical_nulls();
     let has_nulls = nulls.as_ref().is_some_and(|nulls| nulls.null_count() > 0);
-    put_array_head(items.len(), has_nulls, types::of_data_type(items.data_type()).oid, out);
+    put_array_head(items.len(), has_nulls, item, out);
     if items.is_empty() {
         return;
     }

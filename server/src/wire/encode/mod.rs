@@ -3,6 +3,7 @@
 
 mod binary;
 mod calendar;
+mod everyday;
 mod numeric;
 mod text;
 
@@ -14,6 +15,7 @@ use pgwire::messages::data::{FieldDescription, RowDescription};
 
 use crate::pg_catalog::types;
 pub use calendar::Zone;
+pub use everyday::batch as everyday;
 
 /// How a value is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,6 +161,8 @@ enum Kind {
     Oid,
     /// An array of those.
     Oids,
+    /// An array of JSON, which is held as text.
+    Jsons,
     /// An array whose text has spaces in place of braces.
     Vector,
     /// Text that is sent as 16 bytes.
@@ -177,6 +181,8 @@ fn kind(oid: u32) -> Kind {
         Kind::Jsonb
     } else if types::is_sent_as_oid(oid) {
         Kind::Oid
+    } else if oid == types::JSON.array_oid {
+        Kind::Jsons
     } else if types::is_vector(oid) {
         Kind::Vector
     } else if types::element(oid).is_some_and(types::is_sent_as_oid) {
@@ -193,7 +199,7 @@ impl RowEncoder {
         Self { formats, zone, kinds }
     }
 
-    /// The columns of `batch`, ready to be written.
+    /// The columns of `batch`, which [`everyday::batch`] gave, ready to be written.
     pub fn batch<'a>(&self, batch: &'a RecordBatch) -> Result<EncodedBatch<'a>> {
         let columns = batch
             .columns()
@@ -206,6 +212,7 @@ impl RowEncoder {
                     (Format::Text, _) => text::writer(array, &self.zone)?,
                     (Format::Binary, Kind::Oid) => binary::oid_writer(array)?,
                     (Format::Binary, Kind::Oids) => binary::oids_writer(array),
+                    (Format::Binary, Kind::Jsons) => binary::jsons_writer(array),
                     (Format::Binary, Kind::Uuid) => binary::uuid_writer(array)?,
                     (Format::Binary, Kind::Jsonb) => binary::jsonb_writer(array)?,
                     (Format::Binary, Kind::Plain | Kind::Vector) => binary::writer(array)?,

@@ -3,9 +3,9 @@
 use bytes::BufMut;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::datatypes::{
-    DataType, Date32Type, Date64Type, Decimal128Type, Decimal256Type, Float32Type, Float64Type, Int8Type,
-    Int16Type, Int32Type, Int64Type, IntervalMonthDayNanoType, IntervalUnit, Time64MicrosecondType, TimeUnit,
-    TimestampMicrosecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    DataType, Date32Type, Decimal128Type, Decimal256Type, Float32Type, Float64Type, Int16Type, Int32Type,
+    Int64Type, IntervalMonthDayNanoType, IntervalUnit, Time64MicrosecondType, TimeUnit,
+    TimestampMicrosecondType,
 };
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use engine::{Error, Result};
@@ -38,14 +38,9 @@ pub fn writer<'a>(array: &'a ArrayRef, zone: &Zone) -> Result<Writer<'a>> {
             let values = array.as_boolean();
             written(move |row, out| out.put_u8(if values.value(row) { b't' } else { b'f' }))
         }
-        DataType::Int8 => integers!(Int8Type),
         DataType::Int16 => integers!(Int16Type),
         DataType::Int32 => integers!(Int32Type),
         DataType::Int64 => integers!(Int64Type),
-        DataType::UInt8 => integers!(UInt8Type),
-        DataType::UInt16 => integers!(UInt16Type),
-        DataType::UInt32 => integers!(UInt32Type),
-        DataType::UInt64 => integers!(UInt64Type),
         DataType::Float32 => {
             let values = array.as_primitive::<Float32Type>();
             written(move |row, out| put_float4(values.value(row), out))
@@ -73,10 +68,6 @@ pub fn writer<'a>(array: &'a ArrayRef, zone: &Zone) -> Result<Writer<'a>> {
             let values = array.as_primitive::<Date32Type>();
             written(move |row, out| calendar::put_date(values.value(row).into(), out))
         }
-        DataType::Date64 => {
-            let values = array.as_primitive::<Date64Type>();
-            written(move |row, out| calendar::put_date(values.value(row).div_euclid(86_400_000), out))
-        }
         DataType::Time64(TimeUnit::Microsecond) => {
             let values = array.as_primitive::<Time64MicrosecondType>();
             written(move |row, out| calendar::put_time(values.value(row), out))
@@ -101,10 +92,9 @@ pub fn writer<'a>(array: &'a ArrayRef, zone: &Zone) -> Result<Writer<'a>> {
             let zone = *zone;
             written(move |row, out| put_array(&list_item(array, row), &zone, out))
         }
-        other => match super::binary::everyday_type(other) {
-            Some(everyday) => owned(super::binary::converted(array, &everyday)?, *zone),
-            None => displayed(array)?,
-        },
+        other => {
+            return Err(Error::NotSupported { message: format!("values of type {other} cannot be sent") });
+        }
     })
 }
 
@@ -117,28 +107,6 @@ pub fn vector_writer(array: &ArrayRef) -> Writer<'_> {
         let items: Vec<String> = (0..items.len()).map(|at| formatter.value(at).to_string()).collect();
         out.put_slice(items.join(" ").as_bytes());
     })
-}
-
-/// A writer over an array made for it: the inner writer is made anew for each value, which only rare
-/// types pay for.
-fn owned<'a>(array: ArrayRef, zone: Zone) -> Writer<'a> {
-    written(move |row, out| {
-        if let Ok(write) = writer(&array, &zone) {
-            write.put(row, out);
-        }
-    })
-}
-
-/// Types PostgreSQL has no like of, as Arrow prints them.
-fn displayed(array: &ArrayRef) -> Result<Writer<'_>> {
-    let options = FormatOptions::default();
-    ArrayFormatter::try_new(array.as_ref(), &options).map_err(|e| Error::internal(e.to_string()))?;
-    Ok(written(move |row, out| {
-        let options = FormatOptions::default();
-        if let Ok(formatter) = ArrayFormatter::try_new(array.as_ref(), &options) {
-            out.put_slice(formatter.value(row).to_string().as_bytes());
-        }
-    }))
 }
 
 /// `{1,NULL,"a b"}`, as `array_out` quotes.
