@@ -5,6 +5,7 @@ mod estimate;
 mod explain;
 mod local;
 mod log;
+mod parameters;
 mod plan;
 mod route;
 mod rows;
@@ -154,7 +155,7 @@ async fn start(
     record: &log::RecordHandle,
 ) -> Result<Rows> {
     let permit = context.coordinator.admission.admit().await?;
-    if let Some(row) = single_row.filter(|row| row.holds_in(&context.time_zone)) {
+    if let Some(row) = single_row.filter(|row| row.suits(&context.time_zone, parameters)) {
         let route = Route::Local(route::READS_NO_TABLE.to_owned());
         *context.last_route.lock() = route.to_string();
         record.routed(&route);

@@ -13,7 +13,7 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::session_state::SessionState;
-use datafusion::logical_expr::{Expr, LogicalPlan, Statement as LogicalStatement, TableScan};
+use datafusion::logical_expr::{LogicalPlan, Statement as LogicalStatement, TableScan};
 use datafusion::physical_plan::ExecutionPlan;
 use engine::broadcast;
 use engine::session_state::{Destination, StatementSettings};
@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 
 use super::QueryContext;
 use super::estimate::{self, Estimate};
+use super::parameters;
 use super::single_row::SingleRow;
 use crate::pg_catalog::{self, SystemSchema, types};
 use crate::sql::{Query, qualify_system_tables, type_arrays};
@@ -182,7 +183,7 @@ impl Planner {
         let settings = self.context.statement_settings(partitions);
         let state = self.session_state(Destination::Local, &settings);
         let plan = state.statement_to_plan(self.statement()).await.map_err(with_position)?;
-        let parameters = parameter_types(&plan, declared, self.query.parameters.keys().last().copied())?;
+        let parameters = parameters::types(&plan, declared, self.query.parameters.keys().last().copied())?;
         self.check_may_read(&plan)?;
         let sources = self.sources_of(&plan);
         if self.query.explain.is_some() {
@@ -200,8 +201,30 @@ impl Planner {
     /// Refuses a plan that reads what the role was not given to read (42501). The plan is asked, not the
     /// text: a common table expression may have the name of the table it reads.
     fn check_may_read(&self, plan: &LogicalPlan) -> Result<()> {
+        if self.reads_system {
+            self.check_system(plan)?;
+        }
         let tables = estimate::tables(&self.snapshot, plan)?;
         tables.iter().try_for_each(|table| check_may_read(&self.context, table))
+    }
+
+    /// The same for system relations, of which a few are for superusers.
+    fn check_system(&self, plan: &LogicalPlan) -> Result<()> {
+        let role = self.snapshot.metadata().role_by_oid(self.context.role_oid);
+        if role.is_some_and(|role| role.is_superuser) {
+            return Ok(());
+        }
+        let mut denied = None;
+        plan.apply_with_subqueries(|node| {
+            if let LogicalPlan::TableScan(scan) = node {
+                let (schema, table) = (scan.table_name.schema().unwrap_or_default(), scan.table_name.table());
+                if pg_catalog::is_for_superusers(schema, table) {
+                    denied = Some(format!("permission denied for table {table}"));
+                }
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        denied.map_or(Ok(()), |message| Err(Error::PermissionDenied { message }))
     }
 
     /// Where each column of `plan` comes from, when it is a plain column of a user's table: the table's
@@ -373,56 +396,6 @@ fn bind(plan: LogicalPlan, parameters: Vec<ScalarValue>) -> Result<LogicalPlan> 
         return Ok(plan);
     }
     Ok(plan.with_param_values(ParamValues::from(parameters))?)
-}
-
-/// The type of each parameter: the client's, else what the statement implies, else text.
-fn parameter_types(
-    plan: &LogicalPlan,
-    declared: &[Option<DataType>],
-    last: Option<usize>,
-) -> Result<Vec<DataType>> {
-    let mut inferred = plan.get_parameter_types()?;
-    for (name, data_type) in cast_parameters(plan)? {
-        inferred.insert(name, Some(data_type));
-    }
-    let numbers = inferred.keys().filter_map(|name| name.trim_start_matches('$').parse::<usize>().ok());
-    let count = numbers.max().unwrap_or(0).max(declared.len()).max(last.unwrap_or(0));
-    // The protocol counts parameters in 16 bits; a larger number is a slip, not a list to make.
-    if count > usize::from(u16::MAX) {
-        return Err(Error::UndefinedParameter { name: format!("${count}") });
-    }
-    Ok((0..count)
-        .map(|index| {
-            let implied = || inferred.get(&format!("${}", index + 1)).cloned().flatten();
-            // A declared numeric has no scale of its own; a cast right above the parameter has.
-            let declared = declared.get(index).cloned().flatten();
-            let implied_decimal = || implied().filter(|t| matches!(t, DataType::Decimal128(..)));
-            match declared {
-                Some(DataType::Decimal128(..)) => implied_decimal().or(declared),
-                declared => declared.or_else(implied),
-            }
-            .filter(|data_type| *data_type != DataType::Null)
-            .unwrap_or(DataType::Utf8)
-        })
-        .collect())
-}
-
-/// Parameters that stand right under a cast: `$1::int` says what `$1` is, as PostgreSQL reads it.
-fn cast_parameters(plan: &LogicalPlan) -> Result<Vec<(String, DataType)>> {
-    let mut found = Vec::new();
-    plan.apply_with_subqueries(|node| {
-        node.apply_expressions(|expr| {
-            expr.apply(|expr| {
-                if let Expr::Cast(cast) = expr
-                    && let Expr::Placeholder(parameter) = cast.expr.as_ref()
-                {
-                    found.push((parameter.id.clone(), cast.field.data_type().clone()));
-                }
-                Ok(TreeNodeRecursion::Continue)
-            })
-        })
-    })?;
-    Ok(found)
 }
 
 /// Columns with PostgreSQL's names and types in place of DataFusion's.

@@ -6,7 +6,9 @@
 mod casts;
 mod literals;
 mod names_of_things;
+mod order_by;
 mod system;
+mod unnest;
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -18,6 +20,7 @@ use sqlparser::ast::{
     TableFactor, TableWithJoins, TimezoneInfo, Value, Visit, VisitMut, Visitor, VisitorMut,
 };
 
+use super::names;
 use crate::pg_catalog;
 
 /// What a statement may ask about its session.
@@ -53,12 +56,13 @@ impl SessionFacts {
 
 /// Adapts `statement` in place. `reads_system` allows the rewrites for system tables.
 pub fn adapt(statement: &mut Statement, facts: &SessionFacts, reads_system: bool) {
+    order_by::adapt(statement);
     literals::adapt(statement);
     let mut adapter = Adapter { facts, reads_system };
     let _ = statement.visit(&mut adapter);
     if let Statement::Query(query) = statement {
         show_names_in(&mut query.body, reads_system);
-        tell_apart(&mut query.body);
+        tell_apart(query);
     }
 }
 
@@ -90,6 +94,7 @@ impl VisitorMut for Adapter<'_> {
                 make_empty(select);
             }
         }
+        unnest::adapt(select);
         for item in &mut select.projection {
             if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
                 rows_of_series(expr);
@@ -233,23 +238,38 @@ fn show_names_in(body: &mut SetExpr, reads_system: bool) {
 }
 
 /// Columns of one name are refused by the planner and fine for PostgreSQL: all but the first get a name
-/// of their own. What the client sees is decided elsewhere, from the text.
-fn tell_apart(body: &mut SetExpr) {
-    let SetExpr::Select(select) = body else { return };
+/// of their own, and so does a computed column with the name of a table's column that orders the rows. What
+/// the client sees is decided elsewhere, from the text.
+fn tell_apart(query: &mut Query) {
+    let ordered_by = order_by::columns(query);
+    let SetExpr::Select(select) = query.body.as_mut() else { return };
     let mut seen: HashSet<String> = HashSet::new();
     for (index, item) in select.projection.iter_mut().enumerate() {
-        let is_new = match &*item {
+        let is_clear = match &*item {
             // Constants of one value may be written in many ways.
             SelectItem::UnnamedExpr(expr) if index > 0 && is_constant(expr) => false,
+            // The planner names a cast like what is cast.
+            SelectItem::UnnamedExpr(expr @ Expr::Cast { .. })
+                if ordered_by.contains(&names::column_name(expr)) =>
+            {
+                false
+            }
             SelectItem::UnnamedExpr(expr) => seen.insert(expr.to_string()),
-            SelectItem::ExprWithAlias { alias, .. } => seen.insert(alias.to_string()),
+            SelectItem::ExprWithAlias { expr, alias } => {
+                seen.insert(alias.to_string())
+                    && (is_column(expr) || !ordered_by.contains(&names::folded(alias)))
+            }
             _ => continue,
         };
-        if !is_new && let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = &*item {
+        if !is_clear && let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = &*item {
             let alias = Ident::with_quote('"', format!("{} {index}", expr));
             *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
         }
     }
+}
+
+fn is_column(expr: &Expr) -> bool {
+    matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_))
 }
 
 impl Adapter<'_> {

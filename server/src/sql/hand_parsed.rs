@@ -105,11 +105,26 @@ pub fn parse(tokens: &[TokenWithSpan]) -> Option<Result<Command>> {
     if words.take("move") {
         return Some(fetch(words, true));
     }
+    if words.take("alter") && words.take("default") && words.take("privileges") {
+        return Some(Err(refused("ALTER DEFAULT PRIVILEGES")));
+    }
+    let mut words = Words::new(tokens);
+    for verb in ["drop", "reassign"] {
+        if words.take(verb) && words.take("owned") {
+            let hint = "REVOKE what the role was granted";
+            return Some(Err(refused(&format!("{} OWNED (instead, {hint})", verb.to_ascii_uppercase()))));
+        }
+        words = Words::new(tokens);
+    }
     let is_grant = words.take("grant");
     if (is_grant || words.take("revoke")) && !has_keyword(tokens, Keyword::ON) {
         return Some(membership(words, is_grant));
     }
     None
+}
+
+fn refused(what: &str) -> Error {
+    Error::NotSupported { message: format!("{what} is not supported") }
 }
 
 fn has_keyword(tokens: &[TokenWithSpan], keyword: Keyword) -> bool {

@@ -109,7 +109,8 @@ impl Visitor for Collector<'_> {
     }
 }
 
-fn folded(ident: &Ident) -> String {
+/// A name as the catalog knows it: in lower case unless it was quoted.
+pub fn folded(ident: &Ident) -> String {
     identifier::fold(&ident.value, ident.quote_style.is_some())
 }
 
@@ -209,7 +210,7 @@ pub fn output_names(statement: &SqlStatement) -> (Vec<Option<String>>, Vec<Optio
 }
 
 /// The rule of PostgreSQL's `FigureColname` (parse_target.c) for the expressions that occur here.
-fn column_name(expr: &Expr) -> String {
+pub fn column_name(expr: &Expr) -> String {
     match expr {
         Expr::Identifier(ident) => folded(ident),
         Expr::CompoundIdentifier(parts) => parts.last().map_or_else(unnamed, folded),

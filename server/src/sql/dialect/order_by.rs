@@ -1,0 +1,106 @@
+//! `ORDER BY name` means the output column of that name before any column of a table, as in PostgreSQL.
+//!
+//! The planner sees no difference between `a::text`, which is shown as `a`, and the column `a`: such a name
+//! becomes the number of the output column.
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+
+use sqlparser::ast::{
+    Expr, GroupByExpr, Ident, OrderByExpr, OrderByKind, Query, SelectItem, SetExpr, Statement, Value,
+    VisitMut, VisitorMut,
+};
+
+use crate::sql::names;
+
+/// Adapts every ORDER BY of `statement`.
+pub fn adapt(statement: &mut Statement) {
+    let _ = statement.visit(&mut Orders);
+}
+
+/// The names, without their tables, of the tables' columns that order `query`, when nothing groups it: a
+/// grouped query may group by what it shows.
+pub fn columns(query: &Query) -> HashSet<String> {
+    let SetExpr::Select(select) = query.body.as_ref() else { return HashSet::new() };
+    let is_grouped = !matches!(&select.group_by, GroupByExpr::Expressions(groups, _) if groups.is_empty());
+    let Some(OrderByKind::Expressions(keys)) = query.order_by.as_ref().map(|order_by| &order_by.kind) else {
+        return HashSet::new();
+    };
+    let name = |key: &OrderByExpr| match &key.expr {
+        Expr::CompoundIdentifier(parts) => parts.last().map(names::folded),
+        _ => None,
+    };
+    if is_grouped { HashSet::new() } else { keys.iter().filter_map(name).collect() }
+}
+
+struct Orders;
+
+impl VisitorMut for Orders {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        let SetExpr::Select(select) = query.body.as_ref() else { return ControlFlow::Continue(()) };
+        let Some(order_by) = &mut query.order_by else { return ControlFlow::Continue(()) };
+        if let OrderByKind::Expressions(keys) = &mut order_by.kind {
+            for key in keys {
+                if let Expr::Identifier(name) = &key.expr
+                    && let Some(number) = number_of(name, &select.projection)
+                {
+                    key.expr = Expr::value(Value::Number(number.to_string(), false));
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// The number of the one computed output column that is shown as `name`.
+fn number_of(name: &Ident, projection: &[SelectItem]) -> Option<usize> {
+    let name = names::folded(name);
+    let mut found = None;
+    for (index, item) in projection.iter().enumerate() {
+        let (shown, expr) = match item {
+            SelectItem::UnnamedExpr(expr) => (names::column_name(expr), expr),
+            SelectItem::ExprWithAlias { expr, alias } => (names::folded(alias), expr),
+            // How many columns a wildcard stands for is not known here.
+            _ => return None,
+        };
+        if shown == name {
+            if super::is_column(expr) || found.is_some() {
+                return None;
+            }
+            found = Some(index + 1);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn adapted(sql: &str) -> String {
+        let dialect = sqlparser::dialect::PostgreSqlDialect {};
+        let mut statements = sqlparser::parser::Parser::parse_sql(&dialect, sql).expect("parsed");
+        let mut statement = statements.remove(0);
+        adapt(&mut statement);
+        statement.to_string()
+    }
+
+    #[test]
+    fn a_computed_column_is_meant_before_the_table_s() {
+        assert_eq!(adapted("SELECT a::TEXT FROM t ORDER BY A DESC"), "SELECT a::TEXT FROM t ORDER BY 1 DESC");
+        assert_eq!(
+            adapted("SELECT b, -a AS a FROM t ORDER BY a, b"),
+            "SELECT b, -a AS a FROM t ORDER BY 2, b"
+        );
+        for same in [
+            "SELECT a FROM t ORDER BY a",
+            "SELECT *, a::TEXT FROM t ORDER BY a",
+            "SELECT a::TEXT FROM t ORDER BY a + 1",
+            "SELECT a::TEXT FROM t ORDER BY t.a",
+        ] {
+            assert_eq!(adapted(same), same);
+        }
+    }
+}
