@@ -123,6 +123,7 @@ async fn run_once(
         outcome = outcome(&mut states) => match outcome {
             Ok(locations) if losses.is_empty() => {
                 guard.succeeded();
+                info!(query.id = %context.id, "job succeeded");
                 Ok((guard, locations))
             }
             Ok(_) => Err(Ended::MayPass(Error::ExecutorLost { which: "one".into() })),
