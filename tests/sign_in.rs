@@ -1,5 +1,6 @@
 //! Who gets a session, how it is encrypted, and what the catalog remembers.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use sql_tests::{Authority, Options, TestCluster, tpch};
@@ -84,11 +85,16 @@ async fn passwords_roles_and_grants_hold_across_a_restart() {
     assert_eq!(sqlstate(owner.batch_execute("drop role reader").await), "2BP01");
     assert_eq!(sqlstate(owner.batch_execute("grant select on nosuch to ann").await), "42P01");
     assert_eq!(sqlstate(owner.batch_execute("grant usage on nation to ann").await), "0LP01");
+    let defaults = "alter default privileges in schema public grant select on tables to ann";
+    assert_eq!(sqlstate(owner.batch_execute(defaults).await), "0A000");
+    assert_eq!(sqlstate(owner.batch_execute("drop owned by ann").await), "0A000");
     let stored = owner.query_one("select rolpassword from pg_authid where rolname = 'ann'", &[]).await;
     assert_eq!(stored.expect("a row").get::<_, &str>(0), "********");
     assert_eq!(sign_in(&cluster, "bob", "b").await.err().as_deref(), Some("28P01"));
     assert_eq!(sign_in(&cluster, "reader", "").await.err().as_deref(), Some("28P01"));
     cluster.end("TERM").await.expect("an end");
+    let catalog = std::fs::metadata(folder.path().join("data/catalog.sqlite")).expect("the catalog");
+    assert_eq!(catalog.permissions().mode() & 0o777, 0o600, "it holds what roles sign in with");
 
     let cluster = TestCluster::start(binary(), &options).await.expect("the same server again");
     let ann = sign_in(&cluster, "ann", "ann's secret").await.expect("a role of the catalog");
@@ -98,6 +104,19 @@ async fn passwords_roles_and_grants_hold_across_a_restart() {
     assert_eq!(sqlstate(ann.query(hidden, &[]).await), "42501");
     assert_eq!(sqlstate(ann.simple_query(hidden).await), "42501");
     assert_eq!(sqlstate(ann.batch_execute("create role eve").await), "42501");
+    for secret in ["select * from pg_authid", "select count(*) from sys.failed_sign_ins"] {
+        assert_eq!(sqlstate(ann.query(secret, &[]).await), "42501", "{secret}");
+    }
+    let owner = sign_in(&cluster, "postgres", "first secret").await.expect("the first role");
+    owner.query_one("select count(*), 'mine' from region", &[]).await.expect("a count");
+    for told in ["select query from pg_stat_activity", "select sql from sys.queries"] {
+        let rows = ann.query(told, &[]).await.expect("what others run");
+        let texts: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+        assert!(texts.iter().any(|text| text == "<insufficient privilege>"), "{texts:?}");
+        assert!(!texts.iter().any(|text| text.contains("'mine'")), "{texts:?}");
+    }
+    let grants = "select count(*) from information_schema.table_privileges where grantee = 'postgres'";
+    assert_eq!(ann.query_one(grants, &[]).await.expect("a count").get::<_, i64>(0), 0);
     assert_eq!(sqlstate(ann.batch_execute("set role postgres").await), "42501");
     assert_eq!(sqlstate(ann.batch_execute("comment on table nation is 'mine'").await), "42501");
     let told = ann
@@ -175,12 +194,15 @@ async fn connections_are_encrypted_and_bound_to_the_certificate() {
 
     let bound = psql(&format!("{full} channel_binding=require"), "show ssl").await;
     assert_eq!(bound.as_deref(), Ok("on"));
+    let own = "select ssl, version, client_dn from pg_stat_ssl where pid = pg_backend_pid()";
+    assert_eq!(psql(&full, own).await.as_deref(), Ok("t|TLSv1.3|"));
     let plain = psql(&format!("{as_owner} sslmode=disable"), "select 1").await;
     assert!(plain.as_ref().is_err_and(|error| error.contains("encrypted")), "{plain:?}");
     psql(&full, "create role ann login").await.expect("a role");
     let certificate = format!("sslcert={} sslkey={}", text(path("ann.pem")), text(path("ann.key")));
     let with_certificate = format!("{base} user=ann sslmode=verify-full {certificate}");
     assert_eq!(psql(&with_certificate, "select current_user").await.as_deref(), Ok("ann"));
+    assert_eq!(psql(&with_certificate, own).await.as_deref(), Ok("t|TLSv1.3|/CN=ann"));
     let without = psql(&format!("{base} user=ann sslmode=verify-full"), "select 1").await;
     assert!(without.is_err_and(|error| error.contains("certificate authentication failed")));
 

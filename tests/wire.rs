@@ -1,5 +1,6 @@
 //! What a Postgres client sees of the protocol.
 
+use std::error::Error;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -8,6 +9,7 @@ use sql_tests::{Options, TestCluster, tpch};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_postgres::NoTls;
+use tokio_postgres::types::{FromSql, IsNull, ToSql, Type};
 
 async fn start() -> TestCluster {
     let binary = Path::new(env!("CARGO_BIN_EXE_sluice"));
@@ -47,6 +49,75 @@ async fn psql_describes_tables() {
     assert!(table.contains("Table \"public.lineitem\""), "{table}");
     assert!(table.contains("l_quantity      | numeric(15,2)"), "{table}");
     assert!(table.contains("l_shipdate      | date"), "{table}");
+}
+
+/// `2.5`, as `numeric` travels: one digit of four before the point and one after, two places.
+#[derive(Debug, PartialEq)]
+struct Numeric;
+
+const TWO_AND_A_HALF: [u8; 12] = [0, 2, 0, 0, 0, 0, 0, 1, 0, 2, 0x13, 0x88];
+
+impl ToSql for Numeric {
+    fn to_sql(&self, _: &Type, out: &mut bytes::BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        out.extend_from_slice(&TWO_AND_A_HALF);
+        Ok(IsNull::No)
+    }
+
+    tokio_postgres::types::to_sql_checked!();
+
+    fn accepts(kind: &Type) -> bool {
+        *kind == Type::NUMERIC
+    }
+}
+
+impl FromSql<'_> for Numeric {
+    fn from_sql(_: &Type, raw: &[u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
+        // The scale may be larger; the digits are the same.
+        if raw.starts_with(&[0, 2, 0, 0, 0, 0]) && raw.ends_with(&[0, 2, 0x13, 0x88]) {
+            return Ok(Self);
+        }
+        Err(format!("{raw:?}").into())
+    }
+
+    fn accepts(kind: &Type) -> bool {
+        *kind == Type::NUMERIC
+    }
+}
+
+/// The text of a `json`.
+struct Json(String);
+
+impl FromSql<'_> for Json {
+    fn from_sql(kind: &Type, raw: &[u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
+        Ok(Self(<&str>::from_sql(&Type::TEXT, raw).map_err(|error| format!("{kind}: {error}"))?.to_owned()))
+    }
+
+    fn accepts(kind: &Type) -> bool {
+        *kind == Type::JSON
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_postgres_has_no_type_for_is_sent_as_json() {
+    let cluster = start().await;
+    let client = cluster.connect().await.expect("a session");
+    let values =
+        "select named_struct('n', 1::int, 't', 'a \"b\"'), map(['k'], [1::int]), [named_struct('n', 1)]";
+    let in_text = client.simple_query(values).await.expect("text");
+    let rows: Vec<_> = in_text
+        .iter()
+        .filter_map(|message| match message {
+            tokio_postgres::SimpleQueryMessage::Row(row) => Some(row),
+            _ => None,
+        })
+        .collect();
+    let right = [r#"{"n":1,"t":"a \"b\""}"#, r#"{"k":1}"#, r#"{"{\"n\":1}"}"#];
+    assert_eq!([0, 1, 2].map(|column| rows[0].get(column).expect("a value")), right);
+    let row = client.query_one(values, &[]).await.expect("binary");
+    assert_eq!(row.columns()[0].type_(), &Type::JSON);
+    assert_eq!(row.columns()[2].type_(), &Type::JSON_ARRAY);
+    assert_eq!(row.get::<_, Json>(0).0, right[0]);
+    assert_eq!(row.get::<_, Vec<Json>>(2)[0].0, r#"{"n":1}"#);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -101,6 +172,10 @@ async fn a_row_without_a_table_is_computed_anew_for_each_set_of_values() {
     assert_eq!(sqlstate(client.query(&ratio, &[&1.0f64, &0.0f64]).await), "22012");
     let row = client.query_one(&ratio, &[&1.0f64, &4.0f64]).await.expect("a row after an error");
     assert!((row.get::<_, f64>(0) - 0.25).abs() < f64::EPSILON);
+    // A number brings its own scale.
+    let number = client.prepare_typed("select $1", &[Type::NUMERIC]).await.expect("prepared");
+    let row = client.query_one(&number, &[&Numeric]).await.expect("a row");
+    assert_eq!(row.get::<_, Numeric>(0), Numeric);
     // A zone that was set after the statement was prepared counts.
     let day = client.prepare("select ($1::text)::timestamptz = '2024-01-01 00:00:00+00'").await;
     let day = day.expect("prepared");

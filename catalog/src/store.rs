@@ -4,6 +4,7 @@
 //! against each. A commit is one transaction that first moves the version on from the one it was made
 //! from: of two that start from the same version, one fails with [`CatalogError::Conflict`].
 
+use std::fs::OpenOptions;
 use std::path::Path;
 
 use sqlx::any::{AnyPoolOptions, AnyRow};
@@ -45,9 +46,27 @@ pub struct CatalogStore {
     pool: AnyPool,
 }
 
+/// SQLite gives its journals the mode of the file.
+fn make_private(path: &Path) -> std::io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.create(true).append(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+        let file = options.mode(0o600).open(path)?;
+        file.set_permissions(std::fs::Permissions::from_mode(0o600))
+    }
+    #[cfg(not(unix))]
+    options.open(path).map(|_| ())
+}
+
 impl CatalogStore {
-    /// Opens the SQLite file `path`, which is created when it is missing.
+    /// Opens the SQLite file `path`, which is created when it is missing. It holds what roles sign in
+    /// with: only its owner may read it.
     pub async fn open_file(path: &Path) -> Result<Self> {
+        make_private(path).map_err(|error| CatalogError::Store {
+            problem: format!("cannot be opened: {}: {error}", path.display()),
+        })?;
         let url = format!("sqlite://{}?mode=rwc", path.display());
         // SQLite lets one writer in; one connection keeps ours from meeting each other.
         Self::open(&url, 1).await

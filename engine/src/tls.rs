@@ -72,7 +72,8 @@ impl ServerTls {
         let client = connection.peer_certificates().and_then(|chain| chain.first());
         let client_name =
             client.and_then(|der| X509Certificate::from_der(der).ok()).and_then(|c| c.subject_common_name());
-        Ok(EncryptedStream { stream, client_name, certificate: Arc::clone(&loaded.certificate) })
+        let encryption = Encryption::of(connection);
+        Ok(EncryptedStream { stream, client_name, certificate: Arc::clone(&loaded.certificate), encryption })
     }
 
     /// Reads the files again when one has changed. What cannot be read leaves the old ones in use.
@@ -146,6 +147,32 @@ pub struct EncryptedStream {
     pub client_name: Option<String>,
     /// The server's certificate and its chain in PEM, for channel binding.
     pub certificate: Arc<[u8]>,
+    /// What was agreed on.
+    pub encryption: Encryption,
+}
+
+/// What client and server agreed on, named as OpenSSL does.
+#[derive(Debug, Clone)]
+pub struct Encryption {
+    /// `TLSv1.3` or `TLSv1.2`.
+    pub version: &'static str,
+    /// The cipher suite.
+    pub cipher: String,
+    /// Bits of its key.
+    pub bits: i32,
+}
+
+impl Encryption {
+    fn of(connection: &rustls::ServerConnection) -> Self {
+        let version = match connection.protocol_version() {
+            Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
+            _ => "TLSv1.3",
+        };
+        let suite = connection.negotiated_cipher_suite().map(|suite| suite.suite());
+        let cipher = suite.and_then(|suite| suite.as_str()).unwrap_or_default().replace("TLS13_", "TLS_");
+        let bits = if cipher.contains("AES_128") { 128 } else { 256 };
+        Self { version, cipher, bits }
+    }
 }
 
 impl AsyncRead for EncryptedStream {

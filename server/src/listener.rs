@@ -1,5 +1,6 @@
 //! Accepts clients, within a bound on their number.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::{TcpListener, TcpStream};
@@ -52,7 +53,7 @@ pub async fn run(coordinator: Arc<Coordinator>, listener: TcpListener, shutdown:
                 if let Ok(permit) = Arc::clone(&turned_away).try_acquire_owned() {
                     let (coordinator, shutdown) = (Arc::clone(&coordinator), shutdown.clone());
                     sessions.spawn(async move {
-                        turn_away(&coordinator, socket, shutdown).await;
+                        turn_away(&coordinator, socket, address, shutdown).await;
                         drop(permit);
                     });
                 }
@@ -68,10 +69,15 @@ pub async fn run(coordinator: Arc<Coordinator>, listener: TcpListener, shutdown:
     }
 }
 
-async fn turn_away(coordinator: &Coordinator, socket: TcpStream, shutdown: CancellationToken) {
+async fn turn_away(
+    coordinator: &Coordinator,
+    socket: TcpStream,
+    address: SocketAddr,
+    shutdown: CancellationToken,
+) {
     const PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
     tokio::select! {
-        _ = tokio::time::timeout(PATIENCE, wire::turn_away(coordinator, socket)) => {}
+        _ = tokio::time::timeout(PATIENCE, wire::turn_away(coordinator, socket, address)) => {}
         () = shutdown.cancelled() => {}
     }
 }

@@ -201,7 +201,8 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Opens the catalog's store. The first role of a new one gets the configured password, if there is one.
+/// Opens the catalog's store. The first role gets the configured password, if there is one, as long as it
+/// has none.
 async fn open_catalog(config: &Config) -> Result<(CatalogStore, Metadata), ServeError> {
     let store = match &config.catalog.url {
         Some(url) => CatalogStore::open_url(url.reveal()).await?,
@@ -209,9 +210,15 @@ async fn open_catalog(config: &Config) -> Result<(CatalogStore, Metadata), Serve
     };
     let mut metadata = store.load().await?;
     let first = metadata.roles.get(FIRST_ROLE).cloned();
-    if let (1, Some(password), Some(mut first)) = (metadata.version, &config.auth.initial_password, first) {
-        first.verifier = Some(scram::verifier(password.reveal(), config.auth.scram_iterations));
-        metadata = store.commit(&metadata, &[Change::PutRole(first)]).await?;
+    if let (Some(password), Some(mut first)) = (&config.auth.initial_password, first) {
+        if first.verifier.is_some() {
+            info!(
+                "auth.initial_password is ignored: role \"{FIRST_ROLE}\" has a password; ALTER ROLE changes it"
+            );
+        } else {
+            first.verifier = Some(scram::verifier(password.reveal(), config.auth.scram_iterations));
+            metadata = store.commit(&metadata, &[Change::PutRole(first)]).await?;
+        }
     }
     Ok((store, metadata))
 }

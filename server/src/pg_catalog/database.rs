@@ -151,7 +151,35 @@ pub fn pg_stat_activity(view: &View) -> RecordBatch {
         .time("query_start", sessions.iter().map(|s| s.statement_at))
         .time("state_change", sessions.iter().map(|s| s.changed_at))
         .optional_text("state", sessions.iter().map(|s| Some(s.state)))
-        .text("query", sessions.iter().map(|s| s.statement.as_ref()))
+        .text("query", sessions.iter().map(|s| shown_to(view, &s.user, &s.statement)))
         .text("backend_type", vec!["client backend"; rows])
         .finish_as(PG_CATALOG, "pg_stat_activity")
+}
+
+/// A statement of `user`, as far as the role that asks may read it: what others write is theirs.
+pub fn shown_to<'a>(view: &View, user: &str, statement: &'a str) -> &'a str {
+    if may_read_of(view, user) { statement } else { "<insufficient privilege>" }
+}
+
+/// Whether the role that asks is `user`, a member of it, or a superuser.
+pub fn may_read_of(view: &View, user: &str) -> bool {
+    let metadata = view.snapshot.metadata();
+    let asks = view.context.role_oid;
+    let is_superuser = metadata.role_by_oid(asks).is_some_and(|role| role.is_superuser);
+    is_superuser || metadata.roles.get(user).is_some_and(|role| metadata.roles_of(asks).contains(&role.oid))
+}
+
+/// How the sessions' bytes are hidden.
+pub fn pg_stat_ssl(view: &View) -> RecordBatch {
+    let sessions = view.context.coordinator.sessions_open.list();
+    let encryption = || sessions.iter().map(|s| s.encryption.as_ref());
+    let name = |known: Option<&(_, Option<String>)>| known.and_then(|(_, name)| name.clone());
+    Columns::new()
+        .int4("pid", sessions.iter().map(|s| s.process_id))
+        .bool("ssl", encryption().map(|known| known.is_some()))
+        .optional_text("version", encryption().map(|known| known.map(|(e, _)| e.version)))
+        .optional_text("cipher", encryption().map(|known| known.map(|(e, _)| e.cipher.as_str())))
+        .optional_int4("bits", encryption().map(|known| known.map(|(e, _)| e.bits)))
+        .optional_text("client_dn", encryption().map(|known| name(known).map(|name| format!("/CN={name}"))))
+        .finish_as(PG_CATALOG, "pg_stat_ssl")
 }

@@ -6,7 +6,7 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::Field;
 
 use super::columns::Columns;
-use super::database::SCHEMAS;
+use super::database::{SCHEMAS, may_read_of};
 use super::shapes::INFORMATION_SCHEMA;
 use super::{Builder, View, types};
 
@@ -265,6 +265,10 @@ fn table_privileges(view: &View) -> RecordBatch {
         let granted = metadata.grants.iter().filter(|grant| grant.object == object);
         rows.extend(granted.map(|g| (name(g.grantor), name(g.grantee), table, g.privilege, g.is_grantable)));
     }
+    // As in PostgreSQL, what concerns other roles is not told.
+    rows.retain(|(grantor, grantee, ..)| {
+        grantee == "PUBLIC" || [grantor, grantee].iter().any(|role| may_read_of(view, role))
+    });
     let yes_or_no = |flag: bool| Some(if flag { "YES" } else { "NO" });
     Columns::new()
         .name("grantor", rows.iter().map(|(grantor, ..)| grantor))

@@ -13,7 +13,7 @@ mod roles;
 mod shapes;
 pub mod types;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
@@ -26,6 +26,7 @@ use datafusion::execution::session_state::SessionState;
 use parking_lot::Mutex;
 
 pub use columns::{Columns, PG_TYPE, PG_TYPMOD};
+pub use database::{may_read_of, shown_to};
 pub use shapes::{is_bool_column, is_regproc_column, is_vector_column};
 
 use crate::query::QueryContext;
@@ -80,8 +81,11 @@ static OF_CATALOG: &[(&str, Builder)] = &[
 ];
 
 /// Those that depend on the session or on the moment.
-static OF_MOMENT: &[(&str, Builder)] =
-    &[("pg_settings", database::pg_settings), ("pg_stat_activity", database::pg_stat_activity)];
+static OF_MOMENT: &[(&str, Builder)] = &[
+    ("pg_settings", database::pg_settings),
+    ("pg_stat_activity", database::pg_stat_activity),
+    ("pg_stat_ssl", database::pg_stat_ssl),
+];
 
 /// The relations built from one version of the catalog.
 #[derive(Debug, Default)]
@@ -243,4 +247,26 @@ fn static_class(wanted: impl Fn(i64, &str, i64) -> bool) -> Option<(i64, String,
             .collect()
     });
     CLASSES.iter().find(|(oid, name, schema)| wanted(*oid, name, *schema)).cloned()
+}
+
+/// True for system relations that only superusers read: PostgreSQL's own grants say so, and who failed to
+/// sign in is like them.
+pub fn is_for_superusers(schema: &str, relation: &str) -> bool {
+    static HIDDEN: LazyLock<HashSet<String>> = LazyLock::new(|| {
+        let Some(batch) = shapes::static_rows("pg_class") else { return HashSet::new() };
+        let (names, schemas) =
+            (batch.column(1).as_string::<i32>(), batch.column(2).as_primitive::<Int64Type>());
+        let Some(grants) = batch.column_by_name("relacl") else { return HashSet::new() };
+        let of_all = |row: usize| {
+            let items = grants.as_list::<i32>().value(row);
+            items.as_string::<i32>().iter().flatten().any(|item| item.starts_with("=r"))
+        };
+        let hidden = |row: &usize| schemas.value(*row) == PG_CATALOG_OID && !of_all(*row);
+        (0..batch.num_rows()).filter(hidden).map(|row| names.value(row).to_owned()).collect()
+    });
+    match schema {
+        "sys" => relation == "failed_sign_ins",
+        PG_CATALOG => HIDDEN.contains(relation) && relation != "pg_subscription",
+        _ => false,
+    }
 }

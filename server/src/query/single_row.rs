@@ -74,9 +74,12 @@ impl SingleRow {
         Ok(Self { parameters, columns, expressions, time_zone: time_zone.to_owned() })
     }
 
-    /// Whether it still means the same in a session of this time zone.
-    pub fn holds_in(&self, time_zone: &str) -> bool {
-        self.time_zone == time_zone
+    /// Whether it means the same in a session of this time zone, for values of these types: a decimal has
+    /// the scale that its digits have.
+    pub fn suits(&self, time_zone: &str, values: &[ScalarValue]) -> bool {
+        let are_declared =
+            |(field, value): (&Arc<Field>, &ScalarValue)| *field.data_type() == value.data_type();
+        self.time_zone == time_zone && self.parameters.fields().iter().zip(values).all(are_declared)
     }
 
     /// The row for these values.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::SystemTime;
 
+use engine::tls::Encryption;
 use parking_lot::Mutex;
 use rand::RngExt;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +22,8 @@ pub struct OpenSession {
     pub address: SocketAddr,
     /// What its client calls itself.
     pub application_name: String,
+    /// How its bytes are hidden, when they are, and the name in its client's certificate.
+    pub encryption: Option<(Encryption, Option<String>)>,
     /// When it began.
     pub started_at: i64,
     /// When its current or last statement began.
@@ -87,6 +90,7 @@ impl OpenSessions {
         user: &str,
         address: SocketAddr,
         application_name: &str,
+        encryption: Option<(Encryption, Option<String>)>,
         end: CancellationToken,
     ) -> Registration {
         let secret: [u8; 4] = rand::rng().random();
@@ -96,6 +100,7 @@ impl OpenSessions {
             user: user.to_owned(),
             address,
             application_name: application_name.to_owned(),
+            encryption,
             started_at: now(),
             statement_at: None,
             changed_at: None,

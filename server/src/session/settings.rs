@@ -238,6 +238,12 @@ static REGISTRY: &[SettingDescription] = &[
         ISOLATION_LEVELS,
         "The current transaction's isolation level.",
     ),
+    setting(
+        "password_encryption",
+        "scram-sha-256",
+        Kind::OneOf(&["scram-sha-256"]),
+        "How passwords are kept.",
+    ),
     setting("synchronize_seqscans", "on", Kind::Bool, "Accepted."),
     setting("work_mem", "4MB", Kind::Text, "Accepted; memory is bounded for the process, not for each sort."),
     setting("transaction_deferrable", "off", Kind::Bool, "Accepted."),

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use datafusion::arrow::array::RecordBatch;
 
-use crate::pg_catalog::{Builder, Columns, View};
+use crate::pg_catalog::{Builder, Columns, View, may_read_of, shown_to};
 use crate::query::QueryState;
 
 /// Every view of the schema.
@@ -33,10 +33,13 @@ fn queries(view: &View) -> RecordBatch {
         .optional_text(
             "error",
             records.iter().map(|r| {
-                r.error.as_ref().filter(|_| r.state == QueryState::Failed).map(|(_, message)| message)
+                r.error
+                    .as_ref()
+                    .filter(|_| r.state == QueryState::Failed && may_read_of(view, &r.user))
+                    .map(|(_, message)| message)
             }),
         )
-        .text("sql", records.iter().map(|r| r.sql.as_ref()))
+        .text("sql", records.iter().map(|r| shown_to(view, &r.user, &r.sql)))
         .finish()
 }
 

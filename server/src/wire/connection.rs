@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::encode::{RowEncoder, RowWriter, Zone};
+use super::encode::{self, RowEncoder, RowWriter, Zone};
 use super::error_response::{self, Severity};
 use super::frames::{Broken, FrameReader, STARTUP_BYTES_MAX};
 use super::portal::{Cursor, Portal, Progress};
@@ -114,7 +114,7 @@ pub async fn serve_connection(
 ) {
     let limit = coordinator.config.limits.authentication_timeout.0;
     let signed_in = tokio::time::timeout(limit, sign_in::run(&coordinator, socket, address)).await;
-    let SignedIn { reader, mut writer, startup, role } = match signed_in {
+    let SignedIn { reader, mut writer, startup, role, encryption } = match signed_in {
         Ok(Ok(signed_in)) => signed_in,
         Ok(Err(Refused::Telling(stream, error))) => return error_response::refuse(*stream, &error).await,
         Ok(Err(Refused::Silently)) | Err(_) => return,
@@ -122,7 +122,8 @@ pub async fn serve_connection(
     let end = ends.cut_off.child_token();
     let asked = |name: &str| startup.settings.iter().find(|(asked, _)| asked == name);
     let application = asked("application_name").map_or("", |(_, value)| value.as_str());
-    let registration = coordinator.sessions_open.register(&startup.user, address, application, end.clone());
+    let registration =
+        coordinator.sessions_open.register(&startup.user, address, application, encryption, end.clone());
     let _registered =
         Registered { coordinator: Arc::clone(&coordinator), process_id: registration.process_id };
     let prepared_max = coordinator.config.limits.prepared_statements_max;
@@ -154,8 +155,8 @@ pub async fn serve_connection(
 }
 
 /// Tells a client for whom there is no place.
-pub async fn turn_away(coordinator: &Coordinator, socket: TcpStream) {
-    if let Refused::Telling(stream, error) = sign_in::turn_away(coordinator, socket).await {
+pub async fn turn_away(coordinator: &Coordinator, socket: TcpStream, address: SocketAddr) {
+    if let Refused::Telling(stream, error) = sign_in::turn_away(coordinator, socket, address).await {
         error_response::refuse(*stream, &error).await;
     }
 }
@@ -441,7 +442,8 @@ impl Connection {
             let Some((batch, mut row)) = self.next_batch(cursor, interrupts).await? else {
                 return Ok((sent, false));
             };
-            let encoded = encoder.batch(&batch)?;
+            let everyday = encode::everyday(&batch)?;
+            let encoded = encoder.batch(&everyday)?;
             while row < batch.num_rows() {
                 if max_rows > 0 && sent == max_rows {
                     drop(encoded);

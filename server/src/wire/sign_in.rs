@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use bytes::{Bytes, BytesMut};
 use catalog::Role;
 use engine::config::AuthMethod;
+use engine::tls::Encryption;
 use engine::{Error, Result};
 use pgwire::messages::startup::{Authentication, PasswordMessageFamily};
 use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
@@ -16,7 +17,8 @@ use tokio::net::TcpStream;
 
 use super::frames::{Broken, FrameReader, STARTUP_BYTES_MAX};
 use super::scram::Exchange;
-use super::startup::{self, Encryption, Request, Startup};
+use super::shape;
+use super::startup::{self, Encryption as Requested, Request, Startup};
 use super::stream::Stream;
 use crate::auth::{self, Peer};
 use crate::coordinator::Coordinator;
@@ -31,6 +33,8 @@ pub struct SignedIn {
     pub startup: Startup,
     /// Its role.
     pub role: Role,
+    /// How its bytes are hidden, when they are, and the name in its certificate.
+    pub encryption: Option<(Encryption, Option<String>)>,
 }
 
 /// Why there is no session.
@@ -58,18 +62,19 @@ pub async fn run(
     socket: TcpStream,
     address: SocketAddr,
 ) -> std::result::Result<SignedIn, Refused> {
-    let (stream, startup) = match first_packets(coordinator, socket).await {
+    let (stream, startup) = match first_packets(coordinator, socket, address).await {
         First::Session(stream, startup) => (*stream, startup),
         First::Refused(refused) => return Err(refused),
     };
     let peer = Peer { address: address.ip().to_canonical(), is_encrypted: stream.is_encrypted() };
     let certificate = stream.certificate().map(<[u8]>::to_vec);
     let client_name = stream.client_name().map(str::to_owned);
+    let encryption = stream.encryption().map(|encryption| (encryption.clone(), client_name.clone()));
     let (read, write) = tokio::io::split(stream);
     let (mut reader, mut writer) = (FrameReader::new(read), write);
     let shown = Shown { certificate: certificate.as_deref(), client_name: client_name.as_deref() };
     match authenticate(coordinator, &mut reader, &mut writer, &peer, &startup, shown).await {
-        Ok(Some(role)) => Ok(SignedIn { reader, writer, startup, role }),
+        Ok(Some(role)) => Ok(SignedIn { reader, writer, startup, role, encryption }),
         Ok(None) => Err(Refused::Silently),
         Err(error) => {
             let stream = reader.into_inner().unsplit(writer);
@@ -79,14 +84,14 @@ pub async fn run(
 }
 
 /// Answers a client for whom there is no place: a cancel is still delivered.
-pub async fn turn_away(coordinator: &Coordinator, socket: TcpStream) -> Refused {
-    match first_packets(coordinator, socket).await {
+pub async fn turn_away(coordinator: &Coordinator, socket: TcpStream, address: SocketAddr) -> Refused {
+    match first_packets(coordinator, socket, address).await {
         First::Session(stream, _) => Refused::Telling(stream, Error::TooManyConnections),
         First::Refused(refused) => refused,
     }
 }
 
-async fn first_packets(coordinator: &Coordinator, socket: TcpStream) -> First {
+async fn first_packets(coordinator: &Coordinator, socket: TcpStream, address: SocketAddr) -> First {
     let silently = First::Refused(Refused::Silently);
     let mut stream = Stream::Plain(socket);
     if let (Stream::Plain(socket), Some(tls)) = (&stream, &coordinator.tls) {
@@ -99,7 +104,7 @@ async fn first_packets(coordinator: &Coordinator, socket: TcpStream) -> First {
             match tls.accept(socket, true).await {
                 Ok(encrypted) => stream = Stream::Encrypted(Box::new(encrypted)),
                 Err(error) => {
-                    tracing::debug!(%error, "a TLS handshake failed");
+                    tracing::info!(%error, %address, "a TLS handshake failed");
                     return silently;
                 }
             }
@@ -123,7 +128,7 @@ async fn first_packets(coordinator: &Coordinator, socket: TcpStream) -> First {
                 return tell(stream, protocol("received unencrypted data after SSL request"));
             }
             Request::Encryption(kind) => {
-                let offered = coordinator.tls.as_ref().filter(|_| kind == Encryption::Tls);
+                let offered = coordinator.tls.as_ref().filter(|_| kind == Requested::Tls);
                 stream = match (offered, stream) {
                     (Some(tls), Stream::Plain(mut socket)) => {
                         if socket.write_all(b"S").await.is_err() {
@@ -132,7 +137,7 @@ async fn first_packets(coordinator: &Coordinator, socket: TcpStream) -> First {
                         match tls.accept(socket, false).await {
                             Ok(encrypted) => Stream::Encrypted(Box::new(encrypted)),
                             Err(error) => {
-                                tracing::debug!(%error, "a TLS handshake failed");
+                                tracing::info!(%error, %address, "a TLS handshake failed");
                                 return silently;
                             }
                         }
@@ -267,6 +272,9 @@ async fn prove(
         return Ok(Proof::Gone);
     }
     let Some(message) = password_message(reader).await? else { return Ok(Proof::Gone) };
+    if !matches!(&message, PasswordMessageFamily::Raw(body) if shape::is_first_sasl_message(body)) {
+        return Err(protocol("malformed SASL message"));
+    }
     let first = message.into_sasl_initial_response().map_err(|_| protocol("malformed SASL message"))?;
     if !exchange.mechanisms().contains(&first.auth_method) {
         return Err(protocol("client selected an invalid SASL authentication mechanism"));

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use engine::tls::EncryptedStream;
+use engine::tls::{EncryptedStream, Encryption};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -20,6 +20,14 @@ impl Stream {
     /// Whether others on the way can read along.
     pub fn is_encrypted(&self) -> bool {
         matches!(self, Self::Encrypted(_))
+    }
+
+    /// What client and server agreed on, where others on the way cannot read along.
+    pub fn encryption(&self) -> Option<&Encryption> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Encrypted(stream) => Some(&stream.encryption),
+        }
     }
 
     /// The server's certificate in PEM, for channel binding.
