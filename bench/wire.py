@@ -140,6 +140,23 @@ def load(sluice_port: int, postgres_port: int) -> None:
     psql(postgres_port, "-c", "vacuum analyze lineitem")
 
 
+def count_cells(port: int) -> int:
+    counted = psql(
+        port,
+        "-At",
+        "-c",
+        "select (select count(*) from lineitem) * count(*) from pg_attribute where attrelid = 'lineitem'::regclass",
+        stdout=subprocess.PIPE,
+    )
+    return int(counted.stdout)
+
+
+def processor_seconds(pid: int) -> float:
+    """What a process has computed so far, in all its threads: here the scan, the encoder and the socket."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def small_statement(port: int) -> float:
     """The p50 of a prepared statement, in milliseconds."""
     with tempfile.TemporaryDirectory() as folder:
@@ -167,13 +184,16 @@ def main() -> int:
     with server.running(chosen.binary, location, chosen.data_dir) as sluice, postgres() as postgres_port:
         load(sluice.port, postgres_port)
         sessions = {"Sluice": Drain(sluice.port), "PostgreSQL": Drain(postgres_port)}
+        cells = count_cells(sluice.port)
         for read in READS:
             for session in sessions.values():
                 session.run(read)  # warms the caches
             taken = {name: [] for name in sessions}
+            cpu = processor_seconds(sluice.process.pid)
             for _ in range(chosen.runs):
                 for name, session in sessions.items():
                     taken[name].append(session.run(read))
+            cpu = (processor_seconds(sluice.process.pid) - cpu) / chosen.runs
             seconds = {name: statistics.median(one[0] for one in runs) for name, runs in taken.items()}
             first = statistics.median(one[1] for one in taken["Sluice"]) * 1000
             ratio = seconds["PostgreSQL"] / seconds["Sluice"]
@@ -188,12 +208,13 @@ def main() -> int:
                     f"{ratio:.2f} ({min(ratios):.2f}-{max(ratios):.2f})",
                     f"≥ {read.asked}" if read.asked else "",
                     f"{first:.0f}",
+                    f"{cpu / cells * 1e9:.0f}",
                     f"{taken['Sluice'][0][2] / (1 << 20):.0f}",
                 ]
             )
         ours, theirs = small_statement(sluice.port), small_statement(postgres_port)
     reads = table(
-        ["lineitem read by", "Sluice s", "PostgreSQL s", "speed ratio (rounds)", "asked", "first byte ms", "MiB"],
+        ["lineitem read by", "Sluice s", "PostgreSQL s", "speed ratio (rounds)", "asked", "first byte ms", "CPU ns/cell", "MiB"],
         rows,
     )
     small = f"Prepared `SELECT $1::int + 1`, pgbench, p50: {ours:.3f} ms, PostgreSQL {theirs:.3f} ms: {ours / theirs:.1f} ×."

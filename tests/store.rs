@@ -1,8 +1,11 @@
 //! The conformance suite of catalog stores, run against SQLite and against PostgreSQL.
 
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema};
 use catalog::{
     CatalogError, CatalogStore, Change, CommentTarget, Grant, GrantObject, Metadata, PrimaryKey, Privilege,
-    Role, TableName,
+    Role, TableDefinition, TableName, TableStatistics,
 };
 
 async fn suite(store: &CatalogStore) {
@@ -22,7 +25,20 @@ async fn suite(store: &CatalogStore) {
     };
     let key = PrimaryKey { name: "orders_pkey".into(), columns: vec!["o_orderkey".into(), "o_line".into()] };
     let comment = CommentTarget::Column(orders.clone(), "o_orderkey".into());
+    let table = Arc::new(TableDefinition {
+        name: orders.clone(),
+        oid: 17_000,
+        location: "s3://lake/orders/".into(),
+        file_schema: Arc::new(Schema::new(vec![
+            Field::new("o_orderkey", DataType::Int64, false),
+            Field::new("it's a \"list\"", DataType::new_list(DataType::Decimal128(15, 2), true), true),
+        ])),
+        partition_columns: vec![("day".into(), DataType::Date32)],
+        statistics: TableStatistics { files: 2, file_bytes: 3, rows: u64::MAX, column_bytes: vec![8, 16] },
+    });
     let changes = [
+        Change::PutTable(Arc::clone(&table)),
+        Change::PutTable(table),
         Change::PutRole(analyst.clone()),
         Change::AddMember { role: 10, member: analyst.oid },
         Change::PutGrant(grant.clone()),
@@ -55,13 +71,21 @@ async fn suite(store: &CatalogStore) {
             &[
                 Change::DropRole { oid: analyst.oid },
                 Change::Comment { target: comment, text: None },
-                Change::PrimaryKey { table: orders, key: None },
+                Change::PrimaryKey { table: orders.clone(), key: None },
             ],
         )
         .await
         .expect("a third version");
     assert!(third.memberships.is_empty() && third.comments.is_empty() && third.primary_keys.is_empty());
     assert_eq!(store.load().await.expect("the third version").roles, third.roles);
+
+    // What belongs to a table goes with it.
+    let comment = CommentTarget::Table(orders.clone());
+    let comment = Change::Comment { target: comment, text: Some("gone soon".into()) };
+    let fourth = store.commit(&third, &[comment, Change::DropTable(orders)]).await.expect("a fourth version");
+    assert!(fourth.tables.is_empty() && fourth.comments.is_empty());
+    let loaded = store.load().await.expect("the fourth version");
+    assert!(loaded.tables.is_empty() && loaded.comments.is_empty());
 }
 
 #[tokio::test]
@@ -70,7 +94,7 @@ async fn sqlite_keeps_what_was_committed() {
     let path = folder.path().join("catalog.sqlite");
     suite(&CatalogStore::open_file(&path).await.expect("a store")).await;
     let again = CatalogStore::open_file(&path).await.expect("the same store");
-    assert_eq!(again.load().await.expect("its version").version, 3);
+    assert_eq!(again.load().await.expect("its version").version, 4);
 }
 
 #[tokio::test]

@@ -27,7 +27,7 @@ impl fmt::Display for TableName {
 }
 
 /// A table over Parquet files at one location.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableDefinition {
     /// The table's name.
     pub name: TableName,

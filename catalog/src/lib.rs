@@ -12,6 +12,7 @@ mod provider;
 mod role;
 mod snapshot;
 mod store;
+mod stored_definition;
 pub mod table;
 
 pub use definition::{TableDefinition, TableName, TableStatistics, stable_oid};

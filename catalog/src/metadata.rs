@@ -1,10 +1,11 @@
-//! What the catalog knows besides tables: roles, grants, comments, declared keys. Plain data, and the
-//! changes that lead from one version to the next.
+//! What the catalog's store keeps: roles, grants, comments, declared keys, the tables that statements
+//! made. Plain data, and the changes that lead from one version to the next.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::role::{FIRST_ROLE_OID, Grant, GrantObject, PUBLIC_GRANTEE, Privilege, Role};
-use crate::{DEFAULT_SCHEMA, TableName};
+use crate::{DEFAULT_SCHEMA, TableDefinition, TableName};
 
 /// What a comment is on.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,6 +46,8 @@ pub struct Metadata {
     pub comments: BTreeMap<CommentTarget, String>,
     /// Declared keys by table.
     pub primary_keys: BTreeMap<TableName, PrimaryKey>,
+    /// The tables that statements made, beside those found in the server's locations.
+    pub tables: BTreeMap<TableName, Arc<TableDefinition>>,
 }
 
 /// One step from a version to the next.
@@ -67,6 +70,10 @@ pub enum Change {
     Comment { target: CommentTarget, text: Option<String> },
     /// Declares a primary key; `None` removes it.
     PrimaryKey { table: TableName, key: Option<PrimaryKey> },
+    /// Adds a table or replaces the one of its name.
+    PutTable(Arc<TableDefinition>),
+    /// Removes a table with its grants, comments and key.
+    DropTable(TableName),
 }
 
 impl Metadata {
@@ -124,6 +131,18 @@ impl Metadata {
             }
             Change::PrimaryKey { table, key: None } => {
                 self.primary_keys.remove(&table);
+            }
+            Change::PutTable(definition) => {
+                self.tables.insert(definition.name.clone(), definition);
+            }
+            Change::DropTable(table) => {
+                self.tables.remove(&table);
+                self.primary_keys.remove(&table);
+                self.grants.retain(|grant| grant.object != GrantObject::Table(table.clone()));
+                self.comments.retain(|target, _| match target {
+                    CommentTarget::Table(name) | CommentTarget::Column(name, _) => *name != table,
+                    _ => true,
+                });
             }
         }
     }

@@ -4,68 +4,98 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use datafusion::catalog::TableProvider;
-use datafusion::error::Result as DataFusionResult;
+use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use parking_lot::RwLock;
 
 use crate::definition::{TableDefinition, TableName};
 use crate::table::{StringLayout, parquet};
 use crate::{CatalogError, DEFAULT_SCHEMA, Metadata, Result};
 
+#[derive(Clone)]
 struct Table {
     definition: Arc<TableDefinition>,
-    // Made once per version: a provider holds no data, but its identity keys DataFusion's caches.
-    view: Arc<dyn TableProvider>,
-    plain: Arc<dyn TableProvider>,
+    // Made once per definition: a provider holds no data, but its identity keys DataFusion's caches.
+    view: Provider,
+    plain: Provider,
+}
+
+/// A scan, or why there is none.
+type Provider = std::result::Result<Arc<dyn TableProvider>, String>;
+
+impl Table {
+    fn new(definition: Arc<TableDefinition>) -> Self {
+        let provider = |layout| parquet::provider(&definition, layout).map_err(|problem| problem.to_string());
+        Self { view: provider(StringLayout::View), plain: provider(StringLayout::Plain), definition }
+    }
 }
 
 /// One version of every schema and table. Cheap to share, never changed.
 pub struct Snapshot {
+    /// Those found in the server's locations when it started.
+    found: Arc<BTreeMap<TableName, Table>>,
+    /// Those and the ones that statements made, which win.
     tables: Arc<BTreeMap<TableName, Table>>,
     names_by_oid: Arc<HashMap<u32, TableName>>,
     metadata: Arc<Metadata>,
 }
 
 impl Snapshot {
-    /// The catalog of `definitions`, with what the store knows. Fails when a name stands twice.
+    /// The catalog of the `definitions` that were found, with what the store knows. Fails when a name
+    /// stands twice among the former.
     pub fn new(metadata: Metadata, definitions: Vec<TableDefinition>) -> Result<Self> {
-        let mut tables: BTreeMap<TableName, Table> = BTreeMap::new();
-        let mut oids = HashSet::new();
+        let mut found: BTreeMap<TableName, Table> = BTreeMap::new();
+        let mut oids: HashSet<u32> = metadata.tables.values().map(|definition| definition.oid).collect();
         for mut definition in definitions {
             while !oids.insert(definition.oid) {
                 definition.oid += 1;
             }
-            if let Some(first) = tables.get(&definition.name) {
+            if let Some(first) = found.get(&definition.name) {
                 return Err(CatalogError::DuplicateTable {
                     name: definition.name.table.clone(),
                     first: first.definition.location.clone(),
                     second: definition.location.clone(),
                 });
             }
-            let provider = |layout| {
-                parquet::provider(&definition, layout).map_err(|source| CatalogError::Unreadable {
-                    name: definition.name.table.clone(),
-                    source,
-                })
+            found.insert(definition.name.clone(), Table::new(Arc::new(definition)));
+        }
+        Ok(Self::of(Arc::new(found), metadata, None))
+    }
+
+    fn of(found: Arc<BTreeMap<TableName, Table>>, metadata: Metadata, previous: Option<&Self>) -> Self {
+        let is_same = |previous: &&Self| {
+            previous.metadata.tables.len() == metadata.tables.len()
+                && previous.metadata.tables.values().zip(metadata.tables.values()).all(|(a, b)| a == b)
+        };
+        if let Some(previous) = previous.filter(is_same) {
+            let (tables, names_by_oid) = (Arc::clone(&previous.tables), Arc::clone(&previous.names_by_oid));
+            return Self { found, tables, names_by_oid, metadata: Arc::new(metadata) };
+        }
+        let mut tables = BTreeMap::clone(&found);
+        for (name, definition) in &metadata.tables {
+            let known = previous.and_then(|previous| previous.tables.get(name));
+            let table = match known.filter(|table| table.definition == *definition) {
+                Some(table) => table.clone(),
+                None => Table::new(Arc::clone(definition)),
             };
-            let (view, plain) = (provider(StringLayout::View)?, provider(StringLayout::Plain)?);
-            let table = Table { view, plain, definition: Arc::new(definition) };
-            tables.insert(table.definition.name.clone(), table);
+            tables.insert(name.clone(), table);
         }
         let names_by_oid = tables.values().map(|t| (t.definition.oid, t.definition.name.clone())).collect();
-        Ok(Self {
+        Self {
+            found,
             tables: Arc::new(tables),
             names_by_oid: Arc::new(names_by_oid),
             metadata: Arc::new(metadata),
-        })
+        }
     }
 
-    /// The same tables with other metadata.
+    /// The same found tables with other metadata, and the tables it tells of.
     pub fn with_metadata(&self, metadata: Metadata) -> Self {
-        Self {
-            tables: Arc::clone(&self.tables),
-            names_by_oid: Arc::clone(&self.names_by_oid),
-            metadata: Arc::new(metadata),
-        }
+        Self::of(Arc::clone(&self.found), metadata, Some(self))
+    }
+
+    /// `wanted`, or the next object identifier that no table has.
+    pub fn free_oid(&self, wanted: u32) -> u32 {
+        (wanted..).find(|oid| !self.names_by_oid.contains_key(oid)).unwrap_or(wanted)
     }
 
     /// Grows with every change.
@@ -73,7 +103,7 @@ impl Snapshot {
         self.metadata.version
     }
 
-    /// Roles, grants, comments and declared keys.
+    /// Roles, grants, comments, declared keys, and the tables that statements made.
     pub fn metadata(&self) -> &Arc<Metadata> {
         &self.metadata
     }
@@ -108,10 +138,12 @@ impl Snapshot {
         name: &TableName,
         layout: StringLayout,
     ) -> DataFusionResult<Option<Arc<dyn TableProvider>>> {
-        Ok(self.tables.get(name).map(|table| match layout {
-            StringLayout::View => Arc::clone(&table.view),
-            StringLayout::Plain => Arc::clone(&table.plain),
-        }))
+        let Some(table) = self.tables.get(name) else { return Ok(None) };
+        let provider = match layout {
+            StringLayout::View => &table.view,
+            StringLayout::Plain => &table.plain,
+        };
+        provider.clone().map(Some).map_err(DataFusionError::Plan)
     }
 
     /// The names of the tables in `schema`.
@@ -146,7 +178,7 @@ impl SnapshotStore {
         Arc::clone(&self.current.read())
     }
 
-    /// The same tables with `metadata`, unless a later version is already in place.
+    /// The same found tables with `metadata`, unless a later version is already in place.
     pub fn replace_metadata(&self, metadata: Metadata) {
         let mut current = self.current.write();
         if metadata.version > current.version() {

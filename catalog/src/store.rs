@@ -6,13 +6,14 @@
 
 use std::fs::OpenOptions;
 use std::path::Path;
+use std::sync::Arc;
 
 use sqlx::any::{AnyPoolOptions, AnyRow};
 use sqlx::{Any, AnyPool, Row, Transaction};
 
 use crate::metadata::{Change, CommentTarget, Metadata, PrimaryKey};
 use crate::role::{Grant, GrantObject, Privilege, Role};
-use crate::{CatalogError, Result, TableName};
+use crate::{CatalogError, Result, TableDefinition, TableName, stored_definition};
 
 /// The format of the tables below. A store of another format is refused, not guessed at.
 const FORMAT: i64 = 1;
@@ -38,6 +39,10 @@ const TABLES: &[&str] = &[
        schema_name text not null, table_name text not null, constraint_name text not null,
        position bigint not null, column_name text not null,
        primary key (schema_name, table_name, position))",
+    "create table if not exists sluice_external_tables (
+       schema_name text not null, table_name text not null, oid bigint not null, location text not null,
+       format text not null, file_schema text not null, partition_schema text not null,
+       statistics text not null, primary key (schema_name, table_name))",
 ];
 
 /// An open store.
@@ -146,6 +151,9 @@ impl CatalogStore {
             let name = text(&row, "constraint_name")?;
             let key = metadata.primary_keys.entry(table).or_insert(PrimaryKey { name, columns: Vec::new() });
             key.columns.push(row.try_get("column_name")?);
+        }
+        for row in rows(&mut transaction, "select * from sluice_external_tables").await? {
+            metadata.apply(&Change::PutTable(Arc::new(table(&row)?)));
         }
         transaction.commit().await?;
         Ok(metadata)
@@ -283,9 +291,49 @@ async fn write(transaction: &mut Transaction<'static, Any>, change: &Change) -> 
                     .await?;
             }
         }
+        Change::PutTable(definition) => {
+            of_table(transaction, DELETE_TABLE, &definition.name).await?;
+            let partitions = stored_definition::partitions_to_schema(&definition.partition_columns);
+            sqlx::query("insert into sluice_external_tables values ($1, $2, $3, $4, $5, $6, $7, $8)")
+                .bind(definition.name.schema.clone())
+                .bind(definition.name.table.clone())
+                .bind(i64::from(definition.oid))
+                .bind(definition.location.clone())
+                .bind(PARQUET)
+                .bind(stored_definition::schema_to_text(&definition.file_schema)?)
+                .bind(stored_definition::schema_to_text(&partitions)?)
+                .bind(stored_definition::statistics_to_text(&definition.statistics))
+                .execute(&mut **transaction)
+                .await?;
+        }
+        Change::DropTable(name) => {
+            for sql in [DELETE_TABLE, DELETE_KEY, DELETE_GRANTS, DELETE_COMMENTS] {
+                of_table(transaction, sql, name).await?;
+            }
+        }
     }
     Ok(())
 }
+
+/// The one format of external tables so far.
+const PARQUET: &str = "parquet";
+
+/// Runs `sql`, whose parameters are a table's schema and name.
+async fn of_table(
+    transaction: &mut Transaction<'static, Any>,
+    sql: &'static str,
+    name: &TableName,
+) -> Result<()> {
+    sqlx::query(sql).bind(name.schema.clone()).bind(name.table.clone()).execute(&mut **transaction).await?;
+    Ok(())
+}
+
+const DELETE_TABLE: &str = "delete from sluice_external_tables where schema_name = $1 and table_name = $2";
+const DELETE_KEY: &str = "delete from sluice_primary_keys where schema_name = $1 and table_name = $2";
+const DELETE_GRANTS: &str =
+    "delete from sluice_grants where kind = 'table' and schema_name = $1 and object_name = $2";
+const DELETE_COMMENTS: &str = "delete from sluice_comments where kind in ('table', 'column')
+     and schema_name = $1 and object_name = $2";
 
 async fn remove_member(transaction: &mut Transaction<'static, Any>, role: u32, member: u32) -> Result<()> {
     sqlx::query("delete from sluice_memberships where role = $1 and member = $2")
@@ -352,6 +400,24 @@ fn role(row: &AnyRow) -> Result<Role> {
         connection_limit: i32::try_from(row.try_get::<i64, _>("connection_limit")?).unwrap_or(-1),
         valid_until: text(row, "valid_until")?.parse().ok(),
         verifier: (!verifier.is_empty()).then_some(verifier),
+    })
+}
+
+fn table(row: &AnyRow) -> Result<TableDefinition> {
+    let format = text(row, "format")?;
+    if format != PARQUET {
+        let problem =
+            format!("holds a table of format {format:?}, which this version of Sluice does not read");
+        return Err(CatalogError::Store { problem });
+    }
+    let partitions = stored_definition::schema_from_text(&text(row, "partition_schema")?)?;
+    Ok(TableDefinition {
+        name: TableName::new(text(row, "schema_name")?, text(row, "table_name")?),
+        oid: oid(row, "oid")?,
+        location: text(row, "location")?,
+        file_schema: stored_definition::schema_from_text(&text(row, "file_schema")?)?,
+        partition_columns: stored_definition::partitions_of_schema(&partitions),
+        statistics: stored_definition::statistics_from_text(&text(row, "statistics")?)?,
     })
 }
 

@@ -96,6 +96,8 @@ pub enum Error {
     InvalidTableDefinition { message: String },
     #[error("{message}")]
     DuplicateObject { message: String },
+    #[error("relation \"{name}\" already exists")]
+    DuplicateTable { name: String },
     #[error("{message}")]
     DependentObjects { message: String, detail: String },
     #[error("could not serialize access due to a concurrent change of the catalog")]

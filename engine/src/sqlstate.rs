@@ -72,6 +72,7 @@ impl Error {
             Error::InvalidDatetime { .. } => b"22007",
             Error::InvalidTableDefinition { .. } => b"42P16",
             Error::DuplicateObject { .. } => b"42710",
+            Error::DuplicateTable { .. } => b"42P07",
             Error::DependentObjects { .. } => b"2BP01",
             Error::SerializationFailure => b"40001",
             Error::IdleSessionTimeout => b"57P05",

@@ -7,6 +7,7 @@ mod commands;
 mod coordinator;
 mod dashboard;
 mod listener;
+mod locations;
 mod pg_catalog;
 mod query;
 mod serve;

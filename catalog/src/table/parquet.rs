@@ -17,11 +17,19 @@ use crate::{CatalogError, DATABASE, Result};
 
 /// Opens a discovered table: reads the footers its schema comes from and names its partition columns.
 ///
-/// Fails with [`CatalogError::Unreadable`] when no file can be read as Parquet.
+/// Fails with [`CatalogError::Location`] when there is no file, with [`CatalogError::Unreadable`] when none
+/// can be read as Parquet.
 pub async fn open(session: &dyn Session, name: TableName, location: &str) -> Result<TableDefinition> {
     let unreadable = |source: DataFusionError| CatalogError::Unreadable { name: name.table.clone(), source };
     let url = ListingTableUrl::parse(location).map_err(unreadable)?;
     let options = listing_options();
+    let store = session.runtime_env().object_store(&url).map_err(unreadable)?;
+    let mut files = url.list_all_files(session, store.as_ref(), ".parquet").await.map_err(unreadable)?;
+    if files.try_next().await.map_err(unreadable)?.is_none() {
+        let problem = "holds no Parquet file".to_owned();
+        return Err(CatalogError::Location { location: location.to_owned(), problem });
+    }
+    drop(files);
     let partition_names = options.infer_partitions(session, &url).await.map_err(unreadable)?;
     let found = options.infer_schema(session, &url).await.map_err(unreadable)?;
 

@@ -28,7 +28,7 @@ pub async fn run(
         }
         CommentOn::Column(schema, table, column) => {
             let name = super::keys::find_table(coordinator, session, schema.as_deref(), table)?;
-            super::keys::check_column(coordinator, &name, column)?;
+            super::keys::check_column(coordinator, session, &name, column)?;
             CommentTarget::Column(name, column.clone())
         }
     };

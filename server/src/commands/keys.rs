@@ -3,7 +3,7 @@
 use catalog::{Change, PrimaryKey, TableName};
 use engine::{Error, Result};
 
-use super::{Outcome, change, metadata, must_own};
+use super::{Outcome, change, metadata, must_own, snapshot};
 use crate::coordinator::Coordinator;
 use crate::session::{Notice, Session};
 use crate::sql::KeyChange;
@@ -33,7 +33,7 @@ pub async fn run(coordinator: &Coordinator, session: &mut Session, wanted: &KeyC
         return Err(Error::InvalidTableDefinition { message });
     }
     for column in &wanted.columns {
-        check_column(coordinator, &table, column)?;
+        check_column(coordinator, session, &table, column)?;
     }
     let name = wanted.name.clone().unwrap_or_else(|| format!("{}_pkey", table.table));
     let key = Some(PrimaryKey { name, columns: wanted.columns.clone() });
@@ -48,7 +48,7 @@ pub fn find_table(
     schema: Option<&str>,
     table: &str,
 ) -> Result<TableName> {
-    let snapshot = coordinator.snapshot();
+    let snapshot = snapshot(coordinator, session);
     let schemas = schema.map_or_else(|| session.settings.search_path(), |schema| vec![schema.to_owned()]);
     let names = schemas.into_iter().map(|schema| TableName::new(schema, table));
     let found = names.into_iter().find(|name| snapshot.table(name).is_some());
@@ -59,8 +59,13 @@ pub fn find_table(
 }
 
 /// Fails with 42703 when the table has no such column.
-pub fn check_column(coordinator: &Coordinator, table: &TableName, column: &str) -> Result<()> {
-    let snapshot = coordinator.snapshot();
+pub fn check_column(
+    coordinator: &Coordinator,
+    session: &Session,
+    table: &TableName,
+    column: &str,
+) -> Result<()> {
+    let snapshot = snapshot(coordinator, session);
     if snapshot.table(table).is_some_and(|table| table.position(column).is_some()) {
         return Ok(());
     }

@@ -6,11 +6,12 @@ mod grants;
 mod keys;
 mod roles;
 mod settings;
+mod tables;
 mod transaction;
 
 use std::sync::Arc;
 
-use catalog::{Change, Metadata, Role};
+use catalog::{Change, Metadata, Role, Snapshot};
 use datafusion::arrow::array::RecordBatch;
 use engine::{Error, Result};
 
@@ -65,6 +66,8 @@ pub async fn run(
         Command::Membership(change) => roles::membership(coordinator, session, change).await,
         Command::Granting(granting) => grants::run(coordinator, session, granting).await,
         Command::Comment { on, text } => comments::run(coordinator, session, on, text.as_deref()).await,
+        Command::CreateTable(table) => tables::create(coordinator, session, table).await,
+        Command::DropTable(names) => tables::drop(coordinator, session, names).await,
         Command::Key(change) => keys::run(coordinator, session, change).await,
         Command::Query(_)
         | Command::Declare(_)
@@ -89,6 +92,15 @@ fn metadata(coordinator: &Coordinator, session: &Session) -> Arc<Metadata> {
     match &session.pending.overlay {
         Some(overlay) => Arc::clone(overlay),
         None => Arc::clone(coordinator.snapshot().metadata()),
+    }
+}
+
+/// The tables as the session sees them, those of its block included.
+fn snapshot(coordinator: &Coordinator, session: &Session) -> Arc<Snapshot> {
+    let current = coordinator.snapshot();
+    match &session.pending.overlay {
+        Some(overlay) => Arc::new(current.with_metadata(Metadata::clone(overlay))),
+        None => current,
     }
 }
 

@@ -432,6 +432,7 @@ fn holds(data_type: &DataType, oid: u32) -> bool {
     let is_text = matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
     match oid {
         oid if types::is_sent_as_oid(oid) => *data_type == DataType::Int64,
+        oid if oid == types::INT8.oid => *data_type == DataType::Int64,
         oid if oid == types::NUMERIC.oid => matches!(data_type, DataType::Decimal128(..)),
         _ => is_text,
     }

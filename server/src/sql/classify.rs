@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use datafusion::sql::parser::Statement;
+use datafusion::sql::parser::{CreateExternalTable, Statement};
 use engine::{Error, Result};
 use sqlparser::ast::{
     AlterRoleOperation, AlterTable, AlterTableOperation, CloseCursor, CommentObject, ContextModifier,
@@ -56,6 +56,10 @@ pub enum Command {
     Membership(Membership),
     /// `GRANT … ON … TO …` and its opposite.
     Granting(Granting),
+    /// `CREATE EXTERNAL TABLE`.
+    CreateTable(ExternalTable),
+    /// `DROP TABLE`.
+    DropTable(TableDrop),
     /// `COMMENT ON`.
     Comment { on: CommentOn, text: Option<String> },
     /// `ALTER TABLE … ADD PRIMARY KEY … NOT ENFORCED` and its opposite.
@@ -286,7 +290,7 @@ pub fn classify(statement: Statement, sql: &str, facts: &SessionFacts, is_user: 
             }
         }
         Statement::Reset(reset) => Ok(reset_command(&reset.to_string())),
-        Statement::CreateExternalTable(_) => Err(not_supported("CREATE EXTERNAL TABLE")),
+        Statement::CreateExternalTable(create) => Ok(Command::CreateTable(external_table(create)?)),
         Statement::CopyTo(_) => Err(not_supported("COPY")),
     }
 }
@@ -368,6 +372,9 @@ fn classify_sql(statement: SqlStatement, sql: &str, facts: &SessionFacts, is_use
         SqlStatement::AlterRole { name, operation } => Command::Role(alter_role(&name, operation)?),
         SqlStatement::Drop { object_type: ObjectType::Role, if_exists, names, .. } => {
             Command::Role(RoleChange::Drop { names: names.iter().map(last_name).collect(), if_exists })
+        }
+        SqlStatement::Drop { object_type: ObjectType::Table, if_exists, names, .. } => {
+            Command::DropTable(TableDrop { names: names.iter().map(schema_and_name).collect(), if_exists })
         }
         SqlStatement::Grant(grant) => Command::Granting(Granting {
             is_grant: true,
@@ -803,6 +810,55 @@ fn reset_name(text: &str) -> Option<String> {
 
 fn not_supported(what: &str) -> Error {
     Error::NotSupported { message: format!("{what} is not supported") }
+}
+
+/// A table over files of one location.
+#[derive(Debug, Clone)]
+pub struct ExternalTable {
+    /// The schema, when the name has one.
+    pub schema: Option<String>,
+    /// The table.
+    pub table: String,
+    /// A folder or a file, or the URL of one, as written.
+    pub location: String,
+    /// The columns that the folders' names hold, when the statement says so.
+    pub partitioned_by: Vec<String>,
+    /// Whether a table of that name is fine.
+    pub if_not_exists: bool,
+}
+
+/// `DROP TABLE a, b`.
+#[derive(Debug, Clone)]
+pub struct TableDrop {
+    /// Schema, where the name has one, and table.
+    pub names: Vec<(Option<String>, String)>,
+    /// Whether a name of no table is fine.
+    pub if_exists: bool,
+}
+
+fn external_table(create: CreateExternalTable) -> Result<ExternalTable> {
+    let refused = [
+        (!create.file_type.eq_ignore_ascii_case("parquet"), "a format other than PARQUET"),
+        (!create.columns.is_empty(), "a list of columns (they are read from the files)"),
+        (!create.options.is_empty(), "OPTIONS"),
+        (!create.order_exprs.is_empty(), "WITH ORDER"),
+        (create.or_replace, "OR REPLACE"),
+        (create.temporary, "TEMPORARY"),
+        (create.unbounded, "UNBOUNDED"),
+        (!create.constraints.is_empty(), "constraints"),
+        (create.locations.len() != 1, "several locations"),
+    ];
+    if let Some((_, what)) = refused.into_iter().find(|(is_asked, _)| *is_asked) {
+        return Err(not_supported(&format!("CREATE EXTERNAL TABLE with {what}")));
+    }
+    let (schema, table) = schema_and_name(&create.name);
+    Ok(ExternalTable {
+        schema,
+        table,
+        location: create.locations.into_iter().next().unwrap_or_default(),
+        partitioned_by: create.table_partition_cols,
+        if_not_exists: create.if_not_exists,
+    })
 }
 
 /// The first words of a statement name its kind.

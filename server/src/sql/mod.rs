@@ -10,8 +10,9 @@ mod parameters;
 mod parse;
 
 pub use classify::{
-    AccessMode, Command, CommentOn, CopyFormat, CopyOptions, CopyOut, DeclareCursor, Explain, Fetch, GrantOn,
-    Granting, KeyChange, Membership, Query, RoleChange, RoleOptions, TransactionCommand, TransactionModes,
+    AccessMode, Command, CommentOn, CopyFormat, CopyOptions, CopyOut, DeclareCursor, Explain, ExternalTable,
+    Fetch, GrantOn, Granting, KeyChange, Membership, Query, RoleChange, RoleOptions, TableDrop,
+    TransactionCommand, TransactionModes,
 };
 pub use dialect::SessionFacts;
 pub use names::qualify_system_tables;

@@ -153,7 +153,7 @@ pub fn output_types(statement: &SqlStatement) -> Vec<Option<(u32, i32)>> {
 }
 
 /// Types that are held as text or as a number, and told as themselves.
-const TOLD_AS_CAST: [&str; 7] = ["varchar", "name", "json", "jsonb", "uuid", "oid", "xid"];
+const TOLD_AS_CAST: [&str; 8] = ["int8", "varchar", "name", "json", "jsonb", "uuid", "oid", "xid"];
 
 fn cast_type(expr: &Expr) -> Option<(u32, i32)> {
     let data_type = match expr {
