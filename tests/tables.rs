@@ -96,6 +96,15 @@ async fn external_tables_are_read_on_both_routes_and_last() {
     assert_eq!(sqlstate(client.query("select * from later", &[]).await), "42P01");
     cluster.end("TERM").await.expect("an end");
 
+    // A start without the lake's location knows its table and does not read it.
+    let without = Options { locations: vec![data.clone()], ..options.clone() };
+    let cluster = TestCluster::start(binary(), &without).await.expect("the server without the lake");
+    let client = cluster.connect().await.expect("a session");
+    let refused = client.query(both, &[]).await.expect_err("outside");
+    assert!(refused.as_db_error().is_some_and(|error| error.message().contains("outside")), "{refused:?}");
+    assert_eq!(number(&client, joined).await, 15_000);
+    cluster.end("TERM").await.expect("an end");
+
     let cluster = TestCluster::start(binary(), &options).await.expect("the same server again");
     let client = cluster.connect().await.expect("a session");
     assert_eq!(number(&client, both).await, 5);
@@ -156,17 +165,21 @@ async fn what_cannot_be_a_table_is_refused() {
     assert_eq!(sqlstate(client.batch_execute(&format!("begin read only; {days}")).await), "25006");
     client.batch_execute("rollback").await.expect("an end");
 
-    client.batch_execute("create role maker login; create role looker login").await.expect("roles");
+    let reserved = days.replace(" t ", " pg_class ");
+    assert_eq!(sqlstate(client.batch_execute(&reserved).await), "42939");
+
+    // Who names a location reads what lies there: that is for superusers.
+    client
+        .batch_execute("create role maker login; grant create on schema public to maker")
+        .await
+        .expect("a role");
     let maker = connect_as(&cluster, "maker").await;
     assert_eq!(sqlstate(maker.batch_execute(&days).await), "42501");
-    client.batch_execute("grant create on schema public to maker").await.expect("a grant");
-    maker.batch_execute(&days).await.expect("a table");
+    client.batch_execute(&days).await.expect("a table");
+    assert_eq!(sqlstate(maker.query("select * from t", &[]).await), "42501");
+    assert_eq!(sqlstate(maker.batch_execute("drop table t").await), "42501");
+    client.batch_execute("grant select on t to maker").await.expect("a grant");
     assert_eq!(number(&maker, "select count(*) from t").await, 10);
-    let looker = connect_as(&cluster, "looker").await;
-    assert_eq!(sqlstate(looker.query("select * from t", &[]).await), "42501");
-    maker.batch_execute("grant select on t to looker").await.expect("a grant of its own table");
-    assert_eq!(number(&looker, "select count(*) from t").await, 10);
-    assert_eq!(sqlstate(looker.batch_execute("drop table t").await), "42501");
 }
 
 #[tokio::test(flavor = "multi_thread")]

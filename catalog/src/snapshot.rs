@@ -23,7 +23,14 @@ struct Table {
 type Provider = std::result::Result<Arc<dyn TableProvider>, String>;
 
 impl Table {
-    fn new(definition: Arc<TableDefinition>) -> Self {
+    fn new(definition: Arc<TableDefinition>, refused: &HashSet<String>) -> Self {
+        if refused.contains(&definition.location) {
+            let name = &definition.name.table;
+            let problem = format!(
+                "the location of table \"{name}\" is outside of those that this server was started with"
+            );
+            return Self { view: Err(problem.clone()), plain: Err(problem), definition };
+        }
         let provider = |layout| parquet::provider(&definition, layout).map_err(|problem| problem.to_string());
         Self { view: provider(StringLayout::View), plain: provider(StringLayout::Plain), definition }
     }
@@ -37,12 +44,18 @@ pub struct Snapshot {
     tables: Arc<BTreeMap<TableName, Table>>,
     names_by_oid: Arc<HashMap<u32, TableName>>,
     metadata: Arc<Metadata>,
+    /// Locations that must not be read any more.
+    refused: Arc<HashSet<String>>,
 }
 
 impl Snapshot {
     /// The catalog of the `definitions` that were found, with what the store knows. Fails when a name
-    /// stands twice among the former.
-    pub fn new(metadata: Metadata, definitions: Vec<TableDefinition>) -> Result<Self> {
+    /// stands twice among the former. Tables at `refused` locations are known and not read.
+    pub fn new(
+        metadata: Metadata,
+        definitions: Vec<TableDefinition>,
+        refused: HashSet<String>,
+    ) -> Result<Self> {
         let mut found: BTreeMap<TableName, Table> = BTreeMap::new();
         let mut oids: HashSet<u32> = metadata.tables.values().map(|definition| definition.oid).collect();
         for mut definition in definitions {
@@ -56,26 +69,31 @@ impl Snapshot {
                     second: definition.location.clone(),
                 });
             }
-            found.insert(definition.name.clone(), Table::new(Arc::new(definition)));
+            found.insert(definition.name.clone(), Table::new(Arc::new(definition), &HashSet::new()));
         }
-        Ok(Self::of(Arc::new(found), metadata, None))
+        Ok(Self::of(Arc::new(found), metadata, Arc::new(refused), None))
     }
 
-    fn of(found: Arc<BTreeMap<TableName, Table>>, metadata: Metadata, previous: Option<&Self>) -> Self {
+    fn of(
+        found: Arc<BTreeMap<TableName, Table>>,
+        metadata: Metadata,
+        refused: Arc<HashSet<String>>,
+        previous: Option<&Self>,
+    ) -> Self {
         let is_same = |previous: &&Self| {
             previous.metadata.tables.len() == metadata.tables.len()
                 && previous.metadata.tables.values().zip(metadata.tables.values()).all(|(a, b)| a == b)
         };
         if let Some(previous) = previous.filter(is_same) {
             let (tables, names_by_oid) = (Arc::clone(&previous.tables), Arc::clone(&previous.names_by_oid));
-            return Self { found, tables, names_by_oid, metadata: Arc::new(metadata) };
+            return Self { found, tables, names_by_oid, metadata: Arc::new(metadata), refused };
         }
         let mut tables = BTreeMap::clone(&found);
         for (name, definition) in &metadata.tables {
             let known = previous.and_then(|previous| previous.tables.get(name));
             let table = match known.filter(|table| table.definition == *definition) {
                 Some(table) => table.clone(),
-                None => Table::new(Arc::clone(definition)),
+                None => Table::new(Arc::clone(definition), &refused),
             };
             tables.insert(name.clone(), table);
         }
@@ -85,12 +103,13 @@ impl Snapshot {
             tables: Arc::new(tables),
             names_by_oid: Arc::new(names_by_oid),
             metadata: Arc::new(metadata),
+            refused,
         }
     }
 
     /// The same found tables with other metadata, and the tables it tells of.
     pub fn with_metadata(&self, metadata: Metadata) -> Self {
-        Self::of(Arc::clone(&self.found), metadata, Some(self))
+        Self::of(Arc::clone(&self.found), metadata, Arc::clone(&self.refused), Some(self))
     }
 
     /// `wanted`, or the next object identifier that no table has.

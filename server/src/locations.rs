@@ -2,9 +2,11 @@
 //!
 //! A location is compared after `..`, links and percent-encoding are resolved, so none leads elsewhere.
 
+use std::collections::HashSet;
 use std::path::Path;
+use std::sync::Arc;
 
-use catalog::CatalogError;
+use catalog::{CatalogError, TableDefinition};
 use engine::{Error, Result};
 use object_store::path::Path as StorePath;
 use url::Url;
@@ -61,6 +63,19 @@ pub fn check_allowed(location: &Url, allowed: &[String]) -> Result<()> {
     Err(Error::PermissionDenied {
         message: "the location is outside of those that this server was started with".into(),
     })
+}
+
+/// The locations of `tables` that are not under `allowed` any more. What is kept was resolved when it was
+/// made: nothing of it is opened now.
+pub fn strangers<'a>(
+    tables: impl Iterator<Item = &'a Arc<TableDefinition>>,
+    allowed: &[String],
+) -> HashSet<String> {
+    let is_outside = |location: &String| match Url::parse(location) {
+        Ok(url) => check_allowed(&url, allowed).is_err(),
+        Err(_) => true,
+    };
+    tables.map(|table| table.location.clone()).filter(is_outside).collect()
 }
 
 #[cfg(test)]

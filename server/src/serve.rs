@@ -20,7 +20,7 @@ use futures::{StreamExt, TryStreamExt};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::auth::SignInGuard;
 use crate::cluster::{Cluster, Supervisor};
@@ -29,7 +29,7 @@ use crate::pg_catalog::Built;
 use crate::query::{Admission, QueryLog};
 use crate::session::OpenSessions;
 use crate::wire::scram;
-use crate::{dashboard, listener};
+use crate::{dashboard, listener, locations};
 
 /// Why the server cannot start: one line for the one who started it.
 #[derive(Debug, thiserror::Error)]
@@ -241,7 +241,11 @@ async fn open_locations(
     for location in &config.server.locations {
         definitions.extend(open_location(&session, location).await?);
     }
-    Ok(Snapshot::new(metadata, definitions)?)
+    let refused = locations::strangers(metadata.tables.values(), &config.server.locations);
+    for location in &refused {
+        warn!(location, "a table lies outside of the locations of this start: it cannot be read");
+    }
+    Ok(Snapshot::new(metadata, definitions, refused)?)
 }
 
 async fn open_location(session: &SessionState, location: &str) -> Result<Vec<TableDefinition>, ServeError> {

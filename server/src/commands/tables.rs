@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use catalog::{Change, DEFAULT_SCHEMA, Grant, GrantObject, Privilege, TableDefinition, TableName, table};
+use catalog::{Change, DEFAULT_SCHEMA, TableDefinition, TableName, table};
 use datafusion::catalog::MemoryCatalogProviderList;
 use engine::session_state::{Destination, StatementSettings};
 use engine::{Error, Result};
@@ -14,49 +14,46 @@ use crate::pg_catalog;
 use crate::session::{Notice, Session};
 use crate::sql::{ExternalTable, TableDrop};
 
+const TAG: &str = "CREATE TABLE";
+const DROP_TAG: &str = "DROP TABLE";
+
 /// Opens the files, and keeps what they are as a table.
 pub async fn create(
     coordinator: &Coordinator,
     session: &mut Session,
     wanted: &ExternalTable,
 ) -> Result<Outcome> {
-    const TAG: &str = "CREATE TABLE";
-    let metadata = metadata(coordinator, session);
     let name = name_for(wanted)?;
-    let role = current(&metadata, session)?;
-    let schema = GrantObject::Schema(name.schema.clone());
-    if !metadata.allows(role.oid, &schema, Privilege::Create) {
-        return Err(Error::PermissionDenied { message: format!("permission denied for {schema}") });
+    if !current(&metadata(coordinator, session), session)?.is_superuser {
+        // Who names a location reads what lies there, whatever was granted on the tables over it.
+        let message = "must be superuser to create an external table".to_owned();
+        return Err(Error::PermissionDenied { message });
     }
-    let snapshot = snapshot(coordinator, session);
-    if snapshot.table(&name).is_some() {
-        if wanted.if_not_exists {
-            let message = format!("relation \"{}\" already exists, skipping", name.table);
-            return Ok(Outcome::with_notices(TAG, vec![Notice::info("42P07", message)]));
-        }
-        return Err(Error::DuplicateTable { name: name.table });
+    if snapshot(coordinator, session).table(&name).is_some() {
+        return exists(wanted, name);
     }
     session.check_may_write("CREATE EXTERNAL TABLE")?;
     let location = locations::resolve(&wanted.location)?;
     locations::check_allowed(&location, &coordinator.config.server.locations)?;
     let mut definition = open(coordinator, name.clone(), location.to_string()).await?;
     check_partitions(&definition, &wanted.partitioned_by)?;
-    definition.oid = snapshot.free_oid(definition.oid);
-    let mut changes = vec![Change::PutTable(Arc::new(definition))];
-    if !role.is_superuser {
-        // Who made it may use it, and let others.
-        changes.extend(Privilege::OF_TABLES.map(|privilege| {
-            Change::PutGrant(Grant {
-                object: GrantObject::Table(name.clone()),
-                grantee: role.oid,
-                privilege,
-                is_grantable: true,
-                grantor: role.oid,
-            })
-        }));
+    // Another session may have made it while the files were opened; from here on a conflict is told.
+    let seen = snapshot(coordinator, session);
+    if seen.table(&name).is_some() {
+        return exists(wanted, name);
     }
-    change(coordinator, session, changes, "CREATE EXTERNAL TABLE").await?;
+    definition.oid = seen.free_oid(definition.oid);
+    change(coordinator, session, vec![Change::PutTable(Arc::new(definition))], "CREATE EXTERNAL TABLE")
+        .await?;
     Ok(Outcome::tag(TAG))
+}
+
+fn exists(wanted: &ExternalTable, name: TableName) -> Result<Outcome> {
+    if !wanted.if_not_exists {
+        return Err(Error::DuplicateTable { name: name.table });
+    }
+    let message = format!("relation \"{}\" already exists, skipping", name.table);
+    Ok(Outcome::with_notices(TAG, vec![Notice::info("42P07", message)]))
 }
 
 /// The schema must be one that users' tables live in.
@@ -65,6 +62,10 @@ fn name_for(wanted: &ExternalTable) -> Result<TableName> {
         Some(schema) => schema.clone(),
         None => DEFAULT_SCHEMA.to_owned(),
     };
+    if pg_catalog::is_system_table(None, &wanted.table) {
+        let message = format!("\"{}\" is the name of a system relation", wanted.table);
+        return Err(Error::ReservedName { message });
+    }
     if schema == DEFAULT_SCHEMA {
         return Ok(TableName::new(schema, wanted.table.as_str()));
     }
@@ -110,7 +111,6 @@ fn check_partitions(definition: &TableDefinition, wanted: &[String]) -> Result<(
 
 /// Forgets tables; their files stay.
 pub async fn drop(coordinator: &Coordinator, session: &mut Session, wanted: &TableDrop) -> Result<Outcome> {
-    const TAG: &str = "DROP TABLE";
     let (mut changes, mut notices) = (Vec::new(), Vec::new());
     for (schema, table) in &wanted.names {
         let metadata = metadata(coordinator, session);
@@ -135,7 +135,7 @@ pub async fn drop(coordinator: &Coordinator, session: &mut Session, wanted: &Tab
         notices.push(Notice::info("00000", format!("table \"{table}\" does not exist, skipping")));
     }
     if !changes.is_empty() {
-        change(coordinator, session, changes, TAG).await?;
+        change(coordinator, session, changes, DROP_TAG).await?;
     }
-    Ok(Outcome::with_notices(TAG, notices))
+    Ok(Outcome::with_notices(DROP_TAG, notices))
 }

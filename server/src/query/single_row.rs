@@ -43,8 +43,12 @@ impl SingleRow {
         else {
             return None;
         };
-        let are_quick =
-            projection.expr.iter().all(|expr| !expr.exists(|expr| Ok(!is_quick(expr))).unwrap_or(true));
+        let mut nodes = 0;
+        let mut is_odd = |expr: &Expr| {
+            nodes += 1;
+            Ok(nodes > NODES_MAX || !is_quick(expr))
+        };
+        let are_quick = projection.expr.iter().all(|expr| !expr.exists(&mut is_odd).unwrap_or(true));
         // What fails here is left to the planner, which tells why.
         are_quick.then(|| Self::compile(projection, parameters, state, time_zone).ok()).flatten()
     }
@@ -97,6 +101,10 @@ impl SingleRow {
     }
 }
 
+/// They are computed on a thread with an ordinary stack, one call for each level.
+const NODES_MAX: usize = 64;
+
+/// AND and OR are left to the planner, which knows when a side need not be computed.
 fn is_quick(expr: &Expr) -> bool {
     match expr {
         Expr::BinaryExpr(binary) => matches!(
@@ -112,8 +120,6 @@ fn is_quick(expr: &Expr) -> bool {
                 | Operator::LtEq
                 | Operator::Gt
                 | Operator::GtEq
-                | Operator::And
-                | Operator::Or
         ),
         Expr::Alias(_)
         | Expr::Literal(..)

@@ -7,8 +7,8 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    Expr, GroupByExpr, Ident, OrderByExpr, OrderByKind, Query, SelectItem, SetExpr, Statement, Value,
-    VisitMut, VisitorMut,
+    Distinct, Expr, GroupByExpr, Ident, OrderByExpr, OrderByKind, Query, SelectItem, SetExpr, Statement,
+    Value, VisitMut, VisitorMut,
 };
 
 use crate::sql::names;
@@ -41,6 +41,10 @@ impl VisitorMut for Orders {
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
         let SetExpr::Select(select) = query.body.as_ref() else { return ControlFlow::Continue(()) };
         let Some(order_by) = &mut query.order_by else { return ControlFlow::Continue(()) };
+        // Its expressions and these must be the same.
+        if matches!(select.distinct, Some(Distinct::On(_))) {
+            return ControlFlow::Continue(());
+        }
         if let OrderByKind::Expressions(keys) = &mut order_by.kind {
             for key in keys {
                 if let Expr::Identifier(name) = &key.expr

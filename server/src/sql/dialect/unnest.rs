@@ -4,14 +4,19 @@
 //! So the table becomes `(SELECT *, unnest(items) AS item FROM t) AS t`.
 
 use sqlparser::ast::{
-    Expr, Ident, Join, JoinConstraint, JoinOperator, ObjectNamePart, Select, TableAlias, TableFactor,
-    TableWithJoins, Value,
+    Expr, Ident, Join, JoinConstraint, JoinOperator, ObjectNamePart, Select, SelectItem, TableAlias,
+    TableFactor, TableWithJoins, Value,
 };
 
 use super::call;
 
 /// Adapts the tables of one SELECT.
 pub fn adapt(select: &mut Select) {
+    // `t.*` would show the items as columns of the table.
+    let shows_tables = |item: &SelectItem| matches!(item, SelectItem::QualifiedWildcard(..));
+    if select.projection.iter().any(shows_tables) {
+        return;
+    }
     let mut from = std::mem::take(&mut select.from).into_iter().peekable();
     while let Some(mut source) = from.next() {
         // `FROM t, unnest(…)` is a cross join too.

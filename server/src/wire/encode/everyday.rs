@@ -4,10 +4,11 @@
 use std::sync::{Arc, LazyLock};
 
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, FixedSizeListArray, GenericListArray, OffsetSizeTrait, RecordBatch,
-    RecordBatchOptions, StringBuilder, UnionArray,
+    Array, ArrayRef, AsArray, BooleanArray, FixedSizeListArray, GenericListArray, OffsetSizeTrait,
+    RecordBatch, RecordBatchOptions, StringBuilder, UnionArray,
 };
-use datafusion::arrow::compute::{CastOptions, cast_with_options};
+use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer};
+use datafusion::arrow::compute::{CastOptions, cast, cast_with_options, nullif};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, IntervalUnit, Schema, TimeUnit};
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::json::writer::{
@@ -78,7 +79,7 @@ fn column(array: &ArrayRef) -> Result<ArrayRef> {
         DataType::LargeList(_) => list(array.as_list::<i64>()),
         DataType::FixedSizeList(_, length) => {
             let lists = array.as_fixed_size_list();
-            let items = column(lists.values())?;
+            let items = column(&without(lists.values(), lists.nulls(), *length as usize)?)?;
             let lists =
                 FixedSizeListArray::try_new(item_field(&items), *length, items, lists.nulls().cloned());
             Ok(Arc::new(lists.map_err(bug)?))
@@ -95,10 +96,21 @@ fn column(array: &ArrayRef) -> Result<ArrayRef> {
 }
 
 fn list<O: OffsetSizeTrait>(lists: &GenericListArray<O>) -> Result<ArrayRef> {
-    let items = column(lists.values())?;
-    let (offsets, nulls) = (lists.offsets().clone(), lists.nulls().cloned());
+    // Items of rows that were cut off are not sent, and need not fit.
+    let (first, last) = (lists.offsets()[0].as_usize(), lists.offsets()[lists.len()].as_usize());
+    let items = column(&lists.values().slice(first, last - first))?;
+    let lengths = lists.offsets().windows(2).map(|two| (two[1] - two[0]).as_usize());
+    let (offsets, nulls) = (OffsetBuffer::<O>::from_lengths(lengths), lists.nulls().cloned());
     let lists = GenericListArray::<O>::try_new(item_field(&items), offsets, items, nulls);
     Ok(Arc::new(lists.map_err(bug)?))
+}
+
+/// `items` with nulls where the list of `length` that they stand in is null: what lies there is no value.
+fn without(items: &ArrayRef, lists: Option<&NullBuffer>, length: usize) -> Result<ArrayRef> {
+    let Some(lists) = lists else { return Ok(Arc::clone(items)) };
+    let is_hidden: BooleanArray =
+        (0..items.len()).map(|at| Some(lists.is_null(at / length.max(1)))).collect();
+    nullif(items.as_ref(), &is_hidden).map_err(bug)
 }
 
 fn item_field(items: &ArrayRef) -> FieldRef {
@@ -111,6 +123,7 @@ fn json(array: &ArrayRef) -> Result<ArrayRef> {
     static OPTIONS: LazyLock<EncoderOptions> = LazyLock::new(|| {
         EncoderOptions::default().with_explicit_nulls(true).with_encoder_factory(Arc::new(Unions))
     });
+    let array = &with_text_keys(array)?;
     let field = Arc::new(Field::new("value", array.data_type().clone(), true));
     let unsupported = |error: ArrowError| Error::NotSupported {
         message: format!("values of type {} cannot be sent: {error}", array.data_type()),
@@ -129,6 +142,30 @@ fn json(array: &ArrayRef) -> Result<ArrayRef> {
         texts.append_value(std::str::from_utf8(&text).map_err(|error| Error::internal(error.to_string()))?);
     }
     Ok(Arc::new(texts.finish()))
+}
+
+/// JSON's keys are text; those of a map may be of any type.
+fn with_text_keys(array: &ArrayRef) -> Result<ArrayRef> {
+    let kind = array.data_type();
+    let wanted = text_keyed(kind);
+    if wanted == *kind { Ok(Arc::clone(array)) } else { cast(array, &wanted).map_err(bug) }
+}
+
+fn text_keyed(kind: &DataType) -> DataType {
+    let with = |field: &FieldRef, kind: DataType| Arc::new(field.as_ref().clone().with_data_type(kind));
+    let same = |field: &FieldRef| with(field, text_keyed(field.data_type()));
+    match kind {
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(same).collect()),
+        DataType::List(item) => DataType::List(same(item)),
+        DataType::LargeList(item) => DataType::LargeList(same(item)),
+        DataType::Map(entries, is_sorted) => {
+            let DataType::Struct(pair) = entries.data_type() else { return kind.clone() };
+            let [key, value] = pair.as_ref() else { return kind.clone() };
+            let pair = [with(key, DataType::Utf8), same(value)];
+            DataType::Map(with(entries, DataType::Struct(pair.to_vec().into())), *is_sorted)
+        }
+        other => other.clone(),
+    }
 }
 
 /// Arrow's own encoders know no unions.
@@ -173,8 +210,10 @@ fn bug(error: ArrowError) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use datafusion::arrow::array::{Int32Array, ListArray, StringArray, StructArray, UInt64Array};
-    use datafusion::arrow::buffer::{OffsetBuffer, ScalarBuffer};
+    use datafusion::arrow::array::{
+        Int32Array, Int32Builder, ListArray, MapBuilder, StringArray, StructArray, UInt64Array,
+    };
+    use datafusion::arrow::buffer::ScalarBuffer;
     use datafusion::arrow::datatypes::UnionFields;
 
     use super::*;
@@ -220,8 +259,24 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_does_not_fit_is_an_error() {
-        let numbers: ArrayRef = Arc::new(UInt64Array::from(vec![u64::MAX]));
+    fn a_number_that_does_not_fit_is_an_error_when_it_is_sent() {
+        let numbers: ArrayRef = Arc::new(UInt64Array::from(vec![1, u64::MAX]));
         assert_eq!(column(&numbers).expect_err("too large").sqlstate().as_str(), "22003");
+        let offsets = OffsetBuffer::new(ScalarBuffer::from(vec![0, 1, 2]));
+        let lists = ListArray::new(item_field(&numbers), offsets, Arc::clone(&numbers), None);
+        assert_eq!(column(&(Arc::new(lists.slice(0, 1)) as ArrayRef)).expect("one list").len(), 1);
+        let nulls = Some(NullBuffer::from(vec![true, false]));
+        let fixed = FixedSizeListArray::new(item_field(&numbers), 1, numbers, nulls);
+        assert_eq!(column(&(Arc::new(fixed) as ArrayRef)).expect("a list and none").len(), 2);
+    }
+
+    #[test]
+    fn keys_of_maps_become_text() {
+        let mut map = MapBuilder::new(None, Int32Builder::new(), Int32Builder::new());
+        map.keys().append_value(7);
+        map.values().append_value(8);
+        map.append(true).expect("one entry");
+        let maps: ArrayRef = Arc::new(map.finish());
+        assert_eq!(texts(&maps), [Some(r#"{"7":8}"#.to_owned())]);
     }
 }
