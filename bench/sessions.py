@@ -4,6 +4,7 @@ The stalled client asks for the rows that a draining client of the same server h
 server holds for it is the difference between the two.
 """
 
+import argparse
 import contextlib
 import datetime
 import random
@@ -35,6 +36,8 @@ CLUSTER_RUNS = 10
 SAMPLE_SECONDS = 0.05
 READ_BEFORE_STALL_BYTES = 4 << 20
 STALL_SECONDS = 60
+IDLE_SESSIONS = 2000
+PING = Read("", "select 1", False, None)
 MIB = 1024
 
 # What a pool of small and middling clients asks; each with the parameters that a run draws.
@@ -62,10 +65,13 @@ def main() -> int:
     parser = options.shared_parser(__doc__.splitlines()[0])
     parser.add_argument("--sessions", type=int, default=64)
     parser.add_argument("--minutes", type=float, default=5)
+    parser.add_argument("--idle", action="store_true", help="measure sessions that do nothing, and only those")
     chosen = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     machine.pin_to(machine.CORES)
     location = dataset.ensure(chosen.binary, chosen.data_dir, chosen.scale_factor)
+    if chosen.idle:
+        return idle_sessions(chosen, location)
     with server.running(chosen.binary, location, chosen.data_dir) as sluice:
         stall, stall_is_good = stalled_client(sluice)
         first_row = first_rows_of_jobs(sluice.port, chosen.data_dir / "bench-server.log")
@@ -83,6 +89,30 @@ def main() -> int:
         report,
     )
     return 0 if stall_is_good and pool_is_good else 1
+
+
+def idle_sessions(chosen: argparse.Namespace, location: Path) -> int:
+    """What a session costs that was signed in, has run one statement, and waits."""
+    environment = {"SLUICE_LIMITS__CONNECTIONS_MAX": str(IDLE_SESSIONS + 100)}
+    with server.running(chosen.binary, location, chosen.data_dir, 0, environment) as sluice:
+        warm = [Drain(sluice.port) for _ in range(20)]
+        for drain in warm:
+            drain.run(PING)
+        before = resident_kib(sluice.process.pid)
+        # Their buffers are this client's own: a session here needs only its socket.
+        open_ones = []
+        for _ in range(IDLE_SESSIONS):
+            drain = Drain(sluice.port)
+            drain.run(PING)
+            drain.buffer = None
+            open_ones.append(drain)
+        each = (resident_kib(sluice.process.pid) - before) / IDLE_SESSIONS
+    about = machine.describe(chosen.data_dir, chosen.disk, [machine.sluice_version(chosen.binary)])
+    text = f"{IDLE_SESSIONS} idle sessions: {each:.1f} KiB of the server each (asked ≤ 100 KiB)."
+    report = f"{about}\n\n{text}"
+    print(report)
+    results.replace_section(chosen.results or options.BENCH / "RESULTS.md", "Idle sessions", report)
+    return 0 if each <= 100 else 1
 
 
 @contextlib.contextmanager
