@@ -1,7 +1,6 @@
 //! Tables that statements make: what they read, who may make them, what survives a restart and a kill.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -207,7 +206,9 @@ async fn what_was_committed_survives_kills() {
         assert!(made >= 2 * committed, "kill {kill}: {made} of {} tables", 2 * committed);
         committed = made / 2;
         let mut next = committed;
-        let after = Duration::from_millis(random.random_range(0..150));
+        // Right after a commit was told, the next statement is on its way.
+        let kill_at = committed + random.random_range(0..4);
+        let (told, mut heard) = tokio::sync::watch::channel(committed);
         let making = async {
             loop {
                 let pair = format!(
@@ -221,10 +222,11 @@ async fn what_was_committed_survives_kills() {
                     break;
                 }
                 next += 1;
+                told.send_replace(next);
             }
         };
         let killing = async {
-            tokio::time::sleep(after).await;
+            heard.wait_for(|told| *told >= kill_at).await.expect("the pairs are made");
             sql_tests::send_signal("KILL", cluster.process_id()).await.expect("a signal");
         };
         tokio::join!(making, killing);

@@ -97,11 +97,7 @@ fn metadata(coordinator: &Coordinator, session: &Session) -> Arc<Metadata> {
 
 /// The tables as the session sees them, those of its block included.
 fn snapshot(coordinator: &Coordinator, session: &Session) -> Arc<Snapshot> {
-    let current = coordinator.snapshot();
-    match &session.pending.overlay {
-        Some(overlay) => Arc::new(current.with_metadata(Metadata::clone(overlay))),
-        None => current,
-    }
+    session.snapshot(coordinator.snapshot())
 }
 
 /// Commits `changes`, or keeps them for the end of the block.
@@ -111,8 +107,20 @@ async fn change(
     changes: Vec<Change>,
     statement: &str,
 ) -> Result<()> {
-    session.check_may_write(statement)?;
     let current = metadata(coordinator, session);
+    change_from(coordinator, session, current, changes, statement).await
+}
+
+/// The same on top of `current`, the version that the changes were decided on: 40001 when another commit
+/// came between.
+async fn change_from(
+    coordinator: &Coordinator,
+    session: &mut Session,
+    current: Arc<Metadata>,
+    changes: Vec<Change>,
+    statement: &str,
+) -> Result<()> {
+    session.check_may_write(statement)?;
     if !session.transaction.is_block() {
         return coordinator.commit(&current, &changes).await;
     }

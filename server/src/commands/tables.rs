@@ -7,7 +7,7 @@ use datafusion::catalog::MemoryCatalogProviderList;
 use engine::session_state::{Destination, StatementSettings};
 use engine::{Error, Result};
 
-use super::{Outcome, change, current, metadata, must_own, snapshot};
+use super::{Outcome, change, change_from, current, metadata, must_own, snapshot};
 use crate::coordinator::Coordinator;
 use crate::locations;
 use crate::pg_catalog;
@@ -43,8 +43,8 @@ pub async fn create(
         return exists(wanted, name);
     }
     definition.oid = seen.free_oid(definition.oid);
-    change(coordinator, session, vec![Change::PutTable(Arc::new(definition))], "CREATE EXTERNAL TABLE")
-        .await?;
+    let changes = vec![Change::PutTable(Arc::new(definition))];
+    change_from(coordinator, session, Arc::clone(seen.metadata()), changes, "CREATE EXTERNAL TABLE").await?;
     Ok(Outcome::tag(TAG))
 }
 

@@ -13,7 +13,7 @@ mod single_row;
 
 use std::sync::Arc;
 
-use catalog::{Metadata, Snapshot};
+use catalog::Snapshot;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::ScalarValue;
 use engine::session_state::StatementSettings;
@@ -82,11 +82,7 @@ impl QueryContext {
         cancel: CancellationToken,
     ) -> Self {
         let settings = &session.settings;
-        let current = coordinator.snapshot();
-        let snapshot = match &session.pending.overlay {
-            Some(overlay) => Arc::new(current.with_metadata(Metadata::clone(overlay))),
-            None => current,
-        };
+        let snapshot = session.snapshot(coordinator.snapshot());
         let user = session.current_user().to_owned();
         let role_oid = snapshot.metadata().roles.get(&user).map_or(0, |role| role.oid);
         Self {

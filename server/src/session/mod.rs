@@ -16,7 +16,7 @@ pub use registry::OpenSessions;
 pub use settings::{RouteSetting, SettingDescription, Settings, Values, descriptions};
 pub use transaction::Transaction;
 
-use catalog::{Change, Metadata};
+use catalog::{Change, Metadata, Snapshot};
 use engine::{Error, Result};
 
 use crate::pg_catalog::VERSION;
@@ -82,6 +82,14 @@ impl Session {
         match self.settings.get("role") {
             Ok("none") | Err(_) => &self.user,
             Ok(role) => role,
+        }
+    }
+
+    /// The catalog as the session sees it: `current`, with its block's own changes.
+    pub fn snapshot(&self, current: Arc<Snapshot>) -> Arc<Snapshot> {
+        match &self.pending.overlay {
+            Some(overlay) => Arc::new(current.with_metadata(Metadata::clone(overlay))),
+            None => current,
         }
     }
 
