@@ -3,10 +3,117 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema};
+use catalog::lake::{ColumnChange, FileColumn, FileValue, NewColumn, NewFile, NewTable, SortColumn};
 use catalog::{
     CatalogError, CatalogStore, Change, CommentTarget, Grant, GrantObject, Metadata, PrimaryKey, Privilege,
-    Role, TableDefinition, TableName, TableStatistics,
+    Role, TableDefinition, TableName, TableStatistics, Warehouse,
 };
+
+fn warehouse(location: &str) -> Warehouse {
+    Warehouse { location: location.into(), is_chosen: false }
+}
+
+/// Commits, and checks that what is loaded is what was committed.
+async fn committed(store: &CatalogStore, from: &Metadata, changes: &[Change]) -> Metadata {
+    let next = store.commit(from, changes).await.unwrap_or_else(|error| panic!("{changes:?}: {error}"));
+    let mut loaded = store.load().await.expect("the version");
+    loaded.grants.clone_from(&next.grants);
+    assert_eq!(loaded, next, "{changes:?}");
+    next
+}
+
+fn file(path: &str, rows: u64, key: Option<&str>) -> NewFile {
+    NewFile {
+        path: path.into(),
+        rows,
+        file_bytes: 1_000,
+        footer_bytes: 100,
+        columns: vec![FileColumn {
+            id: 1,
+            bytes: 80,
+            values: Some(rows),
+            nulls: Some(0),
+            min: Some("1".into()),
+            max: Some("9".into()),
+        }],
+        partition: vec![FileValue { key: 0, text: key.map(str::to_owned) }],
+    }
+}
+
+/// What statements make of the lake is kept, and comes back as it was.
+async fn lake_suite(store: &CatalogStore) {
+    let name = TableName::new("public", "events");
+    let tags = DataType::new_list(DataType::Utf8, true);
+    let column = |name: &str, data_type: DataType| NewColumn {
+        name: name.into(),
+        data_type,
+        is_nullable: name != "id",
+        default: (name == "kind").then(|| "it's".into()),
+    };
+    let sort = SortColumn { column: "id".into(), is_descending: true, nulls_first: false };
+    let table = NewTable {
+        name: name.clone(),
+        uuid: engine_uuid(1),
+        columns: vec![
+            column("id", DataType::Int32),
+            column("kind", DataType::Utf8),
+            column("tags \"x\"", tags),
+            column("price", DataType::Decimal128(15, 2)),
+        ],
+        partition_by: vec![("kind".into(), "identity".into())],
+        sort: vec![sort],
+    };
+    let create = Change::CreateTable(Arc::new(table));
+    let files = |removed: Vec<i64>, added: Vec<NewFile>| Change::Files {
+        table: name.clone(),
+        table_id: 0,
+        removed,
+        added: Arc::new(added),
+    };
+    let mut at = store.load().await.expect("a version");
+    let block = [create, files(vec![], vec![file("kind=a/1.parquet", 10, Some("a"))])];
+    at = committed(store, &at, &block).await;
+    at = committed(store, &at, &[files(vec![], vec![file("x/2.parquet", 5, None)])]).await;
+    let before = at.clone();
+    let columns = |change| Change::Columns { table: name.clone(), change };
+    let widen = ColumnChange::Widen { name: "id".into(), data_type: DataType::Int64 };
+    at = committed(store, &at, &[columns(widen)]).await;
+    let rename = ColumnChange::Rename { name: "price".into(), to: "cost".into() };
+    let drop = ColumnChange::Drop { name: "tags \"x\"".into() };
+    at = committed(store, &at, &[columns(rename), columns(drop)]).await;
+    let added = ColumnChange::Add(column("kind 2", DataType::Date32));
+    at = committed(store, &at, &[columns(added)]).await;
+    let first = at.tables[&name].managed.as_ref().expect("a managed table").files[0].id;
+    at = committed(store, &at, &[files(vec![first], vec![file("3.parquet", 7, Some("b"))])]).await;
+    let managed = at.tables[&name].managed.as_ref().expect("a managed table");
+    assert_eq!((managed.rows(), managed.files.len(), managed.next_row_id), (12, 2, 22));
+    let layout = managed.layout_of(&managed.files[0]);
+    let names: Vec<Option<&str>> = layout.iter().map(Option::as_deref).collect();
+    assert_eq!(names, [Some("id"), Some("kind"), Some("price"), None]);
+
+    let to = TableName::new("more", "events 2");
+    let schema = Change::CreateSchema { name: "more".into(), uuid: engine_uuid(2) };
+    at = committed(store, &at, &[schema, Change::RenameTable { from: name.clone(), to: to.clone() }]).await;
+    assert!(at.tables.contains_key(&to));
+
+    // The lake of an older version is still there.
+    let old = store.load_lake(before.version).await.expect("an old version");
+    let parts = |version: &Metadata| {
+        let managed = version.tables[&name].managed.clone().expect("a managed table");
+        (managed.columns.clone(), managed.files.clone())
+    };
+    assert_eq!(parts(&old), parts(&before));
+    let none = store.load_lake(9_999).await.expect_err("no such version");
+    assert!(matches!(none, CatalogError::NoSnapshot { snapshot: 9_999 }), "{none}");
+
+    let end = [Change::DropTable(to), Change::DropSchema { name: "more".into() }];
+    at = committed(store, &at, &end).await;
+    assert!(at.tables.is_empty() && !at.schemas.contains_key("more"));
+}
+
+fn engine_uuid(last: u8) -> String {
+    format!("0190d6a0-0000-7000-8000-0000000000{last:02x}")
+}
 
 async fn suite(store: &CatalogStore) {
     let first = store.load().await.expect("a first version");
@@ -35,6 +142,7 @@ async fn suite(store: &CatalogStore) {
         ])),
         partition_columns: vec![("day".into(), DataType::Date32)],
         statistics: TableStatistics { files: 2, file_bytes: 3, rows: u64::MAX, column_bytes: vec![8, 16] },
+        managed: None,
     });
     let changes = [
         Change::PutTable(Arc::clone(&table)),
@@ -92,14 +200,22 @@ async fn suite(store: &CatalogStore) {
 async fn sqlite_keeps_what_was_committed() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("catalog.sqlite");
-    suite(&CatalogStore::open_file(&path).await.expect("a store")).await;
-    let again = CatalogStore::open_file(&path).await.expect("the same store");
-    assert_eq!(again.load().await.expect("its version").version, 4);
+    let store = CatalogStore::open_file(&path, &warehouse("/lake")).await.expect("a store");
+    suite(&store).await;
+    assert_eq!(store.load().await.expect("its version").version, 3);
+    lake_suite(&store).await;
+    let before = store.load().await.expect("its version");
+    let again = CatalogStore::open_file(&path, &warehouse("/elsewhere")).await.expect("the same store");
+    let mut after = again.load().await.expect("its version");
+    after.grants.clone_from(&before.grants);
+    assert_eq!(after, before);
+    assert_eq!(after.data_folder, "file:///lake/");
 }
 
 #[tokio::test]
 async fn postgres_keeps_what_was_committed() {
     let oracle = sql_tests::Oracle::start().await.expect("a PostgreSQL");
-    let store = CatalogStore::open_url(&oracle.url()).await.expect("a store");
+    let store = CatalogStore::open_url(&oracle.url(), &warehouse("s3://lake/x")).await.expect("a store");
     suite(&store).await;
+    lake_suite(&store).await;
 }

@@ -1,8 +1,11 @@
 //! What a table is, as plain data: nothing here opens a file.
 
 use std::fmt;
+use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, SchemaRef};
+
+use crate::lake::ManagedTable;
 
 /// A table's name within the one database: schema and table, already folded.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,7 +29,7 @@ impl fmt::Display for TableName {
     }
 }
 
-/// A table over Parquet files at one location.
+/// A table over Parquet files: those at one location, or those that the lake's snapshots know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableDefinition {
     /// The table's name.
@@ -39,8 +42,10 @@ pub struct TableDefinition {
     pub file_schema: SchemaRef,
     /// Hive `key=value` folder columns, in the order of the folders. They follow the file columns.
     pub partition_columns: Vec<(String, DataType)>,
-    /// What the footers told when the table was opened.
+    /// What the footers told when the table was opened, or what its files told when they were written.
     pub statistics: TableStatistics,
+    /// The files and columns of a table that this server writes; `None` for those that lie somewhere.
+    pub managed: Option<Arc<ManagedTable>>,
 }
 
 impl TableDefinition {

@@ -38,6 +38,15 @@ pub enum CatalogError {
         /// What is wrong with it, continuing the sentence.
         problem: String,
     },
+    /// A row of that key exists. Only inside of a commit.
+    #[error("the catalog's database holds that key already")]
+    Taken,
+    /// There is no snapshot of that number, or none any more.
+    #[error("snapshot {snapshot} does not exist")]
+    NoSnapshot {
+        /// The number.
+        snapshot: u64,
+    },
     /// Another change to the catalog was committed first.
     #[error("the catalog was changed by another session at the same time")]
     Conflict,
@@ -45,6 +54,14 @@ pub enum CatalogError {
 
 impl From<sqlx::Error> for CatalogError {
     fn from(error: sqlx::Error) -> Self {
+        // SQLite's words for a lock that another process held for too long.
+        let is_busy =
+            |error: &dyn sqlx::error::DatabaseError| matches!(error.code().as_deref(), Some("5" | "517"));
+        if let sqlx::Error::Database(inner) = &error
+            && is_busy(inner.as_ref())
+        {
+            return Self::Conflict;
+        }
         Self::Store { problem: format!("failed: {error}") }
     }
 }

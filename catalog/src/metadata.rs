@@ -1,9 +1,10 @@
-//! What the catalog's store keeps: roles, grants, comments, declared keys, the tables that statements
-//! made. Plain data, and the changes that lead from one version to the next.
+//! What the catalog's store keeps: roles, grants, comments, declared keys, schemas, the tables that
+//! statements made. Plain data, and the changes that lead from one version to the next.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::lake::{self, ColumnChange, LakeSchema, NewFile, NewTable};
 use crate::role::{FIRST_ROLE_OID, Grant, GrantObject, PUBLIC_GRANTEE, Privilege, Role};
 use crate::{DEFAULT_SCHEMA, TableDefinition, TableName};
 
@@ -31,11 +32,28 @@ pub struct PrimaryKey {
     pub columns: Vec<String>,
 }
 
+/// Identifiers that the lake gives next, and the version of its tables' shapes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct NextIds {
+    /// `ducklake_snapshot.next_catalog_id`.
+    pub catalog: i64,
+    /// `ducklake_snapshot.next_file_id`.
+    pub file: i64,
+    /// `ducklake_snapshot.schema_version`.
+    pub schema_version: i64,
+}
+
 /// One version of it all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Metadata {
-    /// Grows with every commit.
+    /// Grows with every commit: the lake's snapshot.
     pub version: u64,
+    /// Identifiers that the lake gives next.
+    pub next: NextIds,
+    /// Where the lake's files lie: a URL that ends in `/`.
+    pub data_folder: String,
+    /// The lake's schemas by name.
+    pub schemas: BTreeMap<String, LakeSchema>,
     /// Roles by name.
     pub roles: BTreeMap<String, Role>,
     /// Pairs of role and member, by object identifier.
@@ -74,6 +92,18 @@ pub enum Change {
     PutTable(Arc<TableDefinition>),
     /// Removes a table with its grants, comments and key.
     DropTable(TableName),
+    /// Gives a table another name; its grants, comments and key go along.
+    RenameTable { from: TableName, to: TableName },
+    /// Adds a schema.
+    CreateSchema { name: String, uuid: String },
+    /// Removes a schema that has no tables.
+    DropSchema { name: String },
+    /// Adds a table whose rows are ours to write.
+    CreateTable(Arc<NewTable>),
+    /// Takes files out of a table and others in. `table_id` tells that it is still the same table.
+    Files { table: TableName, table_id: i64, removed: Vec<i64>, added: Arc<Vec<NewFile>> },
+    /// Changes a table's columns.
+    Columns { table: TableName, change: ColumnChange },
 }
 
 impl Metadata {
@@ -136,13 +166,160 @@ impl Metadata {
                 self.tables.insert(definition.name.clone(), definition);
             }
             Change::DropTable(table) => {
-                self.tables.remove(&table);
+                if self.tables.remove(&table).is_some_and(|table| table.managed.is_some()) {
+                    self.next.schema_version += 1;
+                }
                 self.primary_keys.remove(&table);
                 self.grants.retain(|grant| grant.object != GrantObject::Table(table.clone()));
                 self.comments.retain(|target, _| match target {
                     CommentTarget::Table(name) | CommentTarget::Column(name, _) => *name != table,
                     _ => true,
                 });
+            }
+            lake => self.apply_to_lake(lake),
+        }
+    }
+
+    /// Carries out a change of the lake, with identifiers from [`Self::next`], as of the snapshot after this
+    /// version. What does not fit this version changes nothing: see [`Self::still_allows`].
+    fn apply_to_lake(&mut self, change: Change) {
+        let snapshot = self.version + 1;
+        match change {
+            Change::CreateSchema { name, .. } => {
+                let folder = format!("{}{}/", self.data_folder, lake::folder_name(&name));
+                self.schemas.insert(name, LakeSchema { id: self.next.catalog, folder });
+                self.next.catalog += 1;
+                self.next.schema_version += 1;
+            }
+            Change::DropSchema { name } => {
+                self.schemas.remove(&name);
+                self.next.schema_version += 1;
+            }
+            Change::CreateTable(table) => {
+                let Some(schema) = self.schemas.get(&table.name.schema) else { return };
+                let folder = format!("{}{}/", schema.folder, lake::table_folder(&table));
+                let id = self.next.catalog;
+                let Some(mut definition) = table.define(id, id + 1, &folder, snapshot) else { return };
+                self.next.catalog +=
+                    1 + i64::from(!table.partition_by.is_empty()) + i64::from(!table.sort.is_empty());
+                self.next.schema_version += 1;
+                definition.oid = self.free_oid(definition.oid);
+                self.tables.insert(table.name.clone(), Arc::new(definition));
+            }
+            Change::Files { table, removed, added, .. } => {
+                let Some(definition) = self.tables.get(&table) else { return };
+                let next = lake::with_files(definition, &removed, &added, self.next.file, snapshot);
+                if let Some(next) = next {
+                    self.next.file += added.len() as i64;
+                    self.tables.insert(table, Arc::new(next));
+                }
+            }
+            Change::Columns { table, change } => {
+                let Some(definition) = self.tables.get(&table) else { return };
+                if let Some(next) = lake::with_columns(definition, &change, snapshot) {
+                    self.next.schema_version += 1;
+                    self.tables.insert(table, Arc::new(next));
+                }
+            }
+            Change::RenameTable { from, to } => self.rename(&from, &to),
+            _ => {}
+        }
+    }
+
+    fn rename(&mut self, from: &TableName, to: &TableName) {
+        if let Some(definition) = self.tables.remove(from) {
+            if definition.managed.is_some() {
+                self.next.schema_version += 1;
+            }
+            let renamed = TableDefinition { name: to.clone(), ..TableDefinition::clone(&definition) };
+            self.tables.insert(to.clone(), Arc::new(renamed));
+        }
+        if let Some(key) = self.primary_keys.remove(from) {
+            self.primary_keys.insert(to.clone(), key);
+        }
+        for grant in &mut self.grants {
+            if grant.object == GrantObject::Table(from.clone()) {
+                grant.object = GrantObject::Table(to.clone());
+            }
+        }
+        let comments = std::mem::take(&mut self.comments);
+        self.comments = comments
+            .into_iter()
+            .map(|(target, text)| match target {
+                CommentTarget::Table(name) if name == *from => (CommentTarget::Table(to.clone()), text),
+                CommentTarget::Column(name, column) if name == *from => {
+                    (CommentTarget::Column(to.clone(), column), text)
+                }
+                other => (other, text),
+            })
+            .collect();
+    }
+
+    /// `wanted`, or the next object identifier that no table has.
+    pub(crate) fn free_oid(&self, wanted: u32) -> u32 {
+        let is_taken = |oid: &u32| self.tables.values().any(|table| table.oid == *oid);
+        (wanted..).find(|oid| !is_taken(oid)).unwrap_or(wanted)
+    }
+
+    /// True when `change`, which was decided on `from`, means the same on this later version: nothing that
+    /// it touches has changed in between. Rows may always be added beside rows that others added.
+    pub fn still_allows(&self, change: &Change, from: &Self) -> bool {
+        let same_table = |name: &TableName| match (self.tables.get(name), from.tables.get(name)) {
+            (Some(now), Some(then)) => Arc::ptr_eq(now, then) || now == then,
+            (now, then) => now.is_none() && then.is_none(),
+        };
+        match change {
+            Change::Files { table, table_id, removed, .. } => {
+                let managed = |metadata: &Self| metadata.tables.get(table).and_then(|t| t.managed.clone());
+                match (managed(self), managed(from)) {
+                    (Some(now), Some(then)) => {
+                        let keeps = |id: &i64| {
+                            now.files.iter().any(|file| {
+                                file.id == *id
+                                    && then
+                                        .files
+                                        .iter()
+                                        .any(|old| old.id == *id && old.deletes == file.deletes)
+                            })
+                        };
+                        now.id == *table_id
+                            && now.columns == then.columns
+                            && now.partitioning == then.partitioning
+                            && removed.iter().all(keeps)
+                    }
+                    // It was made by the same block.
+                    (None, None) => true,
+                    _ => false,
+                }
+            }
+            Change::PutTable(table) => same_table(&table.name),
+            Change::DropTable(name) | Change::Columns { table: name, .. } => same_table(name),
+            Change::CreateTable(table) => {
+                same_table(&table.name) && self.schemas.contains_key(&table.name.schema)
+            }
+            Change::RenameTable { from: name, to } => same_table(name) && same_table(to),
+            Change::CreateSchema { name, .. } => self.schemas.get(name) == from.schemas.get(name),
+            Change::DropSchema { name } => {
+                self.schemas.get(name) == from.schemas.get(name)
+                    && self
+                        .tables
+                        .keys()
+                        .filter(|table| table.schema == *name)
+                        .eq(from.tables.keys().filter(|table| table.schema == *name))
+            }
+            Change::Comment { .. } => {
+                self.comments == from.comments && self.tables.len() == from.tables.len()
+            }
+            Change::PrimaryKey { table, .. } => {
+                same_table(table) && self.primary_keys.get(table) == from.primary_keys.get(table)
+            }
+            Change::PutRole(_)
+            | Change::DropRole { .. }
+            | Change::AddMember { .. }
+            | Change::RemoveMember { .. }
+            | Change::PutGrant(_)
+            | Change::DropGrant { .. } => {
+                self.roles == from.roles && self.memberships == from.memberships && self.grants == from.grants
             }
         }
     }

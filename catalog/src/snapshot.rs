@@ -8,6 +8,7 @@ use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use parking_lot::RwLock;
 
 use crate::definition::{TableDefinition, TableName};
+use crate::table::managed::ManagedProvider;
 use crate::table::{StringLayout, parquet};
 use crate::{CatalogError, DEFAULT_SCHEMA, Metadata, Result};
 
@@ -31,7 +32,12 @@ impl Table {
             );
             return Self { view: Err(problem.clone()), plain: Err(problem), definition };
         }
-        let provider = |layout| parquet::provider(&definition, layout).map_err(|problem| problem.to_string());
+        let provider = |layout| -> Provider {
+            match ManagedProvider::new(&definition, layout) {
+                Some(managed) => Ok(Arc::new(managed)),
+                None => parquet::provider(&definition, layout).map_err(|problem| problem.to_string()),
+            }
+        };
         Self { view: provider(StringLayout::View), plain: provider(StringLayout::Plain), definition }
     }
 }
@@ -140,6 +146,7 @@ impl Snapshot {
     /// The names of the schemas that users' tables live in; `public` is always one.
     pub fn schemas(&self) -> Vec<String> {
         let mut names: Vec<String> = self.tables.keys().map(|name| name.schema.clone()).collect();
+        names.extend(self.metadata.schemas.keys().cloned());
         names.push(DEFAULT_SCHEMA.to_owned());
         names.sort();
         names.dedup();

@@ -5,17 +5,89 @@ use std::time::Duration;
 
 use ballista_core::extension::BallistaConfigGrpcEndpoint;
 use ballista_core::serde::{BallistaLogicalExtensionCodec, BallistaPhysicalExtensionCodec};
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::TaskContext;
+use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion_proto::logical_plan::LogicalExtensionCodec;
-use datafusion_proto::physical_plan::PhysicalExtensionCodec;
+use datafusion_proto::physical_plan::{PhysicalExtensionCodec, PhysicalProtoConverterExtension};
+
+use crate::operators::{WriteFiles, WriteTarget};
 
 /// The codec for logical plans.
 pub fn logical() -> Arc<dyn LogicalExtensionCodec> {
     Arc::new(BallistaLogicalExtensionCodec::default())
 }
 
-/// The codec for physical plans.
+/// The codec for physical plans: Ballista's operators, and ours.
 pub fn physical() -> Arc<dyn PhysicalExtensionCodec> {
-    Arc::new(BallistaPhysicalExtensionCodec::default())
+    Arc::new(PhysicalCodec::default())
+}
+
+/// What an operator of ours begins with. Ballista's are Protobuf messages, whose first byte is never 0.
+const OURS: u8 = 0;
+
+#[derive(Debug, Default)]
+struct PhysicalCodec {
+    ballista: BallistaPhysicalExtensionCodec,
+}
+
+impl PhysicalExtensionCodec for PhysicalCodec {
+    fn try_decode(
+        &self,
+        bytes: &[u8],
+        inputs: &[Arc<dyn ExecutionPlan>],
+        context: &TaskContext,
+        converter: &dyn PhysicalProtoConverterExtension,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let Some((&OURS, body)) = bytes.split_first() else {
+            return self.ballista.try_decode(bytes, inputs, context, converter);
+        };
+        let target: WriteTarget =
+            serde_json::from_slice(body).map_err(|error| DataFusionError::External(Box::new(error)))?;
+        let [input] = inputs else {
+            return Err(DataFusionError::Internal("files are written of one input".to_owned()));
+        };
+        Ok(Arc::new(WriteFiles::new(Arc::clone(input), target)?))
+    }
+
+    fn try_encode(
+        &self,
+        node: Arc<dyn ExecutionPlan>,
+        bytes: &mut Vec<u8>,
+        converter: &dyn PhysicalProtoConverterExtension,
+    ) -> Result<()> {
+        let Some(write) = node.downcast_ref::<WriteFiles>() else {
+            return self.ballista.try_encode(node, bytes, converter);
+        };
+        bytes.push(OURS);
+        serde_json::to_writer(bytes, write.target())
+            .map_err(|error| DataFusionError::External(Box::new(error)))
+    }
+
+    fn try_decode_udf(&self, name: &str, bytes: &[u8]) -> Result<Arc<ScalarUDF>> {
+        self.ballista.try_decode_udf(name, bytes)
+    }
+
+    fn try_encode_udf(&self, node: &ScalarUDF, bytes: &mut Vec<u8>) -> Result<()> {
+        self.ballista.try_encode_udf(node, bytes)
+    }
+
+    fn try_decode_udaf(&self, name: &str, bytes: &[u8]) -> Result<Arc<AggregateUDF>> {
+        self.ballista.try_decode_udaf(name, bytes)
+    }
+
+    fn try_encode_udaf(&self, node: &AggregateUDF, bytes: &mut Vec<u8>) -> Result<()> {
+        self.ballista.try_encode_udaf(node, bytes)
+    }
+
+    fn try_decode_udwf(&self, name: &str, bytes: &[u8]) -> Result<Arc<WindowUDF>> {
+        self.ballista.try_decode_udwf(name, bytes)
+    }
+
+    fn try_encode_udwf(&self, node: &WindowUDF, bytes: &mut Vec<u8>) -> Result<()> {
+        self.ballista.try_encode_udwf(node, bytes)
+    }
 }
 
 /// The largest message between nodes: a plan with many files, or a batch of wide rows.

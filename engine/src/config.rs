@@ -49,6 +49,9 @@ pub struct ServerConfig {
     pub data_dir: PathBuf,
     /// Folders and object-store prefixes whose tables are served.
     pub locations: Vec<String>,
+    /// Where the tables that statements make keep their files: a folder, or a prefix in an object store. By
+    /// default `warehouse` in the data folder.
+    pub warehouse: Option<String>,
     /// Resident size of the server process; by default 70 % of what the machine allows, less what its
     /// supervised executors are given.
     pub memory: Option<ByteSize>,
@@ -215,12 +218,23 @@ pub struct TlsConfig {
 }
 
 /// `[catalog]`
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CatalogConfig {
     /// A PostgreSQL database, `postgres://user:password@host/database`; by default a file in the data
-    /// folder. Servers that share one see each other's changes at their own next change, or after a restart.
+    /// folder. Servers that share one, and other engines that write to it, see each other's changes within
+    /// `refresh_interval`.
     pub url: Option<Secret>,
+    /// How often the server looks for changes that others made.
+    pub refresh_interval: Interval,
+    /// A written file that has grown to this size is followed by another.
+    pub file_size: ByteSize,
+}
+
+impl Default for CatalogConfig {
+    fn default() -> Self {
+        Self { url: None, refresh_interval: seconds(1), file_size: ByteSize::mib(512) }
+    }
 }
 
 /// `[stores]`
@@ -303,6 +317,7 @@ impl Default for ServerConfig {
             dashboard: loopback(8787),
             data_dir: PathBuf::from("sluice-data"),
             locations: Vec::new(),
+            warehouse: None,
             memory: None,
             threads: None,
             spill_bytes_max: ByteSize(100 * ByteSize::GIB),
@@ -400,6 +415,10 @@ pub struct ServeFlags {
     /// Where the server keeps all it writes of its own [default: ./sluice-data]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+    /// Where tables that are made keep their files: a folder or an object-store prefix [default:
+    /// warehouse in the data folder]
+    #[arg(long, value_name = "LOCATION")]
+    pub warehouse: Option<String>,
     /// The server's TLS certificate, in PEM
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
@@ -497,6 +516,7 @@ impl Config {
         set(&mut config.cluster.executors, flags.executors);
         set(&mut config.cluster.executor_threads, flags.executor_threads);
         set(&mut config.cluster.executor_memory, flags.executor_memory);
+        config.server.warehouse = flags.warehouse.clone().or(config.server.warehouse);
         config.server.memory = flags.memory.or(config.server.memory);
         config.tls.certificate = flags.tls_cert.clone().or(config.tls.certificate);
         config.tls.key = flags.tls_key.clone().or(config.tls.key);

@@ -94,6 +94,10 @@ pub enum Error {
     InvalidDatetime { message: String },
     #[error("{message}")]
     InvalidTableDefinition { message: String },
+    #[error("null value in column \"{column}\" violates not-null constraint")]
+    NotNullViolation { column: String },
+    #[error("{message}")]
+    DuplicateColumn { message: String },
     #[error("{message}")]
     DuplicateObject { message: String },
     #[error("relation \"{name}\" already exists")]
@@ -265,7 +269,8 @@ impl From<CatalogError> for Error {
                 }
                 other => other,
             },
-            CatalogError::Store { .. } => Self::internal(error.to_string()),
+            CatalogError::Store { .. } | CatalogError::Taken => Self::internal(error.to_string()),
+            CatalogError::NoSnapshot { .. } => Self::UndefinedObject { message: error.to_string() },
             CatalogError::Conflict => Self::SerializationFailure,
         }
     }

@@ -4,6 +4,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// A new identifier for what other engines know by one; later ones sort after earlier ones.
+pub fn new_uuid() -> String {
+    uuid::Uuid::now_v7().to_string()
+}
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*

@@ -11,6 +11,7 @@ pub mod functions;
 mod ids;
 pub mod memory;
 pub mod object_stores;
+pub mod operators;
 pub mod runtime;
 pub mod semantics;
 pub mod session_state;
@@ -21,6 +22,6 @@ mod units;
 pub mod work_folder;
 
 pub use error::{Error, Result};
-pub use ids::{ExecutorId, QueryId};
+pub use ids::{ExecutorId, QueryId, new_uuid};
 pub use sqlstate::SqlState;
 pub use units::{ByteSize, Interval, Network};

@@ -71,6 +71,8 @@ impl Error {
             Error::ReservedName { .. } => b"42939",
             Error::InvalidDatetime { .. } => b"22007",
             Error::InvalidTableDefinition { .. } => b"42P16",
+            Error::NotNullViolation { .. } => b"23502",
+            Error::DuplicateColumn { .. } => b"42701",
             Error::DuplicateObject { .. } => b"42710",
             Error::DuplicateTable { .. } => b"42P07",
             Error::DependentObjects { .. } => b"2BP01",

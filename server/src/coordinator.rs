@@ -2,19 +2,22 @@
 
 use std::sync::Arc;
 
-use catalog::{CatalogStore, Change, Metadata, Snapshot, SnapshotStore};
-use engine::Result;
+use catalog::{CatalogError, CatalogStore, Change, Metadata, Snapshot, SnapshotStore};
 use engine::config::Config;
 use engine::runtime::NodeRuntime;
 use engine::session_state::SessionStates;
 use engine::tls::ServerTls;
-use tokio::sync::Semaphore;
+use engine::{Error, Result};
+use tokio::sync::{Mutex, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use crate::auth::SignInGuard;
 use crate::cluster::Cluster;
 use crate::pg_catalog::Built;
 use crate::query::{Admission, QueryLog};
 use crate::session::OpenSessions;
+use crate::writes::Writes;
 
 /// The server's shared state.
 #[derive(Debug)]
@@ -45,6 +48,10 @@ pub struct Coordinator {
     pub system_tables: Built,
     /// Where versions of the catalog persist.
     pub store: CatalogStore,
+    /// Held while this server commits: its own commits need not find out about each other by failing.
+    pub committing: Mutex<()>,
+    /// Files that are not committed yet.
+    pub writes: Writes,
     /// Encryption, when the server offers it.
     pub tls: Option<ServerTls>,
     /// Failed sign-ins.
@@ -59,20 +66,57 @@ impl Coordinator {
 
     /// Commits `changes` that were made on top of `from`, and shows them to every statement from now on.
     ///
-    /// Fails with 40001 when another commit came first.
+    /// Others may have committed in between. That is no matter where they left alone what the changes touch:
+    /// rows may be added to a table while others are. Else it fails with 40001.
     pub async fn commit(&self, from: &Metadata, changes: &[Change]) -> Result<()> {
-        let committed = self.store.commit(from, changes).await;
-        let next = match committed {
-            Ok(next) => next,
-            Err(error) => {
-                // Another server of the same catalog may have moved it on: what it did counts here too.
-                if let Ok(current) = self.store.load().await {
-                    self.catalog.replace_metadata(current);
-                }
-                return Err(error.into());
+        let _committing = self.committing.lock().await;
+        let mut base = self.snapshot();
+        loop {
+            let is_same = base.version() == from.version;
+            let is_allowed = |change: &Change| base.metadata().still_allows(change, from);
+            if !is_same && !changes.iter().all(is_allowed) {
+                return Err(Error::SerializationFailure);
             }
-        };
-        self.catalog.replace_metadata(next);
+            let on = if is_same { from } else { base.metadata().as_ref() };
+            match self.store.commit(on, changes).await {
+                Ok(next) => {
+                    self.catalog.replace_metadata(next);
+                    return Ok(());
+                }
+                Err(CatalogError::Conflict) => {
+                    // Somebody else's commit, of this server or another: what it did counts from now on.
+                    let current = self.store.load().await?;
+                    self.catalog.replace_metadata(current);
+                    let seen = base.version();
+                    base = self.snapshot();
+                    if base.version() == seen {
+                        return Err(Error::SerializationFailure);
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Looks for what other servers and engines commit to the same catalog, until `shutdown`.
+    pub async fn follow_others(self: Arc<Self>, shutdown: CancellationToken) {
+        let mut looks = tokio::time::interval(self.config.catalog.refresh_interval.0);
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                _ = looks.tick() => {}
+            }
+            if let Err(error) = self.follow().await {
+                warn!(%error, "cannot look for changes of the catalog");
+            }
+        }
+    }
+
+    async fn follow(&self) -> std::result::Result<(), CatalogError> {
+        if self.store.version().await? > self.snapshot().version() {
+            self.catalog.replace_metadata(self.store.load().await?);
+        }
         Ok(())
     }
 }

@@ -15,5 +15,6 @@ mod session;
 mod sql;
 mod sys;
 mod wire;
+mod writes;
 
 pub use serve::{ServeError, Server, Threads};

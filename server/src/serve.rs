@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use catalog::{
     CatalogError, CatalogStore, Change, DEFAULT_SCHEMA, FIRST_ROLE, Metadata, Snapshot, SnapshotStore,
-    TableDefinition, TableName, table,
+    TableDefinition, TableName, Warehouse, table,
 };
 use datafusion::datasource::listing::ListingTableUrl;
 use datafusion::execution::session_state::SessionState;
@@ -29,6 +29,7 @@ use crate::pg_catalog::Built;
 use crate::query::{Admission, QueryLog};
 use crate::session::OpenSessions;
 use crate::wire::scram;
+use crate::writes::Writes;
 use crate::{dashboard, listener, locations};
 
 /// Why the server cannot start: one line for the one who started it.
@@ -91,6 +92,9 @@ impl Server {
                 .map_err(internal)?;
         let sessions = SessionStates::new(&runtime);
         let (store, metadata) = open_catalog(&config).await?;
+        let writes = Writes::open(&config.server.data_dir, Arc::clone(&runtime.env))
+            .map_err(|error| unusable(&config.server.data_dir, &error))?;
+        writes.sweep_leftovers(&store).await;
         let tls = ServerTls::load(&config.tls).map_err(ServeError::Environment)?;
         let snapshot = open_locations(&config, &sessions, metadata).await?;
 
@@ -125,6 +129,8 @@ impl Server {
             sessions_open: OpenSessions::default(),
             system_tables: Built::default(),
             store,
+            committing: tokio::sync::Mutex::new(()),
+            writes,
             tls,
             guard: SignInGuard::default(),
             config,
@@ -166,10 +172,11 @@ impl Server {
     /// Serves until the shutdown that was given to [`Self::start`], and ends the executors.
     pub async fn run(self) {
         info!(listen = %self.listen, dashboard = %self.dashboard, cluster = %self.cluster, "serving");
+        let refresh = Arc::clone(&self.coordinator).follow_others(self.shutdown.clone());
         let dashboard =
             dashboard::run(Arc::clone(&self.coordinator), self.dashboard_listener, self.shutdown.clone());
         let clients = listener::run(self.coordinator, self.client_listener, self.shutdown);
-        tokio::join!(dashboard, clients);
+        tokio::join!(dashboard, clients, refresh);
         self.cluster_end.cancel();
         self.supervisor.stopped().await;
     }
@@ -201,12 +208,31 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     }
 }
 
+/// Where the lake's files lie: what was chosen, or a folder of the data folder.
+fn warehouse(config: &Config) -> Result<Warehouse, ServeError> {
+    let chosen = config.server.warehouse.as_deref();
+    let location = match chosen {
+        Some(location) if location.contains("://") && !location.starts_with("file://") => location.to_owned(),
+        chosen => {
+            let path = match chosen {
+                Some(path) => PathBuf::from(path.trim_start_matches("file://")),
+                None => config.server.data_dir.join("warehouse"),
+            };
+            let made = std::fs::create_dir_all(&path).and_then(|()| path.canonicalize());
+            let path = made.map_err(|error| unusable(&path, &error))?;
+            path.to_string_lossy().into_owned()
+        }
+    };
+    Ok(Warehouse { location, is_chosen: chosen.is_some() })
+}
+
 /// Opens the catalog's store. The first role gets the configured password, if there is one, as long as it
 /// has none.
 async fn open_catalog(config: &Config) -> Result<(CatalogStore, Metadata), ServeError> {
+    let warehouse = warehouse(config)?;
     let store = match &config.catalog.url {
-        Some(url) => CatalogStore::open_url(url.reveal()).await?,
-        None => CatalogStore::open_file(&config.server.data_dir.join("catalog.sqlite")).await?,
+        Some(url) => CatalogStore::open_url(url.reveal(), &warehouse).await?,
+        None => CatalogStore::open_file(&config.server.data_dir.join("catalog.sqlite"), &warehouse).await?,
     };
     let mut metadata = store.load().await?;
     let first = metadata.roles.get(FIRST_ROLE).cloned();

@@ -1,5 +1,6 @@
 //! How a definition becomes something DataFusion can scan. One file per kind of table.
 
+pub mod managed;
 pub mod parquet;
 
 use std::sync::Arc;

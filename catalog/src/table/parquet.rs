@@ -52,6 +52,7 @@ pub async fn open(session: &dyn Session, name: TableName, location: &str) -> Res
         // Metadata differs from file to file and says nothing about the rows.
         file_schema: StringLayout::Plain.apply(&Schema::new(fields)),
         partition_columns,
+        managed: None,
         name,
     })
 }

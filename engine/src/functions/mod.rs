@@ -2,6 +2,7 @@
 //! missing here cannot be used in a distributed query.
 
 pub mod arithmetic;
+pub mod partition;
 
 use std::sync::Arc;
 
@@ -13,5 +14,7 @@ pub fn registry() -> Arc<BallistaFunctionRegistry> {
     for function in arithmetic::functions() {
         registry.scalar_functions.insert(function.name().to_owned(), function);
     }
+    let partition = partition::function();
+    registry.scalar_functions.insert(partition.name().to_owned(), partition);
     Arc::new(registry)
 }

@@ -4,10 +4,12 @@
 mod comments;
 mod grants;
 mod keys;
+mod managed;
 mod roles;
 mod settings;
 mod tables;
 mod transaction;
+pub mod write;
 
 use std::sync::Arc;
 
@@ -68,8 +70,12 @@ pub async fn run(
         Command::Comment { on, text } => comments::run(coordinator, session, on, text.as_deref()).await,
         Command::CreateTable(table) => tables::create(coordinator, session, table).await,
         Command::DropTable(names) => tables::drop(coordinator, session, names).await,
+        Command::MakeTable(make) => managed::create(coordinator, session, make).await,
+        Command::Truncate(names) => managed::truncate(coordinator, session, names).await,
+        Command::AlterTable(alter) => managed::alter(coordinator, session, alter).await,
         Command::Key(change) => keys::run(coordinator, session, change).await,
         Command::Query(_)
+        | Command::Write(_)
         | Command::Declare(_)
         | Command::Fetch(_)
         | Command::Close { .. }

@@ -101,13 +101,18 @@ async fn end(coordinator: &Coordinator, session: &mut Session, wants_commit: boo
         outcome.notices.push(Notice::warning("25P01", "there is no transaction in progress"));
         return Ok(outcome);
     }
-    let Pending { from, changes, .. } = std::mem::take(&mut session.pending);
+    let Pending { from, changes, files, .. } = std::mem::take(&mut session.pending);
     session.transaction = Transaction::Idle;
     if let (true, Some(from)) = (is_commit, from)
         && let Err(error) = coordinator.commit(&from, &changes).await
     {
         session.settings.end(false);
         return Err(error);
+    }
+    if is_commit {
+        for (pending, names, was_retried) in files {
+            pending.keep(names, was_retried);
+        }
     }
     outcome.changed = session.settings.end(is_commit);
     Ok(outcome)

@@ -170,6 +170,11 @@ impl RecordHandle {
         }
     }
 
+    /// How often it was started again.
+    pub(super) fn retries(&self) -> u32 {
+        self.log.inner.lock().running.get(&self.id).map_or(0, |record| record.retries)
+    }
+
     pub(super) fn fail(&self, error: &Error) {
         let is_cancel = matches!(error, Error::Cancelled | Error::StatementTimeout | Error::PlanningTimeout);
         let state = if is_cancel { QueryState::Cancelled } else { QueryState::Failed };

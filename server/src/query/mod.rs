@@ -10,6 +10,7 @@ mod plan;
 mod route;
 mod rows;
 mod single_row;
+mod write;
 
 use std::sync::Arc;
 
@@ -28,6 +29,7 @@ pub use plan::{Description, Plan, SOURCE, output_schema};
 pub use route::Route;
 pub use rows::Rows;
 pub use single_row::SingleRow;
+pub use write::{Written, write};
 
 use crate::coordinator::Coordinator;
 use crate::session::{Effects, RouteSetting, Session, Values};
@@ -71,6 +73,8 @@ pub struct QueryContext {
     pub settings: Arc<Values>,
     /// Ends the query from outside.
     pub cancel: CancellationToken,
+    /// A written file that has grown to so many bytes is followed by another.
+    pub file_bytes_max: u64,
 }
 
 impl QueryContext {
@@ -103,6 +107,7 @@ impl QueryContext {
             last_route: Arc::clone(&session.last_route),
             settings: settings.values(),
             cancel,
+            file_bytes_max: coordinator.config.catalog.file_size.0,
         }
     }
 
@@ -157,7 +162,7 @@ async fn start(
         record.routed(&route);
         return Ok(Rows::of_batch(row.compute(parameters)?));
     }
-    let planner = Planner::new(context, query, parameters)?;
+    let planner = Planner::new(context, query, parameters, None)?;
     let choice = route::choose(context, &planner).await?;
     *context.last_route.lock() = choice.route.to_string();
     record.routed(&choice.route);
@@ -187,7 +192,7 @@ pub async fn describe(
     query: &Query,
     declared: &[Option<DataType>],
 ) -> Result<Description> {
-    Planner::new(context, query, &[])?.describe(declared).await
+    Planner::new(context, query, &[], None)?.describe(declared).await
 }
 
 /// The columns of `EXPLAIN`.

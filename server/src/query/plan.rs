@@ -13,7 +13,10 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::session_state::SessionState;
-use datafusion::logical_expr::{LogicalPlan, Statement as LogicalStatement, TableScan};
+use datafusion::logical_expr::dml::InsertOp;
+use datafusion::logical_expr::{
+    DmlStatement, LogicalPlan, Statement as LogicalStatement, TableScan, WriteOp,
+};
 use datafusion::physical_plan::ExecutionPlan;
 use engine::broadcast;
 use engine::session_state::{Destination, StatementSettings};
@@ -61,9 +64,16 @@ pub struct Planner {
 
 impl Planner {
     /// Resolves the query's tables. Fails with 42P01, 3F000 where one does not exist.
-    pub fn new(context: &QueryContext, query: &Query, parameters: &[ScalarValue]) -> Result<Arc<Self>> {
+    ///
+    /// `target` is the table that the rows are written to, when they are: who runs the query must reach it.
+    pub fn new(
+        context: &QueryContext,
+        query: &Query,
+        parameters: &[ScalarValue],
+        target: Option<&Arc<TableDefinition>>,
+    ) -> Result<Arc<Self>> {
         let snapshot = Arc::clone(&context.snapshot);
-        let mut tables = Vec::new();
+        let mut tables: Vec<Arc<TableDefinition>> = target.into_iter().cloned().collect();
         let mut reads_system = false;
         for reference in &query.tables {
             let schema = reference.schema.as_deref();
@@ -184,6 +194,7 @@ impl Planner {
         let state = self.session_state(Destination::Local, &settings);
         let plan = state.statement_to_plan(self.statement()).await.map_err(with_position)?;
         let parameters = parameters::types(&plan, declared, self.query.parameters.keys().last().copied())?;
+        let plan = inserted_rows(plan);
         self.check_may_read(&plan)?;
         let sources = self.sources_of(&plan);
         if self.query.explain.is_some() {
@@ -265,6 +276,7 @@ impl Planner {
     ) -> Result<(SessionState, LogicalPlan)> {
         let state = self.session_state(destination, &settings);
         let plan = state.statement_to_plan(self.statement()).await.map_err(with_position)?;
+        let plan = inserted_rows(plan);
         refuse_writes(&plan)?;
         self.check_may_read(&plan)?;
         *self.sources.lock() = self.sources_of(&plan);
@@ -375,7 +387,17 @@ fn check_may_read(context: &QueryContext, table: &TableDefinition) -> Result<()>
     Ok(())
 }
 
-/// The server writes nothing yet; DataFusion's own ways of writing would go round the catalog.
+/// The rows of an INSERT, as the columns of its table: where they go is ours to say.
+fn inserted_rows(plan: LogicalPlan) -> LogicalPlan {
+    match plan {
+        LogicalPlan::Dml(DmlStatement { op: WriteOp::Insert(InsertOp::Append), input, .. }) => {
+            Arc::unwrap_or_clone(input)
+        }
+        other => other,
+    }
+}
+
+/// DataFusion's own ways of writing would go round the catalog.
 fn refuse_writes(plan: &LogicalPlan) -> Result<()> {
     let what = match plan {
         LogicalPlan::Ddl(ddl) => ddl.name(),

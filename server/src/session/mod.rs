@@ -6,6 +6,7 @@ mod registry;
 mod settings;
 mod transaction;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -21,6 +22,7 @@ use engine::{Error, Result};
 
 use crate::pg_catalog::VERSION;
 use crate::sql::SessionFacts;
+use crate::writes::PendingFiles;
 
 /// Settings to change when the statement that asks for it is over: name, value, whether only until the
 /// end of the block.
@@ -35,6 +37,9 @@ pub struct Pending {
     pub overlay: Option<Arc<Metadata>>,
     /// The changes.
     pub changes: Vec<Change>,
+    /// The files its statements wrote: to be kept by their names when it commits, else removed. And whether
+    /// the statement was run again.
+    pub files: Vec<(PendingFiles, HashSet<String>, bool)>,
 }
 
 /// The state that lives as long as the connection.

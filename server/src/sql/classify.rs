@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use datafusion::sql::parser::{CreateExternalTable, Statement};
+use datafusion::sql::parser::Statement;
 use engine::{Error, Result};
 use sqlparser::ast::{
     AlterRoleOperation, AlterTable, AlterTableOperation, CloseCursor, CommentObject, ContextModifier,
@@ -15,6 +15,7 @@ use sqlparser::ast::{
 use super::dialect::{self, SessionFacts};
 use super::names::{self, TableReference};
 use super::parameters;
+use super::tables::{self, Clauses, ExternalTable, TableAlter, TableDrop, TableMake, Write};
 use crate::pg_catalog;
 
 /// What a statement asks for.
@@ -58,6 +59,14 @@ pub enum Command {
     Granting(Granting),
     /// `CREATE EXTERNAL TABLE`.
     CreateTable(ExternalTable),
+    /// `CREATE TABLE` with columns.
+    MakeTable(TableMake),
+    /// Rows that go to a table: `INSERT`, `CREATE TABLE … AS`.
+    Write(Box<Write>),
+    /// `TRUNCATE`.
+    Truncate(TableDrop),
+    /// `ALTER TABLE`, save for keys.
+    AlterTable(TableAlter),
     /// `DROP TABLE`.
     DropTable(TableDrop),
     /// `COMMENT ON`.
@@ -266,6 +275,8 @@ pub struct Query {
     pub parameters: BTreeMap<usize, u32>,
     /// What stands before it.
     pub explain: Option<Explain>,
+    /// Only its columns are wanted: `WITH NO DATA`.
+    pub is_empty: bool,
 }
 
 /// `EXPLAIN` before a query.
@@ -276,12 +287,21 @@ pub struct Explain {
 }
 
 /// Sorts one statement of `sql`. `is_user` says that a role was spelled `USER`, which logs in.
-pub fn classify(statement: Statement, sql: &str, facts: &SessionFacts, is_user: bool) -> Result<Command> {
+pub fn classify(
+    statement: Statement,
+    clauses: Clauses,
+    sql: &str,
+    facts: &SessionFacts,
+    is_user: bool,
+) -> Result<Command> {
     match statement {
-        Statement::Statement(inner) => classify_sql(*inner, sql, facts, is_user),
+        Statement::Statement(inner) => match *inner {
+            SqlStatement::CreateTable(create) => tables::create(create, clauses, sql, facts),
+            other => classify_sql(other, sql, facts, is_user),
+        },
         Statement::Explain(explain) => {
             let is_analyze = explain.options.analyze;
-            match classify(*explain.statement, sql, facts, is_user)? {
+            match classify(*explain.statement, clauses, sql, facts, is_user)? {
                 Command::Query(mut query) => {
                     query.explain = Some(Explain { is_analyze });
                     Ok(Command::Query(query))
@@ -290,7 +310,7 @@ pub fn classify(statement: Statement, sql: &str, facts: &SessionFacts, is_user: 
             }
         }
         Statement::Reset(reset) => Ok(reset_command(&reset.to_string())),
-        Statement::CreateExternalTable(create) => Ok(Command::CreateTable(external_table(create)?)),
+        Statement::CreateExternalTable(create) => Ok(Command::CreateTable(tables::external(create)?)),
         Statement::CopyTo(_) => Err(not_supported("COPY")),
     }
 }
@@ -393,23 +413,26 @@ fn classify_sql(statement: SqlStatement, sql: &str, facts: &SessionFacts, is_use
         SqlStatement::Comment { object_type, object_name, comment, .. } => {
             Command::Comment { on: comment_on(&object_type, &object_name)?, text: comment }
         }
-        SqlStatement::AlterTable(alter) => Command::Key(key_change(alter)?),
+        SqlStatement::Insert(insert) => tables::insert(insert, sql, facts)?,
+        SqlStatement::Truncate(truncate) => tables::truncate(&truncate),
+        SqlStatement::AlterTable(alter) if is_about_key(&alter) => Command::Key(key_change(alter)?),
+        SqlStatement::AlterTable(alter) => tables::alter(&alter)?,
         other => return Err(not_supported(&first_words(&other.to_string()))),
     })
 }
 
-fn folded(ident: &Ident) -> String {
+pub(super) fn folded(ident: &Ident) -> String {
     catalog::identifier::fold(&ident.value, ident.quote_style.is_some())
 }
 
 /// Schema and name of `[schema.]name`.
-fn schema_and_name(name: &ObjectName) -> (Option<String>, String) {
+pub(super) fn schema_and_name(name: &ObjectName) -> (Option<String>, String) {
     let mut parts: Vec<String> = name.0.iter().filter_map(ObjectNamePart::as_ident).map(folded).collect();
     let last = parts.pop().unwrap_or_default();
     (parts.pop(), last)
 }
 
-fn last_name(name: &ObjectName) -> String {
+pub(super) fn last_name(name: &ObjectName) -> String {
     schema_and_name(name).1
 }
 
@@ -668,6 +691,11 @@ fn comment_on(kind: &CommentObject, name: &ObjectName) -> Result<CommentOn> {
     })
 }
 
+fn is_about_key(alter: &AlterTable) -> bool {
+    use AlterTableOperation::{AddConstraint, DropConstraint};
+    matches!(alter.operations.as_slice(), [AddConstraint { .. } | DropConstraint { .. }])
+}
+
 fn key_change(alter: AlterTable) -> Result<KeyChange> {
     let (schema, table) = schema_and_name(&alter.name);
     let change = |name, columns, if_exists| KeyChange { schema, table, name, columns, if_exists };
@@ -722,7 +750,7 @@ fn reset_command(text: &str) -> Command {
     }
 }
 
-fn query(mut statement: SqlStatement, sql: &str, facts: &SessionFacts) -> Query {
+pub(super) fn query(mut statement: SqlStatement, sql: &str, facts: &SessionFacts) -> Query {
     let output_names = names::output_names(&statement);
     let output_types = names::output_types(&statement);
     let parameters = parameters::told(&statement);
@@ -736,7 +764,16 @@ fn query(mut statement: SqlStatement, sql: &str, facts: &SessionFacts) -> Query 
     let tables = names::tables(&statement, sql);
     let functions = names::functions(&statement);
     let statement = Statement::Statement(Box::new(statement));
-    Query { statement, tables, functions, output_names, output_types, parameters, explain: None }
+    Query {
+        statement,
+        tables,
+        functions,
+        output_names,
+        output_types,
+        parameters,
+        explain: None,
+        is_empty: false,
+    }
 }
 
 fn classify_set(set: Set) -> Result<Command> {
@@ -808,57 +845,8 @@ fn reset_name(text: &str) -> Option<String> {
     (name != "all").then_some(name)
 }
 
-fn not_supported(what: &str) -> Error {
+pub(super) fn not_supported(what: &str) -> Error {
     Error::NotSupported { message: format!("{what} is not supported") }
-}
-
-/// A table over files of one location.
-#[derive(Debug, Clone)]
-pub struct ExternalTable {
-    /// The schema, when the name has one.
-    pub schema: Option<String>,
-    /// The table.
-    pub table: String,
-    /// A folder or a file, or the URL of one, as written.
-    pub location: String,
-    /// The columns that the folders' names hold, when the statement says so.
-    pub partitioned_by: Vec<String>,
-    /// Whether a table of that name is fine.
-    pub if_not_exists: bool,
-}
-
-/// `DROP TABLE a, b`.
-#[derive(Debug, Clone)]
-pub struct TableDrop {
-    /// Schema, where the name has one, and table.
-    pub names: Vec<(Option<String>, String)>,
-    /// Whether a name of no table is fine.
-    pub if_exists: bool,
-}
-
-fn external_table(create: CreateExternalTable) -> Result<ExternalTable> {
-    let refused = [
-        (!create.file_type.eq_ignore_ascii_case("parquet"), "a format other than PARQUET"),
-        (!create.columns.is_empty(), "a list of columns (they are read from the files)"),
-        (!create.options.is_empty(), "OPTIONS"),
-        (!create.order_exprs.is_empty(), "WITH ORDER"),
-        (create.or_replace, "OR REPLACE"),
-        (create.temporary, "TEMPORARY"),
-        (create.unbounded, "UNBOUNDED"),
-        (!create.constraints.is_empty(), "constraints"),
-        (create.locations.len() != 1, "several locations"),
-    ];
-    if let Some((_, what)) = refused.into_iter().find(|(is_asked, _)| *is_asked) {
-        return Err(not_supported(&format!("CREATE EXTERNAL TABLE with {what}")));
-    }
-    let (schema, table) = schema_and_name(&create.name);
-    Ok(ExternalTable {
-        schema,
-        table,
-        location: create.locations.into_iter().next().unwrap_or_default(),
-        partitioned_by: create.table_partition_cols,
-        if_not_exists: create.if_not_exists,
-    })
 }
 
 /// The first words of a statement name its kind.

@@ -8,13 +8,14 @@ mod limits;
 mod names;
 mod parameters;
 mod parse;
+mod tables;
 
 pub use classify::{
-    AccessMode, Command, CommentOn, CopyFormat, CopyOptions, CopyOut, DeclareCursor, Explain, ExternalTable,
-    Fetch, GrantOn, Granting, KeyChange, Membership, Query, RoleChange, RoleOptions, TableDrop,
-    TransactionCommand, TransactionModes,
+    AccessMode, Command, CommentOn, CopyFormat, CopyOptions, CopyOut, DeclareCursor, Explain, Fetch, GrantOn,
+    Granting, KeyChange, Membership, Query, RoleChange, RoleOptions, TransactionCommand, TransactionModes,
 };
 pub use dialect::SessionFacts;
 pub use names::qualify_system_tables;
 pub use parameters::type_arrays;
 pub use parse::parse;
+pub use tables::{AlterStep, ColumnMake, ExternalTable, TableAlter, TableDrop, TableMake, Write, WriteTo};

@@ -11,7 +11,7 @@ use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use super::classify::{Command, classify};
 use super::dialect::SessionFacts;
-use super::{hand_parsed, limits};
+use super::{hand_parsed, limits, tables};
 
 /// How deep the parser itself may recurse; it runs on a large stack.
 const PARSER_DEPTH_MAX: usize = 600;
@@ -61,6 +61,7 @@ fn parse_one(
     }
     let mut tokens = tokens.to_vec();
     let is_user = spell_user_as_role(&mut tokens);
+    let clauses = tables::take_clauses(&mut tokens)?;
     let first = tokens.iter().find_map(|token| match &token.token {
         Token::Word(word) => Some(word.keyword),
         _ => None,
@@ -83,7 +84,7 @@ fn parse_one(
         let mut parsed = parsed.into_iter();
         parsed.next().ok_or_else(|| Error::internal("a statement was parsed to none"))?
     };
-    classify(statement, sql, facts, is_user)
+    classify(statement, clauses, sql, facts, is_user)
 }
 
 /// `CREATE USER` is `CREATE ROLE … LOGIN`, and so on: sqlparser reads the latter. True when the word was

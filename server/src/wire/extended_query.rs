@@ -16,7 +16,7 @@ use super::encode::{self, DataRows, RowEncoder};
 use super::frames::checked_text;
 use super::parameters;
 use super::portal::{Hold, Portal, Progress};
-use super::simple_query::{check_transaction, run_with_formats, tag};
+use super::simple_query::{check_transaction, run_with_formats, run_write, tag};
 use crate::commands;
 use crate::pg_catalog::types;
 use crate::query::{self, QueryContext};
@@ -86,6 +86,11 @@ pub async fn prepare(
         Some(Command::Query(query)) => {
             let query = query.clone();
             return prepare_query(connection, text, query, type_oids, interrupts).await;
+        }
+        Some(Command::Write(write)) => {
+            let query = Box::new(write.query.clone());
+            let inner = prepare_query(connection, Arc::clone(&text), query, type_oids, interrupts).await?;
+            return Ok(Prepared { columns: None, command, single_row: None, ..inner });
         }
         Some(Command::Declare(declared)) => {
             let query = Box::new(declared.query.clone());
@@ -229,6 +234,11 @@ async fn execute(
         Some(Command::Declare(declared)) => {
             let values = std::mem::take(&mut portal.parameters);
             super::cursor::declare(connection, declared, values, interrupts).await?;
+            portal.progress = Progress::Done;
+        }
+        Some(Command::Write(write)) => {
+            let values = std::mem::take(&mut portal.parameters);
+            run_write(connection, write, &values, interrupts).await?;
             portal.progress = Progress::Done;
         }
         Some(command) => {

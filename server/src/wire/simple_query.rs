@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use datafusion::common::ScalarValue;
 use engine::{Error, Result};
 use pgwire::messages::PgWireBackendMessage;
 use pgwire::messages::response::EmptyQueryResponse;
@@ -15,7 +16,7 @@ use super::{copy, cursor};
 use crate::commands;
 use crate::query::{self, QueryContext, Rows};
 use crate::session::Transaction;
-use crate::sql::{self, Command, TransactionCommand};
+use crate::sql::{self, Command, TransactionCommand, Write};
 
 /// Runs the statements of `text`. An error ends the text; ReadyForQuery follows in any case.
 pub async fn run(connection: &mut Connection, text: &str) -> StdResult<(), Left> {
@@ -125,8 +126,35 @@ pub async fn run_with_formats(
             Box::pin(cursor::execute(connection, name, arguments.as_deref(), formats, interrupts)).await
         }
         Command::Copy(copy) => copy::run(connection, copy, interrupts).await,
+        Command::Write(write) => run_write(connection, write, &[], interrupts).await,
         command => run_plain(connection, command, formats, interrupts).await,
     }
+}
+
+/// Writes rows to a table.
+pub async fn run_write(
+    connection: &mut Connection,
+    write: &Write,
+    parameters: &[ScalarValue],
+    interrupts: &Interrupts,
+) -> StdResult<(), Left> {
+    let what = write.to.statement();
+    connection.session.check_may_write(what)?;
+    let context = QueryContext::new(
+        &connection.coordinator,
+        &connection.session,
+        Arc::clone(&write.text),
+        interrupts.cancel.clone(),
+    );
+    let work = commands::write::prepare(&context, write, parameters);
+    let ready = connection.guarded(interrupts, work).await?;
+    // From here on nothing stops it half-way.
+    let outcome = commands::write::commit(&context, &mut connection.session, ready).await?;
+    for notice in &outcome.notices {
+        connection.notify(notice);
+    }
+    connection.complete(outcome.tag);
+    Ok(())
 }
 
 async fn run_plain(

@@ -1,22 +1,30 @@
 //! Where versions of the catalog persist: SQLite in the data folder, or a PostgreSQL shared by a team.
 //!
 //! One set of statements serves both, through sqlx's `Any` driver; `tests/store.rs` runs the same suite
-//! against each. A commit is one transaction that first moves the version on from the one it was made
-//! from: of two that start from the same version, one fails with [`CatalogError::Conflict`].
+//! against each. A version is a snapshot of the lake, in DuckLake's tables, and what belongs to it in ours.
+//! A commit is one transaction that first adds the snapshot after the one it was made from: of two that
+//! start from the same one, whoever wrote them, the second fails with [`CatalogError::Conflict`].
 
+mod lake_commit;
+mod lake_load;
+mod lake_tables;
+
+use std::collections::{HashMap, HashSet};
 use std::fs::OpenOptions;
 use std::path::Path;
 use std::sync::Arc;
 
 use sqlx::any::{AnyPoolOptions, AnyRow};
-use sqlx::{Any, AnyPool, Row, Transaction};
+use sqlx::{Any, AnyPool, AssertSqlSafe, Row, Transaction};
 
 use crate::metadata::{Change, CommentTarget, Metadata, PrimaryKey};
 use crate::role::{Grant, GrantObject, Privilege, Role};
-use crate::{CatalogError, Result, TableDefinition, TableName, stored_definition};
+use crate::{CatalogError, DEFAULT_SCHEMA, Result, TableDefinition, TableName, stored_definition};
 
 /// The format of the tables below. A store of another format is refused, not guessed at.
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
+/// The format before the lake, of which nothing has to be changed.
+const FORMAT_WITHOUT_LAKE: i64 = 1;
 
 const TABLES: &[&str] = &[
     "create table if not exists sluice_catalog (
@@ -49,6 +57,43 @@ const TABLES: &[&str] = &[
 #[derive(Debug, Clone)]
 pub struct CatalogStore {
     pool: AnyPool,
+    dialect: Dialect,
+    /// Where the lake's files lie, a URL that ends in `/`.
+    data_folder: String,
+}
+
+/// What differs from one database to the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Dialect {
+    Sqlite,
+    Postgres,
+}
+
+type Connection = sqlx::AnyConnection;
+
+/// A value of a statement.
+#[derive(Debug, Clone)]
+enum Value {
+    Int(Option<i64>),
+    Text(Option<String>),
+    Bool(bool),
+    Uuid(String),
+    Time(String),
+}
+
+impl Value {
+    fn text(text: &str) -> Self {
+        Self::Text(Some(text.to_owned()))
+    }
+}
+
+/// Where the lake's files are to lie.
+#[derive(Debug, Clone)]
+pub struct Warehouse {
+    /// A path of this machine, or a URL.
+    pub location: String,
+    /// Somebody chose it: it counts more than what a lake that exists says of itself.
+    pub is_chosen: bool,
 }
 
 /// SQLite gives its journals the mode of the file.
@@ -68,43 +113,65 @@ fn make_private(path: &Path) -> std::io::Result<()> {
 impl CatalogStore {
     /// Opens the SQLite file `path`, which is created when it is missing. It holds what roles sign in
     /// with: only its owner may read it.
-    pub async fn open_file(path: &Path) -> Result<Self> {
+    pub async fn open_file(path: &Path, warehouse: &Warehouse) -> Result<Self> {
         make_private(path).map_err(|error| CatalogError::Store {
             problem: format!("cannot be opened: {}: {error}", path.display()),
         })?;
         let url = format!("sqlite://{}?mode=rwc", path.display());
         // SQLite lets one writer in; one connection keeps ours from meeting each other.
-        Self::open(&url, 1).await
+        Self::open(&url, 1, Dialect::Sqlite, warehouse).await
     }
 
     /// Opens the store in a PostgreSQL database, `postgres://user:password@host/database`.
-    pub async fn open_url(url: &str) -> Result<Self> {
-        Self::open(url, 4).await
+    pub async fn open_url(url: &str, warehouse: &Warehouse) -> Result<Self> {
+        Self::open(url, 4, Dialect::Postgres, warehouse).await
     }
 
-    async fn open(url: &str, connections_max: u32) -> Result<Self> {
+    async fn open(url: &str, connections_max: u32, dialect: Dialect, warehouse: &Warehouse) -> Result<Self> {
         sqlx::any::install_default_drivers();
         let pool = AnyPoolOptions::new()
             .max_connections(connections_max)
             .acquire_timeout(std::time::Duration::from_secs(10))
             .connect(url)
             .await?;
-        let store = Self { pool };
-        store.prepare().await?;
+        if dialect == Dialect::Sqlite {
+            // Readers of other processes then do not stand in the way of a commit.
+            sqlx::query("pragma journal_mode = wal").execute(&pool).await?;
+        }
+        let mut store = Self { pool, dialect, data_folder: lake_load::as_url(&warehouse.location) };
+        store.prepare(warehouse).await?;
         Ok(store)
     }
 
+    /// A transaction that may write. SQLite's would else begin as a reader and find out late that another
+    /// one writes.
+    async fn begin(&self) -> Result<Transaction<'static, Any>> {
+        Ok(match self.dialect {
+            Dialect::Sqlite => self.pool.begin_with("BEGIN IMMEDIATE").await?,
+            Dialect::Postgres => self.pool.begin().await?,
+        })
+    }
+
     /// Makes the tables and the first version where there is none.
-    async fn prepare(&self) -> Result<()> {
-        let mut transaction = self.pool.begin().await?;
+    async fn prepare(&mut self, warehouse: &Warehouse) -> Result<()> {
+        let mut transaction = self.begin().await?;
         for table in TABLES {
             sqlx::query(*table).execute(&mut *transaction).await?;
+        }
+        if lake_tables::create(&mut transaction, self.dialect).await? {
+            first_lake(&mut transaction, self.dialect, warehouse).await?;
         }
         let found = sqlx::query("select format from sluice_catalog where id = 1")
             .fetch_optional(&mut *transaction)
             .await?;
         match found {
             Some(row) if row.try_get::<i64, _>(0)? == FORMAT => {}
+            Some(row) if row.try_get::<i64, _>(0)? == FORMAT_WITHOUT_LAKE => {
+                sqlx::query("update sluice_catalog set format = $1")
+                    .bind(FORMAT)
+                    .execute(&mut *transaction)
+                    .await?;
+            }
             Some(row) => {
                 let format: i64 = row.try_get(0)?;
                 return Err(CatalogError::Store {
@@ -121,18 +188,52 @@ impl CatalogStore {
                 }
             }
         }
+        self.check_lake(&mut transaction, warehouse).await?;
         transaction.commit().await?;
+        Ok(())
+    }
+
+    /// A lake that another engine made must be one that is read here, and have the schema of ours.
+    async fn check_lake(
+        &mut self,
+        transaction: &mut Transaction<'static, Any>,
+        warehouse: &Warehouse,
+    ) -> Result<()> {
+        let facts = "select \"key\" as k, \"value\" as v from ducklake_metadata where \"scope\" is null";
+        let facts: HashMap<String, String> = fetch(transaction, facts, Vec::new())
+            .await?
+            .iter()
+            .map(|row| Ok((text(row, "k")?, text(row, "v")?)))
+            .collect::<Result<_>>()?;
+        let version = facts.get("version").map_or("", String::as_str);
+        if version != lake_tables::VERSION {
+            let known = lake_tables::VERSION;
+            let problem =
+                format!("holds a DuckLake of version {version:?}; this version of Sluice reads {known}");
+            return Err(CatalogError::Store { problem });
+        }
+        if facts.get("encrypted").is_some_and(|encrypted| encrypted == "true") {
+            return Err(CatalogError::Store {
+                problem: "holds an encrypted DuckLake, which is not read here".into(),
+            });
+        }
+        let path = facts.get("data_path").map_or("", String::as_str);
+        if !warehouse.is_chosen {
+            if !path.contains("://") && !path.starts_with('/') {
+                let problem =
+                    format!("names the folder of its data as {path:?}: say with --warehouse where it is");
+                return Err(CatalogError::Store { problem });
+            }
+            self.data_folder = lake_load::as_url(path);
+        }
         Ok(())
     }
 
     /// The current version.
     pub async fn load(&self) -> Result<Metadata> {
         let mut transaction = self.pool.begin().await?;
-        let version = sqlx::query("select version from sluice_catalog where id = 1")
-            .fetch_one(&mut *transaction)
-            .await?
-            .try_get::<i64, _>(0)?;
-        let mut metadata = Metadata { version: version as u64, ..Metadata::default() };
+        let mut metadata = Metadata::default();
+        lake_load::load(&mut transaction, &mut metadata, &self.data_folder, None).await?;
         for row in rows(&mut transaction, "select * from sluice_roles order by oid").await? {
             metadata.apply(&Change::PutRole(role(&row)?));
         }
@@ -159,28 +260,172 @@ impl CatalogStore {
         Ok(metadata)
     }
 
+    /// The lake as it was at `snapshot`: schemas and managed tables, and nothing else.
+    ///
+    /// Fails with [`CatalogError::NoSnapshot`] when there is none of that number, or none any more.
+    pub async fn load_lake(&self, snapshot: u64) -> Result<Metadata> {
+        let mut transaction = self.pool.begin().await?;
+        let mut metadata = Metadata::default();
+        lake_load::load(&mut transaction, &mut metadata, &self.data_folder, Some(snapshot)).await?;
+        transaction.commit().await?;
+        Ok(metadata)
+    }
+
+    /// The names of the files that any snapshot ever knew, among those of the statement `write_id`.
+    pub async fn files_of(&self, write_id: &str) -> Result<HashSet<String>> {
+        let mut connection = self.pool.acquire().await?;
+        let sql = "select path from ducklake_data_file where path like $1
+             union all select path from ducklake_files_scheduled_for_deletion where path like $1";
+        let found = fetch(&mut connection, sql, vec![Value::Text(Some(format!("%{write_id}%")))]).await?;
+        found
+            .iter()
+            .map(|row| Ok(text(row, "path")?.rsplit('/').next().unwrap_or_default().to_owned()))
+            .collect()
+    }
+
+    /// The number of the current version.
+    pub async fn version(&self) -> Result<u64> {
+        let row =
+            sqlx::query("select max(snapshot_id) as n from ducklake_snapshot").fetch_one(&self.pool).await?;
+        Ok(number(&row, "n")? as u64)
+    }
+
     /// Commits `changes` on top of `from`, whole or not at all, and gives the new version.
     ///
     /// Fails with [`CatalogError::Conflict`] when another commit came first.
     pub async fn commit(&self, from: &Metadata, changes: &[Change]) -> Result<Metadata> {
-        let mut transaction = self.pool.begin().await?;
-        let moved =
-            sqlx::query("update sluice_catalog set version = version + 1 where id = 1 and version = $1")
-                .bind(from.version as i64)
-                .execute(&mut *transaction)
-                .await?;
-        if moved.rows_affected() != 1 {
-            return Err(CatalogError::Conflict);
-        }
         let mut next = from.clone();
-        next.version += 1;
+        let mut uuids = HashMap::new();
+        for change in changes {
+            next.apply(change);
+            if let Change::CreateSchema { name, uuid } = change {
+                uuids.insert(name.clone(), uuid.clone());
+            }
+        }
+        let mut transaction = self.begin().await?;
+        lake_commit::commit(&mut transaction, self.dialect, from, &next, &uuids).await?;
         for change in changes {
             write(&mut transaction, change).await?;
-            next.apply(change);
         }
         transaction.commit().await?;
+        next.version += 1;
         Ok(next)
     }
+}
+
+/// A lake with the schemas that DuckDB and PostgreSQL look into first.
+async fn first_lake(
+    transaction: &mut Transaction<'static, Any>,
+    dialect: Dialect,
+    warehouse: &Warehouse,
+) -> Result<()> {
+    let fact = |key: &str, value: &str| vec![Value::text(key), Value::text(value)];
+    let folder = lake_load::as_url(&warehouse.location);
+    let facts = [
+        fact("version", lake_tables::VERSION),
+        fact("created_by", concat!("Sluice ", env!("CARGO_PKG_VERSION"))),
+        fact("data_path", folder.strip_prefix("file://").unwrap_or(&folder)),
+        fact("encrypted", "false"),
+        // Rows that another engine would keep in the catalog are none that executors can read.
+        fact("data_inlining_row_limit", "0"),
+    ];
+    insert(transaction, dialect, "ducklake_metadata(\"key\", \"value\")", &facts).await?;
+    let snapshot = vec![
+        Value::Int(Some(0)),
+        Value::Time(now()),
+        Value::Int(Some(0)),
+        Value::Int(Some(2)),
+        Value::Int(Some(0)),
+    ];
+    let columns =
+        "ducklake_snapshot(snapshot_id, snapshot_time, schema_version, next_catalog_id, next_file_id)";
+    insert(transaction, dialect, columns, &[snapshot]).await?;
+    let changes = vec![Value::Int(Some(0)), Value::text("created_schema:\"main\",created_schema:\"public\"")];
+    insert(transaction, dialect, "ducklake_snapshot_changes(snapshot_id, changes_made)", &[changes]).await?;
+    let schema = |id: i64, name: &str| {
+        vec![
+            Value::Int(Some(id)),
+            Value::Uuid(uuid()),
+            Value::Int(Some(0)),
+            Value::text(name),
+            Value::Text(Some(format!("{name}/"))),
+            Value::Bool(true),
+        ]
+    };
+    let columns =
+        "ducklake_schema(schema_id, schema_uuid, begin_snapshot, schema_name, path, path_is_relative)";
+    insert(transaction, dialect, columns, &[schema(0, "main"), schema(1, DEFAULT_SCHEMA)]).await
+}
+
+/// A new identifier for what has one in the lake.
+fn uuid() -> String {
+    uuid::Uuid::now_v7().to_string()
+}
+
+/// The time, as DuckLake writes it.
+fn now() -> String {
+    use datafusion::common::ScalarValue;
+    let micros = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.as_micros() as i64);
+    let value = ScalarValue::TimestampMicrosecond(Some(micros), Some("UTC".into()));
+    crate::lake::values::to_text(&value).unwrap_or_default()
+}
+
+/// Runs a statement that gives no rows.
+async fn run(connection: &mut Connection, sql: String, values: Vec<Value>) -> Result<()> {
+    bound(sqlx::query(AssertSqlSafe(sql)), values).execute(connection).await?;
+    Ok(())
+}
+
+/// The rows of a query.
+async fn fetch(connection: &mut Connection, sql: &str, values: Vec<Value>) -> Result<Vec<AnyRow>> {
+    Ok(bound(sqlx::query(AssertSqlSafe(sql.to_owned())), values).fetch_all(connection).await?)
+}
+
+/// Adds rows to `table(columns)`, as many at once as the databases take parameters for.
+async fn insert(
+    connection: &mut Connection,
+    dialect: Dialect,
+    table: &str,
+    rows: &[Vec<Value>],
+) -> Result<()> {
+    const PARAMETERS_MAX: usize = 16_000;
+    let width = rows.first().map_or(1, Vec::len);
+    for rows in rows.chunks((PARAMETERS_MAX / width).max(1)) {
+        let mut number = 0;
+        let mut row = |values: &Vec<Value>| {
+            let places = values.iter().map(|value| {
+                number += 1;
+                match (value, dialect) {
+                    (Value::Uuid(_), Dialect::Postgres) => format!("cast(${number} as uuid)"),
+                    (Value::Time(_), Dialect::Postgres) => format!("cast(${number} as timestamptz)"),
+                    _ => format!("${number}"),
+                }
+            });
+            format!("({})", places.collect::<Vec<_>>().join(", "))
+        };
+        let places: Vec<String> = rows.iter().map(&mut row).collect();
+        let sql = format!("insert into {} values {}", table.replacen('(', " (", 1), places.join(", "));
+        let values = rows.iter().flatten().cloned().collect();
+        let inserted = bound(sqlx::query(AssertSqlSafe(sql)), values).execute(&mut *connection).await;
+        inserted.map_err(|error| match &error {
+            sqlx::Error::Database(inner) if inner.is_unique_violation() => CatalogError::Taken,
+            _ => error.into(),
+        })?;
+    }
+    Ok(())
+}
+
+type Statement<'a> = sqlx::query::Query<'a, Any, sqlx::any::AnyArguments>;
+
+fn bound(query: Statement<'_>, values: Vec<Value>) -> Statement<'_> {
+    values.into_iter().fold(query, |query, value| match value {
+        Value::Int(value) => query.bind(value),
+        Value::Text(value) => query.bind(value),
+        Value::Bool(value) => query.bind(value),
+        Value::Uuid(value) | Value::Time(value) => query.bind(value),
+    })
 }
 
 fn first_changes() -> Vec<Change> {
@@ -306,6 +551,23 @@ async fn write(transaction: &mut Transaction<'static, Any>, change: &Change) -> 
                 .execute(&mut **transaction)
                 .await?;
         }
+        Change::RenameTable { from, to } => {
+            for sql in RENAMES {
+                sqlx::query(*sql)
+                    .bind(from.schema.clone())
+                    .bind(from.table.clone())
+                    .bind(to.schema.clone())
+                    .bind(to.table.clone())
+                    .execute(&mut **transaction)
+                    .await?;
+            }
+        }
+        // The lake's own rows are the difference of two versions: see `lake_commit`.
+        Change::CreateSchema { .. }
+        | Change::DropSchema { .. }
+        | Change::CreateTable(_)
+        | Change::Files { .. }
+        | Change::Columns { .. } => {}
         Change::DropTable(name) => {
             for sql in [DELETE_TABLE, DELETE_KEY, DELETE_GRANTS, DELETE_COMMENTS] {
                 of_table(transaction, sql, name).await?;
@@ -327,6 +589,17 @@ async fn of_table(
     sqlx::query(sql).bind(name.schema.clone()).bind(name.table.clone()).execute(&mut **transaction).await?;
     Ok(())
 }
+
+const RENAMES: &[&str] = &[
+    "update sluice_external_tables set schema_name = $3, table_name = $4
+     where schema_name = $1 and table_name = $2",
+    "update sluice_primary_keys set schema_name = $3, table_name = $4
+     where schema_name = $1 and table_name = $2",
+    "update sluice_grants set schema_name = $3, object_name = $4
+     where kind = 'table' and schema_name = $1 and object_name = $2",
+    "update sluice_comments set schema_name = $3, object_name = $4
+     where kind in ('table', 'column') and schema_name = $1 and object_name = $2",
+];
 
 const DELETE_TABLE: &str = "delete from sluice_external_tables where schema_name = $1 and table_name = $2";
 const DELETE_KEY: &str = "delete from sluice_primary_keys where schema_name = $1 and table_name = $2";
@@ -418,6 +691,7 @@ fn table(row: &AnyRow) -> Result<TableDefinition> {
         file_schema: stored_definition::schema_from_text(&text(row, "file_schema")?)?,
         partition_columns: stored_definition::partitions_of_schema(&partitions),
         statistics: stored_definition::statistics_from_text(&text(row, "statistics")?)?,
+        managed: None,
     })
 }
 
@@ -451,6 +725,18 @@ fn comment_target(row: &AnyRow) -> Result<CommentTarget> {
 }
 
 fn text(row: &AnyRow, name: &str) -> Result<String> {
+    Ok(row.try_get(name)?)
+}
+
+fn maybe_text(row: &AnyRow, name: &str) -> Result<Option<String>> {
+    Ok(row.try_get(name)?)
+}
+
+fn number(row: &AnyRow, name: &str) -> Result<i64> {
+    Ok(row.try_get(name)?)
+}
+
+fn maybe_number(row: &AnyRow, name: &str) -> Result<Option<i64>> {
     Ok(row.try_get(name)?)
 }
 

@@ -1,0 +1,330 @@
+//! Writes its input as Parquet files and gives one row for each: what the catalog must know to take it in.
+//!
+//! A file is nobody's until a commit names it, so a task that is lost or run twice doubles no row: its files
+//! have names of their own, and no commit names them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use catalog::lake::{FileValue, NewFile};
+use catalog::table::managed::split;
+use datafusion::arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, StringArray};
+use datafusion::arrow::compute::{cast, partition};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::ScalarValue;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::parquet::arrow::AsyncArrowWriter;
+use datafusion::parquet::arrow::arrow_writer::ArrowWriterOptions;
+use datafusion::parquet::basic::{Compression, ZstdLevel};
+use datafusion::parquet::file::properties::{EnabledStatistics, WriterProperties};
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
+};
+use futures::StreamExt;
+use object_store::ObjectStore;
+use serde::{Deserialize, Serialize};
+
+use super::summary::summarise;
+use super::upload::{UPLOAD_BYTES_MAX, Upload};
+use crate::Error;
+
+/// Where and how files are written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WriteTarget {
+    /// URL of the folder, ending in `/`.
+    pub folder: String,
+    /// The columns of the files, as `catalog::stored_definition::schema_to_text` writes a schema: with their
+    /// names, field identifiers and whether they may be null. The input's columns are taken by place.
+    pub schema: String,
+    /// How the input's further columns, behind those of the files, cut it: rows with other values go to
+    /// another file. The input comes sorted by them.
+    pub partition_by: Vec<PartitionColumn>,
+    /// A file that has grown to this many bytes is followed by another.
+    pub file_bytes_max: u64,
+    /// Names the statement in the files' names.
+    pub write_id: String,
+}
+
+/// A column whose values cut the rows into files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionColumn {
+    /// Its place among the keys, counted from 0.
+    pub key: i64,
+    /// Names it in the folders of the files: `name=value/`.
+    pub name: String,
+}
+
+/// A row group is closed when it has this many rows, as in DataFusion and DuckDB (122,880 × 8) …
+const ROW_GROUP_ROWS_MAX: usize = 1 << 20;
+/// … or, encoded, so many bytes: what a writer holds in memory.
+const ROW_GROUP_BYTES_MAX: usize = 64 << 20;
+const PAGE_ROWS_MAX: usize = 20_000;
+
+/// Writes files; see the module.
+#[derive(Debug)]
+pub struct WriteFiles {
+    input: Arc<dyn ExecutionPlan>,
+    target: Arc<WriteTarget>,
+    schema: SchemaRef,
+    properties: Arc<PlanProperties>,
+}
+
+impl WriteFiles {
+    /// Writes the rows of `input` to `target`: each of its partitions to files of its own.
+    pub fn new(input: Arc<dyn ExecutionPlan>, target: WriteTarget) -> Result<Self> {
+        Self::shared(input, Arc::new(target))
+    }
+
+    fn shared(input: Arc<dyn ExecutionPlan>, target: Arc<WriteTarget>) -> Result<Self> {
+        let schema = catalog::stored_definition::schema_from_text(&target.schema)
+            .map_err(|error| DataFusionError::External(Box::new(error)))?;
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(Self::rows()),
+            datafusion::physical_plan::Partitioning::UnknownPartitioning(
+                input.output_partitioning().partition_count(),
+            ),
+            EmissionType::Final,
+            Boundedness::Bounded,
+        );
+        Ok(Self { input, target, schema, properties: Arc::new(properties) })
+    }
+
+    /// The columns of what it gives: one text for each file, a [`NewFile`] as JSON.
+    pub fn rows() -> SchemaRef {
+        Arc::new(Schema::new(vec![Field::new("file", DataType::Utf8, false)]))
+    }
+
+    /// The files that the rows in `batch` tell of.
+    pub fn files(batch: &RecordBatch) -> crate::Result<Vec<NewFile>> {
+        let told = |problem: String| Error::internal(format!("a writer told of no file: {problem}"));
+        let texts = cast(batch.column(0), &DataType::Utf8).map_err(|error| told(error.to_string()))?;
+        let texts = texts.as_any().downcast_ref::<StringArray>().map(|texts| texts.iter().flatten());
+        texts
+            .into_iter()
+            .flatten()
+            .map(|text| serde_json::from_str(text).map_err(|error| told(error.to_string())))
+            .collect()
+    }
+
+    /// Where and how it writes.
+    pub fn target(&self) -> &WriteTarget {
+        &self.target
+    }
+}
+
+impl DisplayAs for WriteFiles {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The folder is the server's own business.
+        write!(f, "WriteFiles: format=parquet, columns={}", self.schema.fields().len())?;
+        let keys: Vec<&str> = self.target.partition_by.iter().map(|key| key.name.as_str()).collect();
+        if keys.is_empty() { Ok(()) } else { write!(f, ", partitioned by [{}]", keys.join(", ")) }
+    }
+}
+
+impl ExecutionPlan for WriteFiles {
+    fn name(&self) -> &str {
+        "WriteFiles"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn apply_expressions(
+        &self,
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let [input] = <[_; 1]>::try_from(children)
+            .map_err(|_| DataFusionError::Internal("files are written of one input".to_owned()))?;
+        Ok(Arc::new(Self::shared(input, Arc::clone(&self.target))?))
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let (store, folder) = split(&self.target.folder)?;
+        let reservation = MemoryConsumer::new("WriteFiles").register(context.memory_pool());
+        let mut writer = PartitionWriter {
+            store: context.runtime_env().object_store(&store)?,
+            folder,
+            properties: properties(),
+            target: Arc::clone(&self.target),
+            schema: Arc::clone(&self.schema),
+            reservation,
+            open: None,
+            written: Vec::new(),
+        };
+        let mut input = self.input.execute(partition, context)?;
+        let files = async move {
+            while let Some(batch) = input.next().await {
+                writer.write(&batch?).await?;
+            }
+            writer.finish().await
+        };
+        Ok(Box::pin(RecordBatchStreamAdapter::new(Self::rows(), futures::stream::once(files))))
+    }
+}
+
+fn properties() -> WriterProperties {
+    WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS_MAX))
+        .set_max_row_group_bytes(Some(ROW_GROUP_BYTES_MAX))
+        .set_data_page_row_count_limit(PAGE_ROWS_MAX)
+        .set_statistics_enabled(EnabledStatistics::Page)
+        .set_created_by(concat!("sluice version ", env!("CARGO_PKG_VERSION")).to_owned())
+        .build()
+}
+
+/// The files of one partition of the input, one after the other.
+struct PartitionWriter {
+    store: Arc<dyn ObjectStore>,
+    folder: object_store::path::Path,
+    properties: WriterProperties,
+    target: Arc<WriteTarget>,
+    schema: SchemaRef,
+    reservation: MemoryReservation,
+    open: Option<OpenFile>,
+    written: Vec<String>,
+}
+
+struct OpenFile {
+    name: String,
+    partition: Vec<FileValue>,
+    writer: AsyncArrowWriter<Upload>,
+}
+
+impl PartitionWriter {
+    async fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        let columns = self.schema.fields().len();
+        let rows = self.checked(&batch.columns()[..columns], batch.num_rows())?;
+        let keys = &batch.columns()[columns..];
+        if keys.is_empty() {
+            return self.append(&rows, Vec::new()).await;
+        }
+        for range in partition(keys)?.ranges() {
+            let values = self.values(keys, range.start)?;
+            let slice = rows.slice(range.start, range.end - range.start);
+            if self.open.as_ref().is_some_and(|open| open.partition != values) {
+                self.close().await?;
+            }
+            self.append(&slice, values).await?;
+        }
+        Ok(())
+    }
+
+    /// The columns as the files declare them. A null where none may be is the statement's error.
+    fn checked(&self, columns: &[ArrayRef], rows: usize) -> Result<RecordBatch> {
+        let column = |(field, column): (&Arc<Field>, &ArrayRef)| {
+            if !field.is_nullable() && column.null_count() > 0 {
+                let error = Error::NotNullViolation { column: field.name().clone() };
+                return Err(DataFusionError::External(Box::new(error)));
+            }
+            if column.data_type() == field.data_type() {
+                return Ok(Arc::clone(column));
+            }
+            Ok(cast(column, field.data_type())?)
+        };
+        let columns = self.schema.fields().iter().zip(columns).map(column).collect::<Result<Vec<_>>>()?;
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        Ok(RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?)
+    }
+
+    fn values(&self, keys: &[ArrayRef], row: usize) -> Result<Vec<FileValue>> {
+        let value = |(column, key): (&PartitionColumn, &ArrayRef)| {
+            let value = ScalarValue::try_from_array(key, row)?;
+            let text = (!value.is_null()).then(|| catalog::lake::values::to_text(&value)).flatten();
+            Ok(FileValue { key: column.key, text })
+        };
+        self.target.partition_by.iter().zip(keys).map(value).collect()
+    }
+
+    async fn append(&mut self, rows: &RecordBatch, partition: Vec<FileValue>) -> Result<()> {
+        if self.open.is_none() {
+            self.open = Some(self.start(partition)?);
+        }
+        let Some(open) = &mut self.open else { return Ok(()) };
+        open.writer.write(rows).await?;
+        let wanted = open.writer.memory_size() + UPLOAD_BYTES_MAX;
+        if self.reservation.try_resize(wanted).is_err() {
+            // A smaller row group costs a little at reading; no memory costs the statement.
+            open.writer.flush().await?;
+            self.reservation.try_resize(open.writer.memory_size() + UPLOAD_BYTES_MAX)?;
+        }
+        let bytes = open.writer.bytes_written() + open.writer.in_progress_size();
+        if bytes as u64 >= self.target.file_bytes_max {
+            self.close().await?;
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, partition: Vec<FileValue>) -> Result<OpenFile> {
+        self.reservation.try_resize(UPLOAD_BYTES_MAX)?;
+        let mut name = String::new();
+        for (column, value) in self.target.partition_by.iter().zip(&partition) {
+            let text = value.text.as_deref().unwrap_or(HIVE_NULL);
+            name.push_str(&format!("{}={}/", encoded(&column.name), encoded(text)));
+        }
+        name.push_str(&format!("{}-{}.parquet", self.target.write_id, uuid::Uuid::new_v4().simple()));
+        // Parsed, not joined: what is encoded already stays as it is.
+        let path = object_store::path::Path::parse(format!("{}/{name}", self.folder))
+            .map_err(|error| DataFusionError::ObjectStore(Box::new(error.into())))?;
+        let options =
+            ArrowWriterOptions::new().with_properties(self.properties.clone()).with_skip_arrow_metadata(true);
+        let upload = Upload::new(Arc::clone(&self.store), path);
+        let writer = AsyncArrowWriter::try_new_with_options(upload, Arc::clone(&self.schema), options)?;
+        Ok(OpenFile { name, partition, writer })
+    }
+
+    async fn close(&mut self) -> Result<()> {
+        let Some(OpenFile { name, partition, mut writer }) = self.open.take() else { return Ok(()) };
+        let footer = writer.finish().await?;
+        let mut file = summarise(&footer, &self.schema, writer.bytes_written() as u64)?;
+        file.footer_bytes = writer.into_inner().footer_bytes();
+        file.path = name;
+        file.partition = partition;
+        let text =
+            serde_json::to_string(&file).map_err(|error| DataFusionError::External(Box::new(error)))?;
+        self.written.push(text);
+        self.reservation.free();
+        Ok(())
+    }
+
+    async fn finish(mut self) -> Result<RecordBatch> {
+        self.close().await?;
+        let texts: ArrayRef = Arc::new(StringArray::from(self.written));
+        Ok(RecordBatch::try_new(WriteFiles::rows(), vec![texts])?)
+    }
+}
+
+/// Hive's name of the folder of nulls.
+const HIVE_NULL: &str = "__HIVE_DEFAULT_PARTITION__";
+
+/// A value as a part of a path: what could cut or leave the folder is encoded.
+fn encoded(text: &str) -> String {
+    use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+    const PLAIN: &percent_encoding::AsciiSet =
+        &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b' ').remove(b':');
+    match text {
+        "." | ".." | "" => utf8_percent_encode(text, NON_ALPHANUMERIC).to_string(),
+        text => utf8_percent_encode(text, PLAIN).to_string(),
+    }
+}

@@ -1,0 +1,427 @@
+//! `CREATE TABLE`, `TRUNCATE` and `ALTER TABLE` of tables whose rows are ours to write.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use catalog::lake::{ColumnChange, NewColumn, NewTable, SortColumn, types};
+use catalog::{Change, DEFAULT_SCHEMA, GrantObject, Metadata, Privilege, TableDefinition, TableName};
+use engine::functions::partition;
+use engine::{Error, Result};
+
+use super::{Outcome, change, change_from, current, metadata, must_own, snapshot};
+use crate::coordinator::Coordinator;
+use crate::pg_catalog;
+use crate::query::QueryContext;
+use crate::session::{Notice, Session};
+use crate::sql::{AlterStep, ColumnMake, TableAlter, TableDrop, TableMake};
+
+/// PostgreSQL's bound.
+const COLUMNS_MAX: usize = 1600;
+
+/// What a name for a new table turned out to be.
+pub enum Named {
+    /// No table has it.
+    Free(TableName),
+    /// A table has it, and that is fine.
+    Exists(Notice),
+}
+
+/// `CREATE TABLE` with columns.
+pub async fn create(
+    coordinator: &Arc<Coordinator>,
+    session: &mut Session,
+    make: &TableMake,
+) -> Result<Outcome> {
+    const TAG: &str = "CREATE TABLE";
+    session.check_may_write(TAG)?;
+    let context = QueryContext::new(coordinator, session, Arc::from(TAG), Default::default());
+    let name = match name_for(&context, make.schema.as_deref(), &make.table, make.if_not_exists)? {
+        Named::Free(name) => name,
+        Named::Exists(notice) => return Ok(Outcome::with_notices(TAG, vec![notice])),
+    };
+    let columns = make.columns.iter().map(new_column).collect();
+    let table = Arc::new(new_table(&name, columns, make)?);
+    defined(context.snapshot.metadata(), &table)?;
+    let seen = Arc::clone(context.snapshot.metadata());
+    change_from(coordinator, session, seen, vec![Change::CreateTable(table)], TAG).await?;
+    Ok(Outcome::tag(TAG))
+}
+
+/// Where a table of that name would be, and whether the role may make it there.
+pub fn name_for(
+    context: &QueryContext,
+    schema: Option<&str>,
+    table: &str,
+    if_not_exists: bool,
+) -> Result<Named> {
+    let metadata = context.snapshot.metadata();
+    let schema = match schema {
+        Some(schema) => schema.to_owned(),
+        None => context.search_path.first().cloned().unwrap_or_else(|| DEFAULT_SCHEMA.to_owned()),
+    };
+    if !metadata.schemas.contains_key(&schema) {
+        if pg_catalog::schema_oid(&schema) != 0 {
+            return Err(Error::PermissionDenied {
+                message: format!("permission denied for schema {schema}"),
+            });
+        }
+        return Err(Error::UndefinedSchema { name: schema, position: None });
+    }
+    if pg_catalog::is_system_table(None, table) {
+        let message = format!("\"{table}\" is the name of a system relation");
+        return Err(Error::ReservedName { message });
+    }
+    let object = GrantObject::Schema(schema.clone());
+    if !metadata.allows(context.role_oid, &object, Privilege::Create) {
+        return Err(Error::PermissionDenied { message: format!("permission denied for {object}") });
+    }
+    let name = TableName::new(schema, table);
+    if context.snapshot.table(&name).is_none() {
+        return Ok(Named::Free(name));
+    }
+    if !if_not_exists {
+        return Err(Error::DuplicateTable { name: name.table });
+    }
+    let message = format!("relation \"{table}\" already exists, skipping");
+    Ok(Named::Exists(Notice::info("42P07", message)))
+}
+
+fn new_column(column: &ColumnMake) -> NewColumn {
+    NewColumn {
+        name: column.name.clone(),
+        data_type: column.data_type.clone(),
+        is_nullable: column.is_nullable,
+        default: column.default.clone().filter(|text| text != "NULL"),
+    }
+}
+
+/// A table of `columns`, cut and sorted as `make` says.
+pub fn new_table(name: &TableName, columns: Vec<NewColumn>, make: &TableMake) -> Result<NewTable> {
+    if columns.len() > COLUMNS_MAX {
+        let message = format!("tables can have at most {COLUMNS_MAX} columns");
+        return Err(Error::TooLarge { message, hint: "Use arrays, or several tables.".into() });
+    }
+    let mut seen = HashSet::new();
+    for column in &columns {
+        if !seen.insert(column.name.as_str()) {
+            return Err(duplicate_column(&column.name));
+        }
+        check_default(column)?;
+    }
+    let find = |wanted: &str| columns.iter().find(|column| column.name == wanted);
+    let missing =
+        |column: &str| Error::UndefinedColumn { column: column.to_owned(), suggestion: None, position: None };
+    for (column, transform) in &make.partition_by {
+        let found = find(column).ok_or_else(|| missing(column))?;
+        let stored = types::stored_as(&found.data_type).map(|(_, stored)| stored);
+        if !stored.is_some_and(|stored| partition::is_defined(transform, &stored)) {
+            let message = format!("column \"{column}\" cannot be partitioned by {transform}");
+            return Err(Error::InvalidTableDefinition { message });
+        }
+    }
+    for (column, ..) in &make.sorted_by {
+        find(column).ok_or_else(|| missing(column))?;
+    }
+    let sort = |(column, is_descending, nulls_first): &(String, bool, bool)| SortColumn {
+        column: column.clone(),
+        is_descending: *is_descending,
+        nulls_first: *nulls_first,
+    };
+    Ok(NewTable {
+        name: name.clone(),
+        uuid: engine::new_uuid(),
+        partition_by: make.partition_by.clone(),
+        sort: make.sorted_by.iter().map(sort).collect(),
+        columns,
+    })
+}
+
+fn duplicate_column(name: &str) -> Error {
+    Error::DuplicateColumn { message: format!("column \"{name}\" specified more than once") }
+}
+
+fn check_default(column: &NewColumn) -> Result<()> {
+    let Some(text) = &column.default else { return Ok(()) };
+    let stored = types::stored_as(&column.data_type).map(|(_, stored)| stored);
+    let value = stored.as_ref().and_then(|stored| catalog::lake::values::from_text(text, stored));
+    match value {
+        Some(_) => Ok(()),
+        None => {
+            let (oid, _) = pg_catalog::types::oid_and_size(&column.data_type);
+            let kind = pg_catalog::types::format(oid.into(), -1);
+            Err(Error::InvalidText { message: format!("invalid input syntax for type {kind}: \"{text}\"") })
+        }
+    }
+}
+
+/// The definition that `table` will have on top of `metadata`.
+pub fn defined(metadata: &Metadata, table: &Arc<NewTable>) -> Result<TableDefinition> {
+    let mut next = Metadata::clone(metadata);
+    next.apply(&Change::CreateTable(Arc::clone(table)));
+    if let Some(definition) = next.tables.get(&table.name) {
+        return Ok(TableDefinition::clone(definition));
+    }
+    let is_refused = |column: &&NewColumn| types::stored_as(&column.data_type).is_none();
+    let what = table.columns.iter().find(is_refused).map_or("", |column| column.name.as_str());
+    Err(Error::NotSupported { message: format!("the type of column \"{what}\" cannot be stored in a table") })
+}
+
+/// Refuses a table that is not ours to write.
+pub fn writable(table: &Arc<TableDefinition>) -> Result<Arc<TableDefinition>> {
+    let name = &table.name.table;
+    match table.managed.as_ref().map(|managed| &managed.problem) {
+        Some(None) => Ok(Arc::clone(table)),
+        Some(Some(problem)) => Err(Error::NotSupported {
+            message: format!("table \"{name}\" cannot be written here: {problem}"),
+        }),
+        None => {
+            let message = format!("table \"{name}\" lies over files that are not Sluice's to change");
+            Err(Error::NotSupported { message })
+        }
+    }
+}
+
+/// The tables that a statement names, and notices for those that may be missing.
+fn named(
+    coordinator: &Coordinator,
+    session: &Session,
+    wanted: &[(Option<String>, String)],
+    if_exists: bool,
+) -> Result<(Vec<Arc<TableDefinition>>, Vec<Notice>)> {
+    let snapshot = snapshot(coordinator, session);
+    let (mut found, mut notices) = (Vec::new(), Vec::new());
+    for (schema, table) in wanted {
+        let schemas = schema.clone().map_or_else(|| session.settings.search_path(), |schema| vec![schema]);
+        let mut names = schemas.into_iter().map(|schema| TableName::new(schema, table.as_str()));
+        match names.find_map(|name| snapshot.table(&name).cloned()) {
+            Some(definition) => found.push(definition),
+            None if if_exists => {
+                notices.push(Notice::info("00000", format!("relation \"{table}\" does not exist, skipping")));
+            }
+            None => return Err(Error::UndefinedTable { name: table.clone(), position: None }),
+        }
+    }
+    Ok((found, notices))
+}
+
+/// `TRUNCATE`: the files are no more the table's. They stay for the snapshots that know them.
+pub async fn truncate(
+    coordinator: &Coordinator,
+    session: &mut Session,
+    wanted: &TableDrop,
+) -> Result<Outcome> {
+    const TAG: &str = "TRUNCATE TABLE";
+    let metadata = metadata(coordinator, session);
+    let (tables, notices) = named(coordinator, session, &wanted.names, wanted.if_exists)?;
+    let role = current(&metadata, session)?.oid;
+    let mut changes = Vec::new();
+    for table in tables {
+        let object = GrantObject::Table(table.name.clone());
+        if !metadata.allows(role, &object, Privilege::Truncate) {
+            return Err(Error::PermissionDenied { message: format!("permission denied for {object}") });
+        }
+        let table = writable(&table)?;
+        let Some(managed) = &table.managed else { continue };
+        let removed: Vec<i64> = managed.files.iter().map(|file| file.id).collect();
+        if !removed.is_empty() {
+            let added = Arc::default();
+            changes.push(Change::Files { table: table.name.clone(), table_id: managed.id, removed, added });
+        }
+    }
+    if !changes.is_empty() {
+        change(coordinator, session, changes, TAG).await?;
+    } else {
+        session.check_may_write(TAG)?;
+    }
+    Ok(Outcome::with_notices(TAG, notices))
+}
+
+/// `ALTER TABLE`, save for keys.
+pub async fn alter(coordinator: &Coordinator, session: &mut Session, wanted: &TableAlter) -> Result<Outcome> {
+    const TAG: &str = "ALTER TABLE";
+    let seen = metadata(coordinator, session);
+    let names = [(wanted.schema.clone(), wanted.table.clone())];
+    let (tables, mut notices) = named(coordinator, session, &names, wanted.if_exists)?;
+    let Some(table) = tables.into_iter().next() else { return Ok(Outcome::with_notices(TAG, notices)) };
+    if !seen.tables.contains_key(&table.name) {
+        let message = format!(
+            "table \"{}\" was found in a location of the server and cannot be altered",
+            table.name.table
+        );
+        return Err(Error::NotSupported { message });
+    }
+    must_own(&seen, session, &format!("table {}", table.name.table))?;
+    let mut changes = Vec::new();
+    // Each step is looked at on top of those before it.
+    let mut next = Metadata::clone(&seen);
+    let mut name = table.name.clone();
+    for step in &wanted.steps {
+        let change = match step {
+            AlterStep::Rename { to } => {
+                let to = TableName::new(name.schema.as_str(), to.as_str());
+                if pg_catalog::is_system_table(None, &to.table) {
+                    let message = format!("\"{}\" is the name of a system relation", to.table);
+                    return Err(Error::ReservedName { message });
+                }
+                let taken =
+                    snapshot(coordinator, session).table(&to).is_some() || next.tables.contains_key(&to);
+                if taken {
+                    return Err(Error::DuplicateTable { name: to.table });
+                }
+                let from = std::mem::replace(&mut name, to.clone());
+                Change::RenameTable { from, to }
+            }
+            step => {
+                let table = next.tables.get(&name).ok_or_else(|| Error::internal("a table went away"))?;
+                let table = writable(table)?;
+                match column_change(&table, step, &mut notices)? {
+                    Some(change) => Change::Columns { table: name.clone(), change },
+                    None => continue,
+                }
+            }
+        };
+        next.apply(&change);
+        changes.push(change);
+    }
+    if !changes.is_empty() {
+        refuse_after_rows(session, &table.name, &changes)?;
+        change(coordinator, session, changes, TAG).await?;
+    }
+    Ok(Outcome::with_notices(TAG, notices))
+}
+
+/// Files tell by their snapshot which names their columns have: within one, those cannot change.
+fn refuse_after_rows(session: &Session, name: &TableName, changes: &[Change]) -> Result<()> {
+    let writes = |change: &Change| matches!(change, Change::Files { table, .. } if table == name);
+    let alters = |change: &Change| matches!(change, Change::Columns { .. });
+    if session.pending.changes.iter().any(writes) && changes.iter().any(alters) {
+        let message = "ALTER TABLE of a table that the same transaction wrote to is not supported".to_owned();
+        return Err(Error::NotSupported { message });
+    }
+    Ok(())
+}
+
+fn column_change(
+    table: &TableDefinition,
+    step: &AlterStep,
+    notices: &mut Vec<Notice>,
+) -> Result<Option<ColumnChange>> {
+    let Some(managed) = &table.managed else { return Ok(None) };
+    let relation = &table.name.table;
+    let find = |name: &str| managed.current_columns().find(|column| column.field.name() == name);
+    let found = |name: &str| {
+        find(name).ok_or_else(|| Error::UndefinedColumn {
+            column: name.to_owned(),
+            suggestion: None,
+            position: None,
+        })
+    };
+    let layout_uses = |name: &str, id: i64| {
+        managed.sort.iter().any(|sort| sort.column == name)
+            || managed.partitioning.iter().flat_map(|p| &p.keys).any(|key| key.column == id)
+    };
+    let in_use = |name: &str| Error::DependentObjects {
+        message: format!(
+            "column \"{name}\" of relation \"{relation}\" says how the table is partitioned or sorted"
+        ),
+        detail: "Such a column keeps its name and its type.".to_owned(),
+    };
+    Ok(Some(match step {
+        AlterStep::AddColumn { column, if_not_exists } => {
+            if find(&column.name).is_some() {
+                let message = format!("column \"{}\" of relation \"{relation}\" already exists", column.name);
+                if *if_not_exists {
+                    notices.push(Notice::info("42701", format!("{message}, skipping")));
+                    return Ok(None);
+                }
+                return Err(Error::DuplicateColumn { message });
+            }
+            let new = new_column(column);
+            check_default(&new)?;
+            if !new.is_nullable && new.default.is_none() && managed.rows() > 0 {
+                let message =
+                    format!("column \"{}\" of relation \"{relation}\" contains null values", new.name);
+                return Err(Error::InvalidTableDefinition { message });
+            }
+            if types::stored_as(&new.data_type).is_none() && !new.data_type.is_nested() {
+                let message = format!("the type of column \"{}\" cannot be stored in a table", new.name);
+                return Err(Error::NotSupported { message });
+            }
+            ColumnChange::Add(new)
+        }
+        AlterStep::DropColumn { name, if_exists } => {
+            let Some(column) = find(name) else {
+                if *if_exists {
+                    let message =
+                        format!("column \"{name}\" of relation \"{relation}\" does not exist, skipping");
+                    notices.push(Notice::info("00000", message));
+                    return Ok(None);
+                }
+                return Err(found(name).err().unwrap_or_else(|| Error::internal("a column went away")));
+            };
+            if layout_uses(name, column.id) {
+                return Err(in_use(name));
+            }
+            if managed.current_columns().count() == 1 {
+                let message = "tables without columns are not supported".to_owned();
+                return Err(Error::NotSupported { message });
+            }
+            ColumnChange::Drop { name: name.clone() }
+        }
+        AlterStep::RenameColumn { name, to } => {
+            found(name)?;
+            if find(to).is_some() {
+                let message = format!("column \"{to}\" of relation \"{relation}\" already exists");
+                return Err(Error::DuplicateColumn { message });
+            }
+            // A sort order names its columns.
+            if managed.sort.iter().any(|sort| sort.column == *name) {
+                return Err(in_use(name));
+            }
+            ColumnChange::Rename { name: name.clone(), to: to.clone() }
+        }
+        AlterStep::SetType { name, data_type } => {
+            let column = found(name)?;
+            let is_same = column.field.data_type() == data_type;
+            if is_same {
+                return Ok(None);
+            }
+            if layout_uses(name, column.id) {
+                return Err(in_use(name));
+            }
+            if !types::widens(column.field.data_type(), data_type) {
+                let message = format!(
+                    "column \"{name}\" can only be changed to a type that holds every value of the one it has"
+                );
+                return Err(Error::NotSupported { message });
+            }
+            ColumnChange::Widen { name: name.clone(), data_type: data_type.clone() }
+        }
+        AlterStep::SetNullable { name, is_nullable } => {
+            let column = found(name)?;
+            let has_nulls = || {
+                managed.files.iter().any(|file| {
+                    let known = file.columns.iter().find(|known| known.id == column.id);
+                    known.is_none_or(|known| known.nulls != Some(0))
+                })
+            };
+            if !is_nullable && has_nulls() {
+                let message = format!("column \"{name}\" of relation \"{relation}\" contains null values");
+                return Err(Error::InvalidTableDefinition { message });
+            }
+            ColumnChange::SetNullable { name: name.clone(), is_nullable: *is_nullable }
+        }
+        AlterStep::SetDefault { name, default } => {
+            let column = found(name)?;
+            let default = default.clone().filter(|text| text != "NULL");
+            check_default(&NewColumn {
+                name: name.clone(),
+                data_type: column.field.data_type().clone(),
+                is_nullable: true,
+                default: default.clone(),
+            })?;
+            ColumnChange::SetDefault { name: name.clone(), default }
+        }
+        AlterStep::Rename { .. } => return Ok(None),
+    }))
+}

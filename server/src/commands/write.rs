@@ -1,0 +1,159 @@
+//! `INSERT` and `CREATE TABLE … AS`: rows are written to files, and the files committed at once or with
+//! the transaction block.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use catalog::lake::{NewColumn, NewFile};
+use catalog::{Change, GrantObject, Privilege, TableDefinition, TableName};
+use datafusion::arrow::datatypes::{Field, Schema};
+use datafusion::common::ScalarValue;
+use engine::{Error, Result};
+
+use super::managed::{self, Named};
+use super::{Outcome, change_from};
+use crate::query::{self, QueryContext, Written};
+use crate::session::{Notice, Session};
+use crate::sql::{TableMake, Write, WriteTo};
+use crate::writes::PendingFiles;
+
+/// What is ready to be committed.
+pub struct Ready {
+    changes: Vec<Change>,
+    files: Option<(PendingFiles, HashSet<String>, bool)>,
+    tag: String,
+    notices: Vec<Notice>,
+}
+
+/// Writes the rows of `write`. Nothing is changed yet; dropping the future stops the work and removes the
+/// files.
+pub async fn prepare(context: &QueryContext, write: &Write, parameters: &[ScalarValue]) -> Result<Ready> {
+    match &write.to {
+        WriteTo::Insert { schema, table } => {
+            let target = target(context, schema.as_deref(), table)?;
+            check_privilege(context, &target, Privilege::Insert)?;
+            let (pending, written) = run(context, write, parameters, &target).await?;
+            let tag = format!("INSERT 0 {}", written.rows());
+            let change = added(&target, &written.files);
+            Ok(ready(vec![change], pending, written, tag))
+        }
+        WriteTo::Create(make) => create(context, write, make, parameters).await,
+    }
+}
+
+/// Commits what is ready, or keeps it for the end of the block.
+pub async fn commit(context: &QueryContext, session: &mut Session, ready: Ready) -> Result<Outcome> {
+    let Ready { changes, files, tag, notices } = ready;
+    if !changes.is_empty() {
+        let seen = Arc::clone(context.snapshot.metadata());
+        // The files go with an error here, and with the block's end if it is not a commit.
+        change_from(&context.coordinator, session, seen, changes, "INSERT").await?;
+    }
+    if let Some((pending, names, was_retried)) = files {
+        match session.transaction.is_block() {
+            true => session.pending.files.push((pending, names, was_retried)),
+            false => pending.keep(names, was_retried),
+        }
+    }
+    Ok(Outcome::with_notices(tag, notices))
+}
+
+async fn create(
+    context: &QueryContext,
+    write: &Write,
+    make: &TableMake,
+    parameters: &[ScalarValue],
+) -> Result<Ready> {
+    let done = |notice| Ready {
+        changes: Vec::new(),
+        files: None,
+        tag: "CREATE TABLE AS".to_owned(),
+        notices: vec![notice],
+    };
+    let name = match managed::name_for(context, make.schema.as_deref(), &make.table, make.if_not_exists)? {
+        Named::Free(name) => name,
+        Named::Exists(notice) => return Ok(done(notice)),
+    };
+    let columns = query::describe(context, &write.query, &[]).await?.columns;
+    let columns = renamed(&columns, make)?;
+    let table = Arc::new(managed::new_table(&name, columns, make)?);
+    let target = Arc::new(managed::defined(context.snapshot.metadata(), &table)?);
+    let change = Change::CreateTable(table);
+    if write.query.is_empty {
+        let tag = "CREATE TABLE AS".to_owned();
+        return Ok(Ready { changes: vec![change], files: None, tag, notices: Vec::new() });
+    }
+    let (pending, written) = run(context, write, parameters, &target).await?;
+    let tag = format!("SELECT {}", written.rows());
+    let files = added(&target, &written.files);
+    Ok(ready(vec![change, files], pending, written, tag))
+}
+
+/// The query's columns as those of a table, under the names that the statement gives.
+fn renamed(columns: &Schema, make: &TableMake) -> Result<Vec<NewColumn>> {
+    if make.columns.len() > columns.fields().len() {
+        let message = "too many column names were specified".to_owned();
+        return Err(Error::Syntax { message, position: None });
+    }
+    let column = |(at, field): (usize, &Arc<Field>)| NewColumn {
+        name: make.columns.get(at).map_or(field.name(), |column| &column.name).clone(),
+        data_type: field.data_type().clone(),
+        is_nullable: true,
+        default: None,
+    };
+    Ok(columns.fields().iter().enumerate().map(column).collect())
+}
+
+async fn run(
+    context: &QueryContext,
+    write: &Write,
+    parameters: &[ScalarValue],
+    target: &Arc<TableDefinition>,
+) -> Result<(PendingFiles, Written)> {
+    let pending = context.coordinator.writes.begin(context.id.as_str(), &target.location)?;
+    let written = query::write(context, &write.query, parameters, target).await?;
+    Ok((pending, written))
+}
+
+fn ready(changes: Vec<Change>, pending: PendingFiles, written: Written, tag: String) -> Ready {
+    let name = |file: &NewFile| file.path.rsplit('/').next().unwrap_or_default().to_owned();
+    let names = written.files.iter().map(name).collect();
+    // Rows that are none leave the table as it is.
+    let changes = if written.files.is_empty() {
+        changes.into_iter().filter(|change| !matches!(change, Change::Files { .. })).collect()
+    } else {
+        changes
+    };
+    Ready { changes, files: Some((pending, names, written.was_retried)), tag, notices: Vec::new() }
+}
+
+fn added(target: &TableDefinition, files: &[NewFile]) -> Change {
+    Change::Files {
+        table: target.name.clone(),
+        table_id: target.managed.as_ref().map_or(0, |managed| managed.id),
+        removed: Vec::new(),
+        added: Arc::new(files.to_vec()),
+    }
+}
+
+/// The table that a statement writes to.
+fn target(context: &QueryContext, schema: Option<&str>, table: &str) -> Result<Arc<TableDefinition>> {
+    let schemas = schema.map_or_else(|| context.search_path.clone(), |schema| vec![schema.to_owned()]);
+    let mut names = schemas.into_iter().map(|schema| TableName::new(schema, table));
+    let found = names.find_map(|name| context.snapshot.table(&name).cloned());
+    let missing = || Error::UndefinedTable { name: table.to_owned(), position: None };
+    managed::writable(&found.ok_or_else(missing)?)
+}
+
+/// Refuses what the role was not given (42501).
+pub fn check_privilege(context: &QueryContext, table: &TableDefinition, wanted: Privilege) -> Result<()> {
+    let metadata = context.snapshot.metadata();
+    let schema = GrantObject::Schema(table.name.schema.clone());
+    let object = GrantObject::Table(table.name.clone());
+    for (object, privilege) in [(schema, Privilege::Usage), (object, wanted)] {
+        if !metadata.allows(context.role_oid, &object, privilege) {
+            return Err(Error::PermissionDenied { message: format!("permission denied for {object}") });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,530 @@
+//! Statements that make, change and fill tables.
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, TimeUnit};
+use datafusion::sql::parser::CreateExternalTable;
+use engine::{Error, Result};
+use sqlparser::ast::{
+    AlterColumnOperation, AlterTable, AlterTableOperation, ArrayElemTypeDef, ColumnDef, ColumnOption,
+    CreateTable, CreateTableOptions, DataType as SqlType, ExactNumberInfo, Expr, Function, FunctionArg,
+    FunctionArgExpr, FunctionArguments, Insert, RenameTableNameKind, Statement as SqlStatement, TableObject,
+    Truncate, Value,
+};
+use sqlparser::dialect::PostgreSqlDialect;
+use sqlparser::parser::Parser;
+use sqlparser::tokenizer::{Token, TokenWithSpan};
+
+use super::classify::{Command, Query, folded, last_name, not_supported, query, schema_and_name};
+use super::dialect::SessionFacts;
+use crate::pg_catalog::types;
+
+/// A table over files of one location.
+#[derive(Debug, Clone)]
+pub struct ExternalTable {
+    /// The schema, when the name has one.
+    pub schema: Option<String>,
+    /// The table.
+    pub table: String,
+    /// A folder or a file, or the URL of one, as written.
+    pub location: String,
+    /// The columns that the folders' names hold, when the statement says so.
+    pub partitioned_by: Vec<String>,
+    /// Whether a table of that name is fine.
+    pub if_not_exists: bool,
+}
+
+/// `DROP TABLE a, b`.
+#[derive(Debug, Clone)]
+pub struct TableDrop {
+    /// Schema, where the name has one, and table.
+    pub names: Vec<(Option<String>, String)>,
+    /// Whether a name of no table is fine.
+    pub if_exists: bool,
+}
+
+/// A table whose rows are ours to write.
+#[derive(Debug, Clone)]
+pub struct TableMake {
+    /// The schema, when the name has one.
+    pub schema: Option<String>,
+    /// The table.
+    pub table: String,
+    /// Whether a table of that name is fine.
+    pub if_not_exists: bool,
+    /// Its columns; for `AS`, names for those of the query, or none.
+    pub columns: Vec<ColumnMake>,
+    /// The columns that cut it into files, with their transforms.
+    pub partition_by: Vec<(String, String)>,
+    /// The order of its rows: column, from the largest, nulls first.
+    pub sorted_by: Vec<(String, bool, bool)>,
+}
+
+/// A column to be made.
+#[derive(Debug, Clone)]
+pub struct ColumnMake {
+    /// Its name.
+    pub name: String,
+    /// Its type; `Null` for a name of a query's column.
+    pub data_type: DataType,
+    /// It may be null.
+    pub is_nullable: bool,
+    /// The literal that stands where a row names no value.
+    pub default: Option<String>,
+}
+
+/// Rows to be written.
+#[derive(Debug, Clone)]
+pub struct Write {
+    /// Where to.
+    pub to: WriteTo,
+    /// Which.
+    pub query: Query,
+    /// The client's text.
+    pub text: Arc<str>,
+}
+
+/// Where rows are written.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub enum WriteTo {
+    /// `INSERT INTO`.
+    Insert { schema: Option<String>, table: String },
+    /// `CREATE TABLE … AS`; without rows for `WITH NO DATA`.
+    Create(TableMake),
+}
+
+impl WriteTo {
+    /// The statement's name.
+    pub fn statement(&self) -> &'static str {
+        match self {
+            Self::Insert { .. } => "INSERT",
+            Self::Create(_) => "CREATE TABLE AS",
+        }
+    }
+}
+
+/// A change of a table.
+#[derive(Debug, Clone)]
+pub struct TableAlter {
+    /// The schema, when the name has one.
+    pub schema: Option<String>,
+    /// The table.
+    pub table: String,
+    /// No table of that name is fine.
+    pub if_exists: bool,
+    /// What is done, in order.
+    pub steps: Vec<AlterStep>,
+}
+
+/// One step of an `ALTER TABLE`.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)] // PostgreSQL's words.
+pub enum AlterStep {
+    Rename { to: String },
+    AddColumn { column: ColumnMake, if_not_exists: bool },
+    DropColumn { name: String, if_exists: bool },
+    RenameColumn { name: String, to: String },
+    SetType { name: String, data_type: DataType },
+    SetDefault { name: String, default: Option<String> },
+    SetNullable { name: String, is_nullable: bool },
+}
+
+/// `CREATE EXTERNAL TABLE`.
+pub fn external(create: CreateExternalTable) -> Result<ExternalTable> {
+    let refused = [
+        (!create.file_type.eq_ignore_ascii_case("parquet"), "a format other than PARQUET"),
+        (!create.columns.is_empty(), "a list of columns (they are read from the files)"),
+        (!create.options.is_empty(), "OPTIONS"),
+        (!create.order_exprs.is_empty(), "WITH ORDER"),
+        (create.or_replace, "OR REPLACE"),
+        (create.temporary, "TEMPORARY"),
+        (create.unbounded, "UNBOUNDED"),
+        (!create.constraints.is_empty(), "constraints"),
+        (create.locations.len() != 1, "several locations"),
+    ];
+    if let Some((_, what)) = refused.into_iter().find(|(is_asked, _)| *is_asked) {
+        return Err(not_supported(&format!("CREATE EXTERNAL TABLE with {what}")));
+    }
+    let (schema, table) = schema_and_name(&create.name);
+    Ok(ExternalTable {
+        schema,
+        table,
+        location: create.locations.into_iter().next().unwrap_or_default(),
+        partitioned_by: create.table_partition_cols,
+        if_not_exists: create.if_not_exists,
+    })
+}
+
+/// `CREATE TABLE`, with columns or `AS` a query.
+pub fn create(create: CreateTable, clauses: Clauses, sql: &str, facts: &SessionFacts) -> Result<Command> {
+    let refused = [
+        (create.or_replace, "OR REPLACE"),
+        (create.temporary, "TEMPORARY"),
+        (create.transient || create.volatile || create.external, "that kind of table"),
+        (create.like.is_some(), "LIKE"),
+        (create.inherits.is_some(), "INHERITS"),
+        (create.partition_of.is_some(), "PARTITION OF"),
+        (create.partition_by.is_some(), "PARTITION BY (write PARTITIONED BY)"),
+        (create.on_commit.is_some(), "ON COMMIT"),
+        (!matches!(create.table_options, CreateTableOptions::None), "WITH options"),
+        (!create.constraints.is_empty(), "constraints (declare keys with ALTER TABLE … NOT ENFORCED)"),
+    ];
+    if let Some((_, what)) = refused.into_iter().find(|(is_asked, _)| *is_asked) {
+        return Err(not_supported(&format!("CREATE TABLE with {what}")));
+    }
+    let (schema, table) = schema_and_name(&create.name);
+    let mut columns = Vec::with_capacity(create.columns.len());
+    for column in &create.columns {
+        columns.push(column_make(column, create.query.is_some())?);
+    }
+    let make = TableMake {
+        schema,
+        table,
+        if_not_exists: create.if_not_exists,
+        columns,
+        partition_by: clauses.partitioned_by,
+        sorted_by: clauses.sorted_by,
+    };
+    let Some(body) = create.query else {
+        if make.columns.is_empty() {
+            let message = "tables without columns are not supported".to_owned();
+            return Err(Error::NotSupported { message });
+        }
+        return Ok(Command::MakeTable(make));
+    };
+    let mut query = query(SqlStatement::Query(body), sql, facts);
+    query.is_empty = clauses.with_no_data;
+    Ok(Command::Write(Box::new(Write { to: WriteTo::Create(make), query, text: Arc::from(sql) })))
+}
+
+/// `INSERT INTO`.
+pub fn insert(insert: Insert, sql: &str, facts: &SessionFacts) -> Result<Command> {
+    let refused = [
+        (insert.on.is_some(), "ON CONFLICT (there are no unique keys)"),
+        (insert.returning.is_some(), "RETURNING"),
+        (insert.overwrite || insert.replace_into, "OVERWRITE"),
+        (insert.source.is_none(), "DEFAULT VALUES"),
+        (insert.table_alias.is_some(), "an alias"),
+        (insert.partitioned.is_some(), "PARTITION"),
+    ];
+    if let Some((_, what)) = refused.into_iter().find(|(is_asked, _)| *is_asked) {
+        return Err(not_supported(&format!("INSERT with {what}")));
+    }
+    let TableObject::TableName(name) = &insert.table else {
+        return Err(not_supported("INSERT into anything but a table"));
+    };
+    let (schema, table) = schema_and_name(name);
+    let query = query(SqlStatement::Insert(insert), sql, facts);
+    let to = WriteTo::Insert { schema, table };
+    Ok(Command::Write(Box::new(Write { to, query, text: Arc::from(sql) })))
+}
+
+/// `TRUNCATE`.
+pub fn truncate(truncate: &Truncate) -> Command {
+    let names = truncate.table_names.iter().map(|target| schema_and_name(&target.name)).collect();
+    Command::Truncate(TableDrop { names, if_exists: truncate.if_exists })
+}
+
+/// `ALTER TABLE`, save for keys.
+pub fn alter(alter: &AlterTable) -> Result<Command> {
+    let (schema, table) = schema_and_name(&alter.name);
+    let mut steps = Vec::with_capacity(alter.operations.len());
+    for operation in &alter.operations {
+        match operation {
+            AlterTableOperation::RenameTable { table_name } => {
+                let (RenameTableNameKind::As(to) | RenameTableNameKind::To(to)) = table_name;
+                steps.push(AlterStep::Rename { to: last_name(to) });
+            }
+            AlterTableOperation::AddColumn { column_def, if_not_exists, .. } => {
+                steps.push(AlterStep::AddColumn {
+                    column: column_make(column_def, false)?,
+                    if_not_exists: *if_not_exists,
+                })
+            }
+            AlterTableOperation::DropColumn { column_names, if_exists, .. } => {
+                for name in column_names {
+                    steps.push(AlterStep::DropColumn { name: folded(name), if_exists: *if_exists });
+                }
+            }
+            AlterTableOperation::RenameColumn { old_column_name, new_column_name } => {
+                let (name, to) = (folded(old_column_name), folded(new_column_name));
+                steps.push(AlterStep::RenameColumn { name, to });
+            }
+            AlterTableOperation::AlterColumn { column_name, op } => {
+                steps.push(alter_column(folded(column_name), op)?);
+            }
+            _ => return Err(not_supported("this ALTER TABLE")),
+        }
+    }
+    Ok(Command::AlterTable(TableAlter { schema, table, if_exists: alter.if_exists, steps }))
+}
+
+fn alter_column(name: String, operation: &AlterColumnOperation) -> Result<AlterStep> {
+    Ok(match operation {
+        AlterColumnOperation::SetNotNull => AlterStep::SetNullable { name, is_nullable: false },
+        AlterColumnOperation::DropNotNull => AlterStep::SetNullable { name, is_nullable: true },
+        AlterColumnOperation::SetDefault { value } => {
+            AlterStep::SetDefault { name, default: Some(literal(value)?) }
+        }
+        AlterColumnOperation::DropDefault => AlterStep::SetDefault { name, default: None },
+        AlterColumnOperation::SetDataType { data_type, using: None, .. } => {
+            AlterStep::SetType { name, data_type: column_type(data_type)? }
+        }
+        _ => return Err(not_supported("this ALTER COLUMN")),
+    })
+}
+
+fn column_make(column: &ColumnDef, is_of_query: bool) -> Result<ColumnMake> {
+    let mut make = ColumnMake {
+        name: folded(&column.name),
+        data_type: DataType::Null,
+        is_nullable: true,
+        default: None,
+    };
+    if !is_of_query {
+        make.data_type = column_type(&column.data_type)?;
+    }
+    for option in &column.options {
+        match &option.option {
+            ColumnOption::Null => {}
+            ColumnOption::NotNull => make.is_nullable = false,
+            ColumnOption::Default(value) => make.default = Some(literal(value)?),
+            ColumnOption::Collation(_) => {}
+            other => {
+                let what = format!("column option {other}");
+                return Err(not_supported(&what));
+            }
+        }
+    }
+    Ok(make)
+}
+
+/// A default's literal, as DuckLake keeps it.
+fn literal(value: &Expr) -> Result<String> {
+    let refused = || not_supported("a default that is not a literal");
+    match value {
+        Expr::Value(value) => match &value.value {
+            Value::Number(text, _) => Ok(text.clone()),
+            Value::Boolean(flag) => Ok(u8::from(*flag).to_string()),
+            Value::Null => Ok("NULL".to_owned()),
+            other => other.clone().into_string().ok_or_else(refused),
+        },
+        Expr::UnaryOp { expr, .. } => match expr.as_ref() {
+            Expr::Value(_) => Ok(value.to_string().replace(' ', "")),
+            _ => Err(refused()),
+        },
+        Expr::Cast { expr, .. } => literal(expr),
+        Expr::TypedString(typed) => typed.value.value.clone().into_string().ok_or_else(refused),
+        _ => Err(refused()),
+    }
+}
+
+/// The Arrow type that a column of a written type is kept as.
+pub fn column_type(written: &SqlType) -> Result<DataType> {
+    if let SqlType::Array(
+        ArrayElemTypeDef::SquareBracket(item, _)
+        | ArrayElemTypeDef::AngleBracket(item)
+        | ArrayElemTypeDef::Parenthesis(item),
+    ) = written
+    {
+        return Ok(DataType::new_list(column_type(item)?, true));
+    }
+    if let SqlType::Numeric(info) | SqlType::Decimal(info) | SqlType::Dec(info) = written {
+        return decimal(info);
+    }
+    let text = written.to_string();
+    let oid = types::by_written_name(&text);
+    let unknown = || Error::UndefinedObject {
+        message: format!("type \"{}\" does not exist", text.to_ascii_lowercase()),
+    };
+    let micros = |zone: Option<&str>| DataType::Timestamp(TimeUnit::Microsecond, zone.map(Into::into));
+    Ok(match types::name(oid.ok_or_else(unknown)?) {
+        "bool" => DataType::Boolean,
+        "int2" => DataType::Int16,
+        "int4" => DataType::Int32,
+        "int8" => DataType::Int64,
+        "float4" => DataType::Float32,
+        "float8" => DataType::Float64,
+        "text" | "varchar" | "bpchar" | "name" | "json" => DataType::Utf8,
+        "bytea" => DataType::Binary,
+        "date" => DataType::Date32,
+        "time" => DataType::Time64(TimeUnit::Microsecond),
+        "timestamp" => micros(None),
+        "timestamptz" => micros(Some("UTC")),
+        name => return Err(not_supported(&format!("a column of type {name}"))),
+    })
+}
+
+fn decimal(info: &ExactNumberInfo) -> Result<DataType> {
+    let (precision, scale) = match info {
+        // As numbers without a precision are everywhere here.
+        ExactNumberInfo::None => (38, 10),
+        ExactNumberInfo::Precision(precision) => (*precision, 0),
+        ExactNumberInfo::PrecisionAndScale(precision, scale) => (*precision, *scale),
+    };
+    if !(1..=38).contains(&precision) || scale < 0 || scale as u64 > precision {
+        let message = format!("numeric({precision},{scale}) is not supported: at most 38 digits");
+        return Err(Error::NotSupported { message });
+    }
+    Ok(DataType::Decimal128(precision as u8, scale as i8))
+}
+
+/// What `CREATE TABLE` says that the parser does not read.
+#[derive(Debug, Clone, Default)]
+pub struct Clauses {
+    /// `PARTITIONED BY (column, year(column), bucket(16, column))`.
+    partitioned_by: Vec<(String, String)>,
+    /// `SORTED BY (column [ASC | DESC] [NULLS FIRST | LAST])`.
+    sorted_by: Vec<(String, bool, bool)>,
+    /// `WITH NO DATA`.
+    with_no_data: bool,
+}
+
+/// Takes the clauses out of a `CREATE TABLE` that the parser would not read.
+pub fn take_clauses(tokens: &mut Vec<TokenWithSpan>) -> Result<Clauses> {
+    let mut clauses = Clauses::default();
+    let words = |tokens: &[TokenWithSpan], at: usize, wanted: &[&str]| -> Option<usize> {
+        let mut at = at;
+        for word in wanted {
+            at = next_token(tokens, at)?;
+            let Token::Word(found) = &tokens[at].token else { return None };
+            if found.quote_style.is_some() || !found.value.eq_ignore_ascii_case(word) {
+                return None;
+            }
+            at += 1;
+        }
+        Some(at)
+    };
+    if words(tokens, 0, &["create", "table"]).is_none() {
+        return Ok(clauses);
+    }
+    let mut depth = 0_usize;
+    let mut at = 0;
+    while at < tokens.len() {
+        match &tokens[at].token {
+            Token::LParen => depth += 1,
+            Token::RParen => depth = depth.saturating_sub(1),
+            Token::Word(word) if depth == 0 => {
+                let is_partition = words(tokens, at, &["partitioned", "by"]);
+                if let Some(after) = is_partition.or_else(|| words(tokens, at, &["sorted", "by"])) {
+                    let list = taken_list(tokens, at, after)?;
+                    if is_partition.is_some() {
+                        clauses.partitioned_by = partition_keys(list)?;
+                    } else {
+                        clauses.sorted_by = sort_keys(list)?;
+                    }
+                    continue;
+                }
+                if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("as") {
+                    break;
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    // Behind the query there is at most one more clause.
+    for (wanted, no_data) in [(["with", "no", "data"].as_slice(), true), (&["with", "data"], false)] {
+        let from = (at..tokens.len()).rev().find(|from| {
+            words(tokens, *from, wanted).is_some_and(|after| next_token(tokens, after).is_none())
+        });
+        if let Some(from) = from {
+            tokens.truncate(from);
+            clauses.with_no_data = no_data;
+        }
+    }
+    Ok(clauses)
+}
+
+fn next_token(tokens: &[TokenWithSpan], from: usize) -> Option<usize> {
+    (from..tokens.len()).find(|at| !matches!(tokens[*at].token, Token::Whitespace(_) | Token::EOF))
+}
+
+/// Removes the tokens from `from` to the end of the list in parentheses that begins at `after`, and gives
+/// the list's.
+fn taken_list(tokens: &mut Vec<TokenWithSpan>, from: usize, after: usize) -> Result<Vec<TokenWithSpan>> {
+    let wrong =
+        || Error::Syntax { message: "syntax error: expected a list in parentheses".into(), position: None };
+    let open = next_token(tokens, after).filter(|at| tokens[*at].token == Token::LParen).ok_or_else(wrong)?;
+    let mut depth = 0;
+    for at in open..tokens.len() {
+        match tokens[at].token {
+            Token::LParen => depth += 1,
+            Token::RParen => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            let list = tokens[open + 1..at].to_vec();
+            tokens.drain(from..=at);
+            return Ok(list);
+        }
+    }
+    Err(wrong())
+}
+
+fn parse_list<T>(
+    tokens: Vec<TokenWithSpan>,
+    parse: impl FnMut(&mut Parser<'_>) -> std::result::Result<T, sqlparser::parser::ParserError>,
+) -> Result<Vec<T>> {
+    let dialect = PostgreSqlDialect {};
+    let mut parser = Parser::new(&dialect).with_tokens_with_locations(tokens);
+    parser.parse_comma_separated(parse).map_err(|error| Error::Syntax {
+        message: format!("syntax error: {}", error.to_string().trim_start_matches("sql parser error: ")),
+        position: None,
+    })
+}
+
+fn partition_keys(tokens: Vec<TokenWithSpan>) -> Result<Vec<(String, String)>> {
+    let wrong = |expr: &Expr| Error::InvalidTableDefinition {
+        message: format!(
+            "a table cannot be partitioned by {expr}: name a column, or year, month, day, hour or bucket of one"
+        ),
+    };
+    let column = |expr: &Expr| match expr {
+        Expr::Identifier(ident) => Some(folded(ident)),
+        _ => None,
+    };
+    let key = |expr: &Expr| -> Option<(String, String)> {
+        match expr {
+            Expr::Identifier(ident) => Some((folded(ident), "identity".to_owned())),
+            Expr::Function(Function { name, args: FunctionArguments::List(list), .. }) => {
+                let arguments: Vec<&Expr> = list
+                    .args
+                    .iter()
+                    .filter_map(|argument| match argument {
+                        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr),
+                        _ => None,
+                    })
+                    .collect();
+                let transform = last_name(name);
+                match (transform.as_str(), arguments.as_slice()) {
+                    ("year" | "month" | "day" | "hour", [of]) => Some((column(of)?, transform)),
+                    ("bucket", [count, of]) => {
+                        let count: u32 = count.to_string().parse().ok().filter(|count| *count > 0)?;
+                        Some((column(of)?, format!("bucket({count})")))
+                    }
+                    _ => None,
+                }
+            }
+            _ => None,
+        }
+    };
+    let keys = parse_list(tokens, |parser| parser.parse_expr())?;
+    keys.iter().map(|expr| key(expr).ok_or_else(|| wrong(expr))).collect()
+}
+
+fn sort_keys(tokens: Vec<TokenWithSpan>) -> Result<Vec<(String, bool, bool)>> {
+    let keys = parse_list(tokens, |parser| parser.parse_order_by_expr())?;
+    keys.iter()
+        .map(|key| match &key.expr {
+            Expr::Identifier(ident) => {
+                let is_descending = key.options.asc == Some(false);
+                Ok((folded(ident), is_descending, key.options.nulls_first.unwrap_or(is_descending)))
+            }
+            other => Err(Error::InvalidTableDefinition {
+                message: format!("a table cannot be sorted by {other}: name columns"),
+            }),
+        })
+        .collect()
+}

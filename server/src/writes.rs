@@ -1,0 +1,146 @@
+//! Files that statements have written and no commit has taken in yet.
+//!
+//! Each running statement has a line of its own in the data folder: which files are its own, and where. It
+//! goes when the statement's files are committed, or removed. What a killed server leaves is removed by the
+//! next start: files are found by the statement's identifier, which their names begin with.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use catalog::CatalogStore;
+use catalog::table::managed::split;
+use datafusion::execution::runtime_env::RuntimeEnv;
+use engine::{Error, Result};
+use futures::{StreamExt, TryStreamExt};
+use object_store::ObjectStore;
+use tracing::{info, warn};
+
+/// Where the lines are.
+#[derive(Debug, Clone)]
+pub struct Writes {
+    folder: PathBuf,
+    env: Arc<RuntimeEnv>,
+}
+
+/// The files of one statement. Dropping it removes them, unless they were kept.
+#[derive(Debug)]
+pub struct PendingFiles {
+    writes: Writes,
+    write_id: String,
+    table_folder: String,
+}
+
+impl Writes {
+    /// Keeps its lines in `data_dir`.
+    pub fn open(data_dir: &Path, env: Arc<RuntimeEnv>) -> std::io::Result<Self> {
+        let folder = data_dir.join("writes");
+        std::fs::create_dir_all(&folder)?;
+        Ok(Self { folder, env })
+    }
+
+    /// Notes that the statement `write_id` is about to write below `table_folder`.
+    pub fn begin(&self, write_id: &str, table_folder: &str) -> Result<PendingFiles> {
+        // Read after a crash of this process, not of the machine: it need not reach the disk.
+        std::fs::write(self.folder.join(write_id), table_folder)
+            .map_err(|error| Error::DiskFull { message: format!("could not note a write: {error}") })?;
+        Ok(PendingFiles {
+            writes: self.clone(),
+            write_id: write_id.to_owned(),
+            table_folder: table_folder.to_owned(),
+        })
+    }
+
+    /// Removes what statements of an earlier start left behind.
+    pub async fn sweep_leftovers(&self, store: &CatalogStore) {
+        let Ok(lines) = std::fs::read_dir(&self.folder) else { return };
+        for line in lines.flatten() {
+            let write_id = line.file_name().to_string_lossy().into_owned();
+            let Ok(table_folder) = std::fs::read_to_string(line.path()) else { continue };
+            let known = match store.files_of(&write_id).await {
+                Ok(known) => known,
+                Err(error) => {
+                    warn!(%error, "cannot tell which files were committed: nothing is removed");
+                    return;
+                }
+            };
+            match self.sweep(&write_id, &table_folder, &known).await {
+                Ok(removed) => {
+                    if removed > 0 {
+                        info!(write.id = write_id, removed, "files of an unfinished write removed");
+                    }
+                    let _ = std::fs::remove_file(line.path());
+                }
+                // The line stays: the next start tries again.
+                Err(error) => {
+                    warn!(write.id = write_id, %error, "files of an unfinished write could not be removed")
+                }
+            }
+        }
+    }
+
+    /// Removes the files of `write_id` below `table_folder`, save for `kept`, by their names.
+    async fn sweep(&self, write_id: &str, table_folder: &str, kept: &HashSet<String>) -> Result<usize> {
+        let (url, prefix) = split(table_folder)?;
+        let store = self.env.object_store(&url)?;
+        let found = match store.list(Some(&prefix)).try_collect::<Vec<_>>().await {
+            Ok(found) => found,
+            Err(object_store::Error::NotFound { .. }) => return Ok(0),
+            Err(error) => return Err(datafusion::error::DataFusionError::from(error).into()),
+        };
+        let is_ours = |name: &str| name.starts_with(write_id) && !kept.contains(name);
+        let paths: Vec<_> = found
+            .into_iter()
+            .map(|file| file.location)
+            .filter(|path| path.filename().is_some_and(is_ours))
+            .collect();
+        let count = paths.len();
+        let paths = futures::stream::iter(paths.into_iter().map(Ok)).boxed();
+        let removed: Vec<_> = store
+            .delete_stream(paths)
+            .try_collect()
+            .await
+            .map_err(datafusion::error::DataFusionError::from)?;
+        debug_assert_eq!(removed.len(), count);
+        Ok(count)
+    }
+}
+
+impl PendingFiles {
+    /// The catalog has taken in `files`, by their names. Where the statement `was_retried`, others of its
+    /// runs lie about: they are removed.
+    pub fn keep(mut self, files: HashSet<String>, was_retried: bool) {
+        let write_id = std::mem::take(&mut self.write_id);
+        let line = self.writes.folder.join(&write_id);
+        if !was_retried {
+            let _ = std::fs::remove_file(line);
+            return;
+        }
+        let (writes, table_folder) = (self.writes.clone(), self.table_folder.clone());
+        tokio::spawn(async move {
+            match writes.sweep(&write_id, &table_folder, &files).await {
+                Ok(_) => drop(std::fs::remove_file(line)),
+                Err(error) => warn!(write.id = write_id, %error, "files of a lost run could not be removed"),
+            }
+        });
+    }
+}
+
+impl Drop for PendingFiles {
+    fn drop(&mut self) {
+        if self.write_id.is_empty() {
+            return;
+        }
+        let (writes, write_id) = (self.writes.clone(), std::mem::take(&mut self.write_id));
+        let table_folder = std::mem::take(&mut self.table_folder);
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        runtime.spawn(async move {
+            match writes.sweep(&write_id, &table_folder, &HashSet::new()).await {
+                Ok(_) => drop(std::fs::remove_file(writes.folder.join(&write_id))),
+                Err(error) => {
+                    warn!(write.id = write_id, %error, "files of a failed write could not be removed")
+                }
+            }
+        });
+    }
+}
