@@ -20,7 +20,9 @@ pub use definition::{TableDefinition, TableName, TableStatistics, stable_oid};
 pub use discover::{DiscoveredTable, discover};
 pub use error::{CatalogError, Result};
 pub use metadata::{Change, CommentTarget, Metadata, NextIds, PrimaryKey};
-pub use provider::{DATABASE, DEFAULT_SCHEMA, SnapshotCatalog, SnapshotSchema};
+pub use provider::{
+    DATABASE, DEFAULT_SCHEMA, FILE_COLUMN, SnapshotCatalog, SnapshotSchema, Target, own_schema, target_schema,
+};
 pub use role::{FIRST_ROLE, FIRST_ROLE_OID, Grant, GrantObject, PUBLIC_GRANTEE, Privilege, Role};
 pub use snapshot::{Snapshot, SnapshotStore};
 pub use store::{CatalogStore, Warehouse};

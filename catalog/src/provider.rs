@@ -1,31 +1,65 @@
 //! A snapshot as DataFusion sees it: one catalog (`postgres`) of schemas of tables.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, SchemaProvider, TableProvider};
 use datafusion::error::Result as DataFusionResult;
 
-use crate::definition::TableName;
+use crate::definition::{TableDefinition, TableName};
 use crate::snapshot::Snapshot;
 use crate::table::StringLayout;
+use crate::table::managed::ManagedProvider;
 
 /// The one database.
 pub const DATABASE: &str = "postgres";
 /// The schema that unqualified names mean.
 pub const DEFAULT_SCHEMA: &str = "public";
 
+/// The schema that a statement finds the table under that it changes, apart from its other uses in the
+/// statement: `of` the table's own schema.
+pub fn target_schema(of: &str) -> String {
+    format!("{TARGET}{of}")
+}
+
+/// The schema that [`target_schema`] was given; any other is itself.
+pub fn own_schema(schema: &str) -> &str {
+    schema.strip_prefix(TARGET).unwrap_or(schema)
+}
+
+const TARGET: &str = "sluice target ";
+
+/// The table that a statement changes, as the statement sees it.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The table.
+    pub table: Arc<TableDefinition>,
+    /// Those of its files that are read; all when not given.
+    pub files: Option<Arc<HashSet<i64>>>,
+}
+
+/// The column of a [`Target`] that tells which file a row is in.
+pub const FILE_COLUMN: &str = "sluice_file";
+
 /// The users' schemas of one snapshot, with strings in one layout.
 #[derive(Debug)]
 pub struct SnapshotCatalog {
     snapshot: Arc<Snapshot>,
     layout: StringLayout,
+    target: Option<Target>,
 }
 
 impl SnapshotCatalog {
     /// Shows `snapshot` to DataFusion with strings in `layout`.
     pub fn new(snapshot: Arc<Snapshot>, layout: StringLayout) -> Self {
-        Self { snapshot, layout }
+        Self { snapshot, layout, target: None }
+    }
+
+    /// Shows `target` besides, in its [`target_schema`].
+    pub fn with_target(mut self, target: Option<Target>) -> Self {
+        self.target = target;
+        self
     }
 }
 
@@ -35,6 +69,11 @@ impl CatalogProvider for SnapshotCatalog {
     }
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        if let Some(target) = &self.target
+            && name == target_schema(&target.table.name.schema)
+        {
+            return Some(Arc::new(TargetSchema { target: target.clone(), layout: self.layout }));
+        }
         self.snapshot.schemas().iter().any(|schema| schema == name).then(|| {
             Arc::new(SnapshotSchema {
                 snapshot: Arc::clone(&self.snapshot),
@@ -42,6 +81,32 @@ impl CatalogProvider for SnapshotCatalog {
                 schema: name.to_owned(),
             }) as Arc<dyn SchemaProvider>
         })
+    }
+}
+
+/// The schema of the one table that a statement changes.
+#[derive(Debug)]
+struct TargetSchema {
+    target: Target,
+    layout: StringLayout,
+}
+
+#[async_trait]
+impl SchemaProvider for TargetSchema {
+    fn table_names(&self) -> Vec<String> {
+        vec![self.target.table.name.table.clone()]
+    }
+
+    async fn table(&self, name: &str) -> DataFusionResult<Option<Arc<dyn TableProvider>>> {
+        if !self.table_exist(name) {
+            return Ok(None);
+        }
+        let provider = ManagedProvider::new(&self.target.table, self.layout);
+        Ok(provider.map(|provider| Arc::new(provider.of_files(self.target.files.clone())) as _))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        name == self.target.table.name.table
     }
 }
 

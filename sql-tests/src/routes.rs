@@ -134,7 +134,10 @@ impl<E: Inner> AsyncDB for Routed<E> {
 fn expected_route(sql: &str, route: Route) -> Option<&'static str> {
     let first = sql.lines().find(|line| !line.trim().is_empty() && !line.trim().starts_with("--"))?;
     let word = first.split_ascii_whitespace().next()?.to_ascii_lowercase();
-    if !["select", "with", "values", "table"].contains(&word.as_str()) {
+    // What is inserted from tables is computed where queries are; values are not.
+    let is_query = ["select", "with", "values", "table"].contains(&word.as_str())
+        || word == "insert" && first.contains(" select ");
+    if !is_query {
         return None;
     }
     Some(if sql.trim_start().starts_with(STAYS_LOCAL) { "local" } else { route.as_str() })

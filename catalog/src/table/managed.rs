@@ -4,11 +4,13 @@
 //! A file has the column names of the snapshot that added it. Files whose columns lie otherwise than the
 //! table's of now are scanned by themselves, and their columns put in order behind the scan.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::arrow::array::AsArray;
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, UInt64Type};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::pruning::PrunableStatistics;
 use datafusion::common::stats::Precision;
@@ -17,12 +19,14 @@ use datafusion::datasource::TableType;
 use datafusion::datasource::file_format::FileFormat;
 use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::parquet::ParquetRowSelection;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, lit};
+use datafusion::parquet::arrow::arrow_reader::{ParquetRecordBatchReaderBuilder, RowSelection};
 use datafusion::physical_expr::expressions::{CastExpr, Column as ColumnExpr, Literal};
 use datafusion::physical_expr::{PhysicalExpr, projection::ProjectionExpr};
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
@@ -30,12 +34,13 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::union::UnionExec;
-use object_store::ObjectMeta;
 use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStoreExt};
 
 use super::StringLayout;
+use crate::FILE_COLUMN;
 use crate::definition::TableDefinition;
-use crate::lake::{Column, DataFile, FileLayout, ManagedTable, values};
+use crate::lake::{Column, DataFile, DeleteFile, FileLayout, ManagedTable, values};
 
 /// A scan of a managed table with its strings in one layout.
 #[derive(Debug)]
@@ -43,8 +48,13 @@ pub struct ManagedProvider {
     definition: Arc<TableDefinition>,
     managed: Arc<ManagedTable>,
     schema: SchemaRef,
+    /// The columns of the table; `schema` may have the file's behind them.
+    columns: SchemaRef,
     defaults: HashMap<String, Expr>,
     statistics: Vec<Arc<Statistics>>,
+    /// Those of the files that are read; all when not given.
+    only: Option<Arc<HashSet<i64>>>,
+    layout: StringLayout,
 }
 
 impl ManagedProvider {
@@ -62,25 +72,44 @@ impl ManagedProvider {
         Some(Self {
             definition: Arc::clone(definition),
             defaults: columns.iter().filter_map(default).collect(),
+            columns: Arc::clone(&schema),
             statistics,
             schema,
             managed,
+            only: None,
+            layout,
         })
+    }
+
+    /// The same over `only` some of the files, with the column [`FILE_COLUMN`] behind the table's own.
+    pub fn of_files(mut self, only: Option<Arc<HashSet<i64>>>) -> Self {
+        self.only = only;
+        let mut fields: Vec<FieldRef> = self.columns.fields().iter().cloned().collect();
+        fields.push(file_field());
+        self.schema = Arc::new(Schema::new(fields));
+        self
+    }
+
+    fn tells_file(&self) -> bool {
+        self.schema.fields().len() > self.columns.fields().len()
     }
 
     /// The files that may hold rows that pass `filters`, by their places among the table's.
     fn pruned(&self, state: &dyn Session, filters: &[Expr]) -> Result<Vec<usize>> {
-        let all = || (0..self.managed.files.len()).collect();
+        let is_read =
+            |at: &usize| self.only.as_ref().is_none_or(|only| only.contains(&self.managed.files[*at].id));
+        let all = || (0..self.managed.files.len()).filter(is_read).collect();
         let Some(filter) = conjunction(filters.iter().cloned()) else { return Ok(all()) };
         let schema = DFSchema::try_from(Arc::clone(&self.schema))?;
         // What cannot be told from bounds prunes nothing.
         let Ok(filter) = state.create_physical_expr(filter, &schema) else { return Ok(all()) };
         let predicate =
-            PruningPredicateBuilder::new().with_file_schema(Arc::clone(&self.schema)).build(filter);
+            PruningPredicateBuilder::new().with_file_schema(Arc::clone(&self.columns)).build(filter);
         let Some(predicate) = predicate else { return Ok(all()) };
-        let known = PrunableStatistics::new(self.statistics.clone(), Arc::clone(&self.schema));
+        let known = PrunableStatistics::new(self.statistics.clone(), Arc::clone(&self.columns));
         let Ok(may_match) = predicate.prune(&known) else { return Ok(all()) };
-        Ok(may_match.into_iter().enumerate().filter_map(|(at, keep)| keep.then_some(at)).collect())
+        let kept = may_match.into_iter().enumerate().filter_map(|(at, keep)| keep.then_some(at));
+        Ok(kept.filter(is_read).collect())
     }
 
     /// A scan of `files`, which all have `layout`, that gives the columns in `projection`.
@@ -93,20 +122,21 @@ impl ManagedProvider {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let is_plain =
-            layout.iter().zip(self.schema.fields()).all(|(name, f)| name.as_ref() == Some(f.name()));
-        let names = layout.iter().zip(self.schema.fields());
+            layout.iter().zip(self.columns.fields()).all(|(name, f)| name.as_ref() == Some(f.name()));
+        let names = layout.iter().zip(self.columns.fields());
         let in_file: Vec<Field> = names
             .filter_map(|(name, field)| {
                 Some(field.as_ref().clone().with_name(name.as_ref()?).with_nullable(true))
             })
             .collect();
         let file_schema: SchemaRef =
-            if is_plain { Arc::clone(&self.schema) } else { Arc::new(Schema::new(in_file)) };
-        let wanted: Vec<usize> = if is_plain {
-            projection.to_vec()
-        } else {
-            projection.iter().filter_map(|at| file_schema.index_of(layout[*at].as_ref()?).ok()).collect()
+            if is_plain { Arc::clone(&self.columns) } else { Arc::new(Schema::new(in_file)) };
+        let file_column = file_schema.fields().len();
+        let place = |at: &usize| match layout.get(*at) {
+            None => Some(file_column),
+            Some(name) => file_schema.index_of(name.as_ref()?).ok(),
         };
+        let wanted: Vec<usize> = projection.iter().filter_map(place).collect();
         let mut store = None;
         let mut partitioned = Vec::with_capacity(files.len());
         for at in files {
@@ -121,6 +151,12 @@ impl ManagedProvider {
                 version: None,
             };
             let mut part = PartitionedFile::from(meta);
+            if let Some(deletes) = &file.deletes {
+                part = part.with_extension(remaining_rows(state, file, deletes).await?);
+            }
+            if self.tells_file() {
+                part = part.with_partition_values(vec![ScalarValue::Int64(Some(file.id))]);
+            }
             if is_plain {
                 part = part.with_statistics(Arc::clone(&self.statistics[*at]));
             }
@@ -128,11 +164,18 @@ impl ManagedProvider {
         }
         let store = store.ok_or_else(|| DataFusionError::Internal("a scan of no file".to_owned()))?;
         let groups = FileGroup::new(partitioned).split_files(state.config().target_partitions());
-        let source = Arc::new(ParquetSource::new(TableSchema::from(Arc::clone(&file_schema))));
+        let behind = if self.tells_file() { vec![file_field()] } else { Vec::new() };
+        let table_schema =
+            TableSchema::builder(Arc::clone(&file_schema)).with_table_partition_cols(behind).build();
+        let source = Arc::new(ParquetSource::new(table_schema));
         let mut config = FileScanConfigBuilder::new(store, source).with_file_groups(groups);
         if is_plain {
             let each = files.iter().map(|at| self.statistics[*at].as_ref());
-            config = config.with_statistics(Statistics::try_merge_iter(each, &self.schema)?);
+            let mut all = Statistics::try_merge_iter(each, &self.columns)?;
+            if self.tells_file() {
+                all.column_statistics.push(ColumnStatistics::new_unknown());
+            }
+            config = config.with_statistics(all);
         }
         let config = config.with_projection_indices(Some(wanted.clone()))?.with_limit(limit).build();
         let scan = ParquetFormat::default().create_physical_plan(state, config).await?;
@@ -142,7 +185,11 @@ impl ManagedProvider {
         let columns: Vec<&Column> = self.managed.current_columns().collect();
         let expressions = projection.iter().map(|at| {
             let field = self.schema.field(*at);
-            let found = layout[*at].as_ref().and_then(|name| scan.schema().index_of(name).ok());
+            let name = match layout.get(*at) {
+                None => Some(FILE_COLUMN),
+                Some(name) => name.as_deref(),
+            };
+            let found = name.and_then(|name| scan.schema().index_of(name).ok());
             let expr: Arc<dyn PhysicalExpr> = match found {
                 Some(place) => Arc::new(ColumnExpr::new(scan.schema().field(place).name(), place)),
                 None => Arc::new(Literal::new(initial_value(columns[*at], field)?)),
@@ -152,6 +199,43 @@ impl ManagedProvider {
         let expressions = expressions.collect::<Result<Vec<_>>>()?;
         Ok(Arc::new(ProjectionExec::try_new(expressions, scan)?))
     }
+}
+
+fn file_field() -> FieldRef {
+    Arc::new(Field::new(FILE_COLUMN, DataType::Int64, false))
+}
+
+/// The rows of `file` that `deletes` does not name.
+async fn remaining_rows(
+    state: &dyn Session,
+    file: &DataFile,
+    deletes: &DeleteFile,
+) -> Result<ParquetRowSelection> {
+    let (url, path) = split(&deletes.location)?;
+    let store = state.runtime_env().object_store(&url)?;
+    let bytes = store.get(&path).await?.bytes().await?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(bytes)?;
+    let place = builder.schema().index_of("pos")?;
+    let mut deleted: Vec<usize> = Vec::with_capacity(deletes.rows as usize);
+    for batch in builder.build()? {
+        let rows = cast(batch?.column(place), &DataType::UInt64)?;
+        deleted.extend(rows.as_primitive::<UInt64Type>().iter().flatten().map(|row| row as usize));
+    }
+    deleted.sort_unstable();
+    deleted.dedup();
+    let mut ranges = Vec::new();
+    let mut from = 0;
+    for row in deleted {
+        if row > from {
+            ranges.push(from..row);
+        }
+        from = row + 1;
+    }
+    let rows = file.rows as usize;
+    if from < rows {
+        ranges.push(from..rows);
+    }
+    Ok(ParquetRowSelection::new(RowSelection::from_consecutive_ranges(ranges.into_iter(), rows)))
 }
 
 /// What a column holds in files that are older than it.
@@ -193,8 +277,11 @@ impl TableProvider for ManagedProvider {
             return Err(refused(problem));
         }
         let kept = self.pruned(state, filters)?;
-        if kept.iter().any(|at| self.managed.files[*at].deletes.is_some()) {
-            return Err(refused("another engine deleted rows of its files without rewriting them"));
+        // Which rows of a file were deleted cannot be told to executors: a plan that needs it runs here.
+        if self.layout == StringLayout::Plain
+            && kept.iter().any(|at| self.managed.files[*at].deletes.is_some())
+        {
+            return Err(refused("rows of its files were deleted by another engine"));
         }
         let projected = project_schema(&self.schema, projection)?;
         let all: Vec<usize> = (0..self.schema.fields().len()).collect();
@@ -220,7 +307,10 @@ impl TableProvider for ManagedProvider {
     }
 
     fn statistics(&self) -> Option<Statistics> {
-        Statistics::try_merge_iter(self.statistics.iter().map(AsRef::as_ref), &self.schema).ok()
+        if self.tells_file() {
+            return None;
+        }
+        Statistics::try_merge_iter(self.statistics.iter().map(AsRef::as_ref), &self.columns).ok()
     }
 }
 

@@ -76,6 +76,7 @@ pub async fn run(
         Command::Key(change) => keys::run(coordinator, session, change).await,
         Command::Query(_)
         | Command::Write(_)
+        | Command::ChangeRows(_)
         | Command::Declare(_)
         | Command::Fetch(_)
         | Command::Close { .. }

@@ -1,20 +1,23 @@
-//! `INSERT` and `CREATE TABLE … AS`: rows are written to files, and the files committed at once or with
+//! `INSERT`, `CREATE TABLE … AS`, `DELETE` and `UPDATE`: rows are written to files, and the files committed at once or with
 //! the transaction block.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use catalog::lake::{NewColumn, NewFile};
-use catalog::{Change, GrantObject, Privilege, TableDefinition, TableName};
-use datafusion::arrow::datatypes::{Field, Schema};
+use catalog::{Change, GrantObject, Privilege, TableDefinition, TableName, Target};
+use datafusion::arrow::array::AsArray;
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use datafusion::common::ScalarValue;
+use datafusion::error::DataFusionError;
 use engine::{Error, Result};
 
 use super::managed::{self, Named};
 use super::{Outcome, change_from};
 use crate::query::{self, QueryContext, Written};
 use crate::session::{Notice, Session};
-use crate::sql::{TableMake, Write, WriteTo};
+use crate::sql::{Query, RowChange, TableMake, Write, WriteTo};
 use crate::writes::PendingFiles;
 
 /// What is ready to be committed.
@@ -37,6 +40,7 @@ pub async fn prepare(context: &QueryContext, write: &Write, parameters: &[Scalar
             let change = added(&target, &written.files);
             Ok(ready(vec![change], pending, written, tag))
         }
+        WriteTo::Rewrite => Err(Error::internal("files are rewritten by DELETE and UPDATE")),
         WriteTo::Create(make) => create(context, write, make, parameters).await,
     }
 }
@@ -134,6 +138,94 @@ fn added(target: &TableDefinition, files: &[NewFile]) -> Change {
         removed: Vec::new(),
         added: Arc::new(files.to_vec()),
     }
+}
+
+/// Finds the files that hold rows which `change` means, and writes what they hold afterwards.
+pub async fn prepare_change(
+    context: &QueryContext,
+    change: &RowChange,
+    parameters: &[ScalarValue],
+) -> Result<Ready> {
+    let table = target(context, change.schema.as_deref(), &change.table)?;
+    let privilege = if change.is_delete() { Privilege::Delete } else { Privilege::Update };
+    check_privilege(context, &table, privilege)?;
+    let managed = table.managed.as_deref().ok_or_else(|| Error::internal("a table has no files of ours"))?;
+    let word = if change.is_delete() { "DELETE" } else { "UPDATE" };
+    let tag = |rows: u64| format!("{word} {rows}");
+    let replaced = |removed: Vec<i64>, added: Vec<NewFile>| Change::Files {
+        table: table.name.clone(),
+        table_id: managed.id,
+        removed,
+        added: Arc::new(added),
+    };
+    let nothing =
+        |changes: Vec<Change>, rows: u64| Ready { changes, files: None, tag: tag(rows), notices: Vec::new() };
+    if change.is_delete() && change.is_of_all() {
+        let all = managed.files.iter().map(|file| file.id).collect();
+        return Ok(nothing(vec![replaced(all, Vec::new())], managed.rows()));
+    }
+    let mut context = context.clone();
+    context.target = Some(Target { table: Arc::clone(&table), files: None });
+    // An UPDATE is checked whole before anything runs.
+    let rest = change.rest(&table)?;
+    let found = found(&context, &change.find(&table)?, parameters).await?;
+    let meant: u64 = found.values().sum();
+    if found.is_empty() {
+        return Ok(nothing(Vec::new(), 0));
+    }
+    let rows_of = |id: &i64| {
+        let file = managed.files.iter().find(|file| file.id == *id);
+        file.map_or(0, |file| file.rows - file.deletes.as_ref().map_or(0, |deletes| deletes.rows))
+    };
+    let goes_whole = |(id, rows): &(&i64, &u64)| change.is_delete() && rows_of(id) == **rows;
+    let rewritten: HashSet<i64> =
+        found.iter().filter(|found| !goes_whole(found)).map(|(id, _)| *id).collect();
+    let removed: Vec<i64> = found.keys().copied().collect();
+    if rewritten.is_empty() {
+        return Ok(nothing(vec![replaced(removed, Vec::new())], meant));
+    }
+    let before: u64 = rewritten.iter().map(rows_of).sum();
+    let gone: u64 = if change.is_delete() { rewritten.iter().map(|id| found[id]).sum() } else { 0 };
+    context.target = Some(Target { table: Arc::clone(&table), files: Some(Arc::new(rewritten)) });
+    context.id = engine::QueryId::generate();
+    let write = Write { to: WriteTo::Rewrite, query: rest, text: Arc::clone(&change.text) };
+    let (pending, written) = run(&context, &write, parameters, &table).await?;
+    if written.rows() != before - gone {
+        let message = format!(
+            "the rows that {word} means must be the same when they are looked for again: its condition is volatile"
+        );
+        return Err(Error::NotSupported { message });
+    }
+    let replaced = replaced(removed, written.files.clone());
+    let mut ready = ready(Vec::new(), pending, written, tag(meant));
+    ready.changes = vec![replaced];
+    Ok(ready)
+}
+
+/// Rows that are meant, by file.
+async fn found(
+    context: &QueryContext,
+    query: &Query,
+    parameters: &[ScalarValue],
+) -> Result<HashMap<i64, u64>> {
+    let mut rows = query::run(context, query, parameters).await?;
+    let mut found = HashMap::new();
+    while let Some(batch) = rows.next().await {
+        let batch = batch?;
+        let numbers = |at: usize| cast(batch.column(at), &DataType::Int64).map_err(DataFusionError::from);
+        let (files, counts) = (numbers(0)?, numbers(1)?);
+        let (files, counts) = (files.as_primitive::<Int64Type>(), counts.as_primitive::<Int64Type>());
+        found.extend(files.values().iter().zip(counts.values()).map(|(file, count)| (*file, *count as u64)));
+    }
+    Ok(found)
+}
+
+/// The query that tells what `change` asks of its parameters, and the context it is planned in.
+pub fn described(context: &QueryContext, change: &RowChange) -> Result<(QueryContext, Query)> {
+    let table = target(context, change.schema.as_deref(), &change.table)?;
+    let mut context = context.clone();
+    context.target = Some(Target { table: Arc::clone(&table), files: None });
+    Ok((context, change.rest(&table)?))
 }
 
 /// The table that a statement writes to.

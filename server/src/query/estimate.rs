@@ -52,7 +52,8 @@ pub fn tables(snapshot: &Snapshot, plan: &LogicalPlan) -> Result<Vec<Arc<TableDe
 
 /// The table that `scan` names.
 pub fn name_of(scan: &TableScan) -> TableName {
-    TableName::new(scan.table_name.schema().unwrap_or(catalog::DEFAULT_SCHEMA), scan.table_name.table())
+    let schema = scan.table_name.schema().unwrap_or(catalog::DEFAULT_SCHEMA);
+    TableName::new(catalog::own_schema(schema), scan.table_name.table())
 }
 
 fn scans(plan: &LogicalPlan) -> Result<Vec<TableScan>> {

@@ -14,7 +14,7 @@ mod write;
 
 use std::sync::Arc;
 
-use catalog::Snapshot;
+use catalog::{Snapshot, Target};
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::ScalarValue;
 use engine::session_state::StatementSettings;
@@ -73,6 +73,8 @@ pub struct QueryContext {
     pub settings: Arc<Values>,
     /// Ends the query from outside.
     pub cancel: CancellationToken,
+    /// The table that the statement changes, where its own rows are read for that.
+    pub target: Option<Target>,
     /// A written file that has grown to so many bytes is followed by another.
     pub file_bytes_max: u64,
 }
@@ -107,6 +109,7 @@ impl QueryContext {
             last_route: Arc::clone(&session.last_route),
             settings: settings.values(),
             cancel,
+            target: None,
             file_bytes_max: coordinator.config.catalog.file_size.0,
         }
     }

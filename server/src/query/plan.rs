@@ -28,7 +28,7 @@ use super::estimate::{self, Estimate};
 use super::parameters;
 use super::single_row::SingleRow;
 use crate::pg_catalog::{self, SystemSchema, types};
-use crate::sql::{Query, qualify_system_tables, type_arrays};
+use crate::sql::{InsertSource, Query, name_columns, qualify_system_tables, type_arrays};
 
 /// A plan and the session it was made in.
 pub struct Plan {
@@ -79,7 +79,11 @@ impl Planner {
             let schema = reference.schema.as_deref();
             let path =
                 || schema.map_or_else(|| context.search_path.clone(), |schema| vec![schema.to_owned()]);
-            let names = path().into_iter().map(|schema| TableName::new(schema, &*reference.table));
+            let own = |schema: String| match &context.target {
+                Some(_) => catalog::own_schema(&schema).to_owned(),
+                None => schema,
+            };
+            let names = path().into_iter().map(|schema| TableName::new(own(schema), &*reference.table));
             if let Some(definition) = names.into_iter().find_map(|name| snapshot.table(&name).cloned()) {
                 tables.push(definition);
             } else if pg_catalog::is_system_table(schema, &reference.table) {
@@ -192,7 +196,7 @@ impl Planner {
         let partitions = self.context.coordinator.config.server_threads();
         let settings = self.context.statement_settings(partitions);
         let state = self.session_state(Destination::Local, &settings);
-        let plan = state.statement_to_plan(self.statement()).await.map_err(with_position)?;
+        let plan = self.planned(&state).await?;
         let parameters = parameters::types(&plan, declared, self.query.parameters.keys().last().copied())?;
         let plan = inserted_rows(plan);
         self.check_may_read(&plan)?;
@@ -275,7 +279,7 @@ impl Planner {
         settings: StatementSettings,
     ) -> Result<(SessionState, LogicalPlan)> {
         let state = self.session_state(destination, &settings);
-        let plan = state.statement_to_plan(self.statement()).await.map_err(with_position)?;
+        let plan = self.planned(&state).await?;
         let plan = inserted_rows(plan);
         refuse_writes(&plan)?;
         self.check_may_read(&plan)?;
@@ -283,6 +287,30 @@ impl Planner {
         let plan = bind(plan, self.parameters.clone())?;
         let plan = state.optimize(&plan)?;
         Ok((state, plan))
+    }
+
+    /// The plan of the statement, before it is optimised. An INSERT that names no columns may give values
+    /// for the first of them only.
+    async fn planned(&self, state: &SessionState) -> Result<LogicalPlan> {
+        let mut statement = self.statement();
+        if let (Some(source), Some(target)) = (InsertSource::of(&statement), self.tables.first()) {
+            let width = match source {
+                InsertSource::Values(width) => width,
+                InsertSource::Query(query) => {
+                    let plan = state.statement_to_plan(query).await.map_err(with_position)?;
+                    plan.schema().fields().len()
+                }
+            };
+            let names: Vec<String> = target.fields().iter().map(|field| field.name().clone()).collect();
+            if width > names.len() {
+                let message = "INSERT has more expressions than target columns".to_owned();
+                return Err(Error::Syntax { message, position: None });
+            }
+            if width < names.len() {
+                name_columns(&mut statement, &names[..width]);
+            }
+        }
+        state.statement_to_plan(statement).await.map_err(with_position)
     }
 
     fn statement(&self) -> datafusion::sql::parser::Statement {
@@ -308,7 +336,8 @@ impl Planner {
 
     fn session_state(&self, destination: Destination, settings: &StatementSettings) -> SessionState {
         let coordinator = &self.context.coordinator;
-        let tables = SnapshotCatalog::new(Arc::clone(&self.snapshot), destination.string_layout());
+        let tables = SnapshotCatalog::new(Arc::clone(&self.snapshot), destination.string_layout())
+            .with_target(self.context.target.clone());
         let catalogs = MemoryCatalogProviderList::new();
         let database: Arc<dyn CatalogProvider> = if self.reads_system {
             Arc::new(WithSystemSchemas { tables, system: pg_catalog::schemas(&self.context, &self.snapshot) })

@@ -15,7 +15,7 @@ use sqlparser::ast::{
 use super::dialect::{self, SessionFacts};
 use super::names::{self, TableReference};
 use super::parameters;
-use super::tables::{self, Clauses, ExternalTable, TableAlter, TableDrop, TableMake, Write};
+use super::tables::{self, Clauses, ExternalTable, RowChange, TableAlter, TableDrop, TableMake, Write};
 use crate::pg_catalog;
 
 /// What a statement asks for.
@@ -63,6 +63,8 @@ pub enum Command {
     MakeTable(TableMake),
     /// Rows that go to a table: `INSERT`, `CREATE TABLE … AS`.
     Write(Box<Write>),
+    /// `DELETE` and `UPDATE`.
+    ChangeRows(Box<RowChange>),
     /// `TRUNCATE`.
     Truncate(TableDrop),
     /// `ALTER TABLE`, save for keys.
@@ -414,6 +416,8 @@ fn classify_sql(statement: SqlStatement, sql: &str, facts: &SessionFacts, is_use
             Command::Comment { on: comment_on(&object_type, &object_name)?, text: comment }
         }
         SqlStatement::Insert(insert) => tables::insert(insert, sql, facts)?,
+        SqlStatement::Delete(delete) => tables::delete(delete, sql, facts)?,
+        SqlStatement::Update(update) => tables::update(update, sql, facts)?,
         SqlStatement::Truncate(truncate) => tables::truncate(&truncate),
         SqlStatement::AlterTable(alter) if is_about_key(&alter) => Command::Key(key_change(alter)?),
         SqlStatement::AlterTable(alter) => tables::alter(&alter)?,

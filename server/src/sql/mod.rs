@@ -18,4 +18,7 @@ pub use dialect::SessionFacts;
 pub use names::qualify_system_tables;
 pub use parameters::type_arrays;
 pub use parse::parse;
-pub use tables::{AlterStep, ColumnMake, ExternalTable, TableAlter, TableDrop, TableMake, Write, WriteTo};
+pub use tables::{
+    AlterStep, ColumnMake, ExternalTable, InsertSource, RowChange, TableAlter, TableDrop, TableMake, Write,
+    WriteTo, name_columns,
+};

@@ -14,7 +14,7 @@ use super::dialect::SessionFacts;
 use super::{hand_parsed, limits, tables};
 
 /// How deep the parser itself may recurse; it runs on a large stack.
-const PARSER_DEPTH_MAX: usize = 600;
+pub(super) const PARSER_DEPTH_MAX: usize = 600;
 
 /// One statement of a client's text.
 #[derive(Debug, Clone)]

@@ -1,15 +1,18 @@
 //! Statements that make, change and fill tables.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DataType, TimeUnit};
-use datafusion::sql::parser::CreateExternalTable;
+use catalog::TableDefinition;
+use datafusion::arrow::datatypes::{DataType, Field, TimeUnit};
+use datafusion::sql::parser::{CreateExternalTable, Statement};
 use engine::{Error, Result};
 use sqlparser::ast::{
-    AlterColumnOperation, AlterTable, AlterTableOperation, ArrayElemTypeDef, ColumnDef, ColumnOption,
-    CreateTable, CreateTableOptions, DataType as SqlType, ExactNumberInfo, Expr, Function, FunctionArg,
-    FunctionArgExpr, FunctionArguments, Insert, RenameTableNameKind, Statement as SqlStatement, TableObject,
-    Truncate, Value,
+    AlterColumnOperation, AlterTable, AlterTableOperation, ArrayElemTypeDef, AssignmentTarget, ColumnDef,
+    ColumnOption, CreateTable, CreateTableOptions, DataType as SqlType, Delete, ExactNumberInfo, Expr,
+    FromTable, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Insert, ObjectName,
+    RenameTableNameKind, SetExpr, Statement as SqlStatement, TableFactor, TableObject, TableWithJoins,
+    Truncate, Update, Value, Visit, Visitor,
 };
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
@@ -92,6 +95,8 @@ pub enum WriteTo {
     Insert { schema: Option<String>, table: String },
     /// `CREATE TABLE … AS`; without rows for `WITH NO DATA`.
     Create(TableMake),
+    /// Files in place of others: `DELETE`, `UPDATE`.
+    Rewrite,
 }
 
 impl WriteTo {
@@ -100,8 +105,28 @@ impl WriteTo {
         match self {
             Self::Insert { .. } => "INSERT",
             Self::Create(_) => "CREATE TABLE AS",
+            Self::Rewrite => "UPDATE",
         }
     }
+}
+
+/// `DELETE` and `UPDATE`: rows that go, or become others. Both are queries over the table's files, once it is
+/// known.
+#[derive(Debug, Clone)]
+pub struct RowChange {
+    /// The schema, when the name has one.
+    pub schema: Option<String>,
+    /// The table.
+    pub table: String,
+    /// The name it has in the statement.
+    alias: Option<String>,
+    /// Which rows; all when not given.
+    selection: Option<Expr>,
+    /// What they become: column and value. `None` for rows that go.
+    assignments: Option<Vec<(String, Expr)>>,
+    facts: SessionFacts,
+    /// The client's text.
+    pub text: Arc<str>,
 }
 
 /// A change of a table.
@@ -218,6 +243,235 @@ pub fn insert(insert: Insert, sql: &str, facts: &SessionFacts) -> Result<Command
     let query = query(SqlStatement::Insert(insert), sql, facts);
     let to = WriteTo::Insert { schema, table };
     Ok(Command::Write(Box::new(Write { to, query, text: Arc::from(sql) })))
+}
+
+/// Where the rows of an INSERT that names no columns come from.
+pub enum InsertSource {
+    /// Values, as many in the first row.
+    Values(usize),
+    /// A query.
+    Query(Statement),
+}
+
+impl InsertSource {
+    /// `None` for any other statement.
+    pub fn of(statement: &Statement) -> Option<Self> {
+        let Statement::Statement(statement) = statement else { return None };
+        let SqlStatement::Insert(insert) = statement.as_ref() else { return None };
+        let source = insert.source.as_ref().filter(|_| insert.columns.is_empty())?;
+        Some(match source.body.as_ref() {
+            SetExpr::Values(values) => Self::Values(values.rows.first().map_or(0, |row| row.content.len())),
+            _ => Self::Query(Statement::Statement(Box::new(SqlStatement::Query(source.clone())))),
+        })
+    }
+}
+
+/// Writes the names of the columns into an INSERT that has none.
+pub fn name_columns(statement: &mut Statement, names: &[String]) {
+    if let Statement::Statement(statement) = statement
+        && let SqlStatement::Insert(insert) = statement.as_mut()
+    {
+        insert.columns =
+            names.iter().map(|name| ObjectName::from(vec![Ident::with_quote('"', name)])).collect();
+    }
+}
+
+/// `DELETE FROM`.
+pub fn delete(delete: Delete, sql: &str, facts: &SessionFacts) -> Result<Command> {
+    let refused = [
+        (delete.using.is_some() || !delete.tables.is_empty(), "USING"),
+        (delete.returning.is_some(), "RETURNING"),
+        (!delete.order_by.is_empty() || delete.limit.is_some(), "ORDER BY or LIMIT"),
+    ];
+    if let Some((_, what)) = refused.into_iter().find(|(is_asked, _)| *is_asked) {
+        return Err(not_supported(&format!("DELETE with {what}")));
+    }
+    let (FromTable::WithFromKeyword(from) | FromTable::WithoutKeyword(from)) = delete.from;
+    change(from, delete.selection, None, sql, facts)
+}
+
+/// `UPDATE`.
+pub fn update(update: Update, sql: &str, facts: &SessionFacts) -> Result<Command> {
+    let refused = [
+        (update.from.is_some(), "FROM"),
+        (update.returning.is_some(), "RETURNING"),
+        (!update.order_by.is_empty() || update.limit.is_some(), "ORDER BY or LIMIT"),
+    ];
+    if let Some((_, what)) = refused.into_iter().find(|(is_asked, _)| *is_asked) {
+        return Err(not_supported(&format!("UPDATE with {what}")));
+    }
+    let mut assignments: Vec<(String, Expr)> = Vec::new();
+    for assignment in update.assignments {
+        let pairs: Vec<(String, Expr)> = match (assignment.target, assignment.value) {
+            (AssignmentTarget::ColumnName(name), value) => vec![(last_name(&name), value)],
+            (AssignmentTarget::Tuple(names), Expr::Tuple(values)) if names.len() == values.len() => {
+                names.iter().map(last_name).zip(values).collect()
+            }
+            (AssignmentTarget::Tuple(_), _) => return Err(not_supported("UPDATE with a row of columns")),
+        };
+        for (name, value) in pairs {
+            if assignments.iter().any(|(known, _)| *known == name) {
+                let message = format!("multiple assignments to same column \"{name}\"");
+                return Err(Error::Syntax { message, position: None });
+            }
+            assignments.push((name, value));
+        }
+    }
+    change(vec![update.table], update.selection, Some(assignments), sql, facts)
+}
+
+fn change(
+    from: Vec<TableWithJoins>,
+    selection: Option<Expr>,
+    assignments: Option<Vec<(String, Expr)>>,
+    sql: &str,
+    facts: &SessionFacts,
+) -> Result<Command> {
+    let [TableWithJoins { relation: TableFactor::Table { name, alias, args: None, .. }, joins }] =
+        from.as_slice()
+    else {
+        return Err(not_supported("DELETE and UPDATE of anything but one table"));
+    };
+    if !joins.is_empty() {
+        return Err(not_supported("DELETE and UPDATE of a join"));
+    }
+    let (schema, table) = schema_and_name(name);
+    Ok(Command::ChangeRows(Box::new(RowChange {
+        schema,
+        table,
+        alias: alias.as_ref().map(|alias| folded(&alias.name)),
+        selection,
+        assignments,
+        facts: facts.clone(),
+        text: Arc::from(sql),
+    })))
+}
+
+impl RowChange {
+    /// True for a `DELETE`.
+    pub fn is_delete(&self) -> bool {
+        self.assignments.is_none()
+    }
+
+    /// True when every row is meant.
+    pub fn is_of_all(&self) -> bool {
+        self.selection.is_none()
+    }
+
+    /// How many rows of which file are meant.
+    pub fn find(&self, table: &TableDefinition) -> Result<Query> {
+        let selection = self.selection.as_ref().map_or_else(|| "TRUE".to_owned(), ToString::to_string);
+        let file = quote(catalog::FILE_COLUMN);
+        let from = self.from(table);
+        self.query(&format!("SELECT {file}, count(*) FROM {from} WHERE {selection} GROUP BY {file}"))
+    }
+
+    /// What the files hold afterwards in which rows are meant.
+    pub fn rest(&self, table: &TableDefinition) -> Result<Query> {
+        let from = self.from(table);
+        let names: Vec<String> =
+            table.fields().iter().map(|field| self.qualified(table, field.name())).collect();
+        let selection = self.selection.as_ref().map_or_else(|| "TRUE".to_owned(), ToString::to_string);
+        let untouched = format!("({selection}) IS NOT TRUE");
+        let Some(assignments) = &self.assignments else {
+            return self.query(&format!("SELECT {} FROM {from} WHERE {untouched}", names.join(", ")));
+        };
+        for (name, _) in assignments {
+            if table.position(name).is_none() {
+                let column = name.clone();
+                return Err(Error::UndefinedColumn { column, suggestion: None, position: None });
+            }
+        }
+        let value = |field: &Field| {
+            let (_, value) = assignments.iter().find(|(name, _)| name == field.name())?;
+            let (oid, _, modifier) = types::of_field(field);
+            let kind = types::format(oid.into(), modifier.into());
+            Some(format!("CAST({} AS {kind})", assigned(table, field, value)))
+        };
+        let has_subquery = self.selection.as_ref().is_some_and(holds_query)
+            || assignments.iter().any(|(_, value)| holds_query(value));
+        let fields = table.fields();
+        let columns = fields.iter().zip(&names);
+        if !has_subquery {
+            let columns: Vec<String> = columns
+                .map(|(field, name)| match value(field) {
+                    Some(value) => {
+                        format!(
+                            "CASE WHEN {selection} THEN {value} ELSE {name} END AS {}",
+                            quote(field.name())
+                        )
+                    }
+                    None => name.clone(),
+                })
+                .collect();
+            return self.query(&format!("SELECT {} FROM {from}", columns.join(", ")));
+        }
+        // A subquery is planned as a join only where it stands in a WHERE.
+        let changed: Vec<String> = columns
+            .map(|(field, name)| {
+                format!("{} AS {}", value(field).unwrap_or_else(|| name.clone()), quote(field.name()))
+            })
+            .collect();
+        self.query(&format!(
+            "SELECT {} FROM {from} WHERE {selection} UNION ALL SELECT {} FROM {from} WHERE {untouched}",
+            changed.join(", "),
+            names.join(", ")
+        ))
+    }
+
+    fn from(&self, table: &TableDefinition) -> String {
+        let schema = quote(&catalog::target_schema(&table.name.schema));
+        let alias = self.alias.as_ref().unwrap_or(&table.name.table);
+        format!("{schema}.{} AS {}", quote(&table.name.table), quote(alias))
+    }
+
+    fn qualified(&self, table: &TableDefinition, column: &str) -> String {
+        format!("{}.{}", quote(self.alias.as_ref().unwrap_or(&table.name.table)), quote(column))
+    }
+
+    fn query(&self, text: &str) -> Result<Query> {
+        let parsed = Parser::new(&PostgreSqlDialect {})
+            .with_recursion_limit(super::parse::PARSER_DEPTH_MAX)
+            .try_with_sql(text)
+            .and_then(|mut parser| parser.parse_statement());
+        let statement =
+            parsed.map_err(|_| Error::internal("a statement was printed so that it cannot be read"))?;
+        Ok(query(statement, text, &self.facts))
+    }
+}
+
+fn quote(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// The text of an assigned value; `DEFAULT` is the column's own.
+fn assigned(table: &TableDefinition, field: &Field, value: &Expr) -> String {
+    let is_default = matches!(value, Expr::Identifier(ident)
+        if ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("default"));
+    if !is_default {
+        return value.to_string();
+    }
+    let managed = table.managed.as_ref();
+    let column = managed
+        .and_then(|managed| managed.current_columns().find(|column| column.field.name() == field.name()));
+    match column.and_then(|column| column.default.as_ref()) {
+        Some(text) => format!("'{}'", text.replace('\'', "''")),
+        None => "NULL".to_owned(),
+    }
+}
+
+fn holds_query(expr: &Expr) -> bool {
+    struct Finder(bool);
+    impl Visitor for Finder {
+        type Break = ();
+        fn pre_visit_query(&mut self, _: &sqlparser::ast::Query) -> ControlFlow<()> {
+            self.0 = true;
+            ControlFlow::Break(())
+        }
+    }
+    let mut finder = Finder(false);
+    let _ = expr.visit(&mut finder);
+    finder.0
 }
 
 /// `TRUNCATE`.

@@ -92,6 +92,18 @@ pub async fn prepare(
             let inner = prepare_query(connection, Arc::clone(&text), query, type_oids, interrupts).await?;
             return Ok(Prepared { columns: None, command, single_row: None, ..inner });
         }
+        Some(Command::ChangeRows(change)) if !(change.is_delete() && change.is_of_all()) => {
+            let context = QueryContext::new(
+                &connection.coordinator,
+                &connection.session,
+                Arc::clone(&text),
+                interrupts.cancel.clone(),
+            );
+            let (context, query) = commands::write::described(&context, change)?;
+            let query = Box::new(query);
+            let inner = prepare_in(connection, &context, text, query, type_oids, interrupts).await?;
+            return Ok(Prepared { columns: None, command, single_row: None, ..inner });
+        }
         Some(Command::Declare(declared)) => {
             let query = Box::new(declared.query.clone());
             let inner = prepare_query(connection, Arc::clone(&text), query, type_oids, interrupts).await?;
@@ -128,6 +140,17 @@ async fn prepare_query(
         Arc::clone(&text),
         interrupts.cancel.clone(),
     );
+    prepare_in(connection, &context, text, query, type_oids, interrupts).await
+}
+
+async fn prepare_in(
+    connection: &mut Connection,
+    context: &QueryContext,
+    text: Arc<str>,
+    query: Box<sql::Query>,
+    type_oids: &[u32],
+    interrupts: &Interrupts,
+) -> StdResult<Prepared, Left> {
     // The client's own types come first, then those that the text tells.
     let last = query.parameters.keys().last().copied().unwrap_or(0).min(PARAMETERS_MAX);
     let type_oids: Vec<u32> = (1..=last.max(type_oids.len()))
@@ -137,7 +160,7 @@ async fn prepare_query(
         })
         .collect();
     let declared: Vec<_> = type_oids.iter().map(|oid| types::parameter_type(*oid)).collect();
-    let described = query::describe(&context, &query, &declared);
+    let described = query::describe(context, &query, &declared);
     let description = connection.guarded(interrupts, described).await?;
     let parameter_oids = description
         .parameters
@@ -236,9 +259,9 @@ async fn execute(
             super::cursor::declare(connection, declared, values, interrupts).await?;
             portal.progress = Progress::Done;
         }
-        Some(Command::Write(write)) => {
+        Some(command @ (Command::Write(_) | Command::ChangeRows(_))) => {
             let values = std::mem::take(&mut portal.parameters);
-            run_write(connection, write, &values, interrupts).await?;
+            run_write(connection, command, &values, interrupts).await?;
             portal.progress = Progress::Done;
         }
         Some(command) => {

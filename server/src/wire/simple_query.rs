@@ -16,7 +16,7 @@ use super::{copy, cursor};
 use crate::commands;
 use crate::query::{self, QueryContext, Rows};
 use crate::session::Transaction;
-use crate::sql::{self, Command, TransactionCommand, Write};
+use crate::sql::{self, Command, TransactionCommand};
 
 /// Runs the statements of `text`. An error ends the text; ReadyForQuery follows in any case.
 pub async fn run(connection: &mut Connection, text: &str) -> StdResult<(), Left> {
@@ -126,27 +126,42 @@ pub async fn run_with_formats(
             Box::pin(cursor::execute(connection, name, arguments.as_deref(), formats, interrupts)).await
         }
         Command::Copy(copy) => copy::run(connection, copy, interrupts).await,
-        Command::Write(write) => run_write(connection, write, &[], interrupts).await,
+        Command::Write(_) | Command::ChangeRows(_) => run_write(connection, command, &[], interrupts).await,
         command => run_plain(connection, command, formats, interrupts).await,
     }
 }
 
-/// Writes rows to a table.
+/// Runs a statement that writes rows to a table, or changes some.
 pub async fn run_write(
     connection: &mut Connection,
-    write: &Write,
+    command: &Command,
     parameters: &[ScalarValue],
     interrupts: &Interrupts,
 ) -> StdResult<(), Left> {
-    let what = write.to.statement();
+    let (what, text) = match command {
+        Command::Write(write) => (write.to.statement(), &write.text),
+        Command::ChangeRows(change) if change.is_delete() => ("DELETE", &change.text),
+        Command::ChangeRows(change) => ("UPDATE", &change.text),
+        _ => {
+            return Err(Error::internal("a statement that writes nothing was taken for one that does").into());
+        }
+    };
     connection.session.check_may_write(what)?;
     let context = QueryContext::new(
         &connection.coordinator,
         &connection.session,
-        Arc::clone(&write.text),
+        Arc::clone(text),
         interrupts.cancel.clone(),
     );
-    let work = commands::write::prepare(&context, write, parameters);
+    let work = async {
+        match command {
+            Command::ChangeRows(change) => {
+                commands::write::prepare_change(&context, change, parameters).await
+            }
+            Command::Write(write) => commands::write::prepare(&context, write, parameters).await,
+            _ => Err(Error::internal("a statement that writes nothing")),
+        }
+    };
     let ready = connection.guarded(interrupts, work).await?;
     // From here on nothing stops it half-way.
     let outcome = commands::write::commit(&context, &mut connection.session, ready).await?;
