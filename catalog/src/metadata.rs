@@ -64,6 +64,8 @@ pub struct Metadata {
     pub comments: BTreeMap<CommentTarget, String>,
     /// Declared keys by table.
     pub primary_keys: BTreeMap<TableName, PrimaryKey>,
+    /// Who owns a table that statements made, where it is not the first role.
+    pub owners: BTreeMap<TableName, u32>,
     /// The tables that statements made, beside those found in the server's locations.
     pub tables: BTreeMap<TableName, Arc<TableDefinition>>,
 }
@@ -92,6 +94,8 @@ pub enum Change {
     PutTable(Arc<TableDefinition>),
     /// Removes a table with its grants, comments and key.
     DropTable(TableName),
+    /// Gives a table to a role.
+    SetOwner { table: TableName, owner: u32 },
     /// Gives a table another name; its grants, comments and key go along.
     RenameTable { from: TableName, to: TableName },
     /// Adds a schema.
@@ -170,11 +174,18 @@ impl Metadata {
                     self.next.schema_version += 1;
                 }
                 self.primary_keys.remove(&table);
+                self.owners.remove(&table);
                 self.grants.retain(|grant| grant.object != GrantObject::Table(table.clone()));
                 self.comments.retain(|target, _| match target {
                     CommentTarget::Table(name) | CommentTarget::Column(name, _) => *name != table,
                     _ => true,
                 });
+            }
+            Change::SetOwner { table, owner: FIRST_ROLE_OID } => {
+                self.owners.remove(&table);
+            }
+            Change::SetOwner { table, owner } => {
+                self.owners.insert(table, owner);
             }
             lake => self.apply_to_lake(lake),
         }
@@ -237,6 +248,9 @@ impl Metadata {
         if let Some(key) = self.primary_keys.remove(from) {
             self.primary_keys.insert(to.clone(), key);
         }
+        if let Some(owner) = self.owners.remove(from) {
+            self.owners.insert(to.clone(), owner);
+        }
         for grant in &mut self.grants {
             if grant.object == GrantObject::Table(from.clone()) {
                 grant.object = GrantObject::Table(to.clone());
@@ -293,6 +307,7 @@ impl Metadata {
                 }
             }
             Change::PutTable(table) => same_table(&table.name),
+            Change::SetOwner { table, .. } => same_table(table) && self.roles == from.roles,
             Change::DropTable(name) | Change::Columns { table: name, .. } => same_table(name),
             Change::CreateTable(table) => {
                 same_table(&table.name) && self.schemas.contains_key(&table.name.schema)
@@ -339,6 +354,11 @@ impl Metadata {
         self.roles.values().map(|role| role.oid + 1).max().unwrap_or(0).max(FIRST_USER_OID)
     }
 
+    /// The role that owns `table`.
+    pub fn owner(&self, table: &TableName) -> u32 {
+        self.owners.get(table).copied().unwrap_or(FIRST_ROLE_OID)
+    }
+
     /// `role` and every role it is a member of, however far.
     pub fn roles_of(&self, role: u32) -> Vec<u32> {
         let mut found = vec![role];
@@ -363,6 +383,11 @@ impl Metadata {
             return true;
         }
         let roles = inherited();
+        if let GrantObject::Table(table) = object
+            && self.owners.get(table).is_some_and(|owner| roles.contains(owner))
+        {
+            return true;
+        }
         self.grants.iter().any(|grant| {
             grant.object == *object
                 && grant.privilege == privilege

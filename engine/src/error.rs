@@ -97,6 +97,10 @@ pub enum Error {
     #[error("null value in column \"{column}\" violates not-null constraint")]
     NotNullViolation { column: String },
     #[error("{message}")]
+    BadCopyFormat { message: String },
+    #[error("{message}")]
+    CopyRefused { message: String },
+    #[error("{message}")]
     DuplicateColumn { message: String },
     #[error("{message}")]
     DuplicateObject { message: String },

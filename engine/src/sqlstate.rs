@@ -72,6 +72,8 @@ impl Error {
             Error::InvalidDatetime { .. } => b"22007",
             Error::InvalidTableDefinition { .. } => b"42P16",
             Error::NotNullViolation { .. } => b"23502",
+            Error::BadCopyFormat { .. } => b"22P04",
+            Error::CopyRefused { .. } => b"57014",
             Error::DuplicateColumn { .. } => b"42701",
             Error::DuplicateObject { .. } => b"42710",
             Error::DuplicateTable { .. } => b"42P07",

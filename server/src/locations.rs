@@ -75,7 +75,9 @@ pub fn strangers<'a>(
         Ok(url) => check_allowed(&url, allowed).is_err(),
         Err(_) => true,
     };
-    tables.map(|table| table.location.clone()).filter(is_outside).collect()
+    // A managed table lies in the warehouse, or is refused when it is loaded.
+    let external = tables.filter(|table| table.managed.is_none());
+    external.map(|table| table.location.clone()).filter(is_outside).collect()
 }
 
 #[cfg(test)]

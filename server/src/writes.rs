@@ -81,6 +81,13 @@ impl Writes {
 
     /// Removes the files of `write_id` below `table_folder`, save for `kept`, by their names.
     async fn sweep(&self, write_id: &str, table_folder: &str, kept: &HashSet<String>) -> Result<usize> {
+        if let Some(folder) = table_folder.strip_prefix("file://") {
+            let (folder, write_id, kept) = (PathBuf::from(folder), write_id.to_owned(), kept.clone());
+            let swept = tokio::task::spawn_blocking(move || sweep_folder(&folder, &write_id, &kept)).await;
+            return Ok(swept
+                .map_err(|error| Error::internal(error.to_string()))?
+                .map_err(datafusion::error::DataFusionError::from)?);
+        }
         let (url, prefix) = split(table_folder)?;
         let store = self.env.object_store(&url)?;
         let found = match store.list(Some(&prefix)).try_collect::<Vec<_>>().await {
@@ -104,6 +111,26 @@ impl Writes {
         debug_assert_eq!(removed.len(), count);
         Ok(count)
     }
+}
+
+/// The same on this machine's disk, where a file that is not whole yet has a name that no listing shows.
+fn sweep_folder(folder: &Path, write_id: &str, kept: &HashSet<String>) -> std::io::Result<usize> {
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+        entries => entries?,
+    };
+    let mut removed = 0;
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if entry.file_type()?.is_dir() {
+            removed += sweep_folder(&entry.path(), write_id, kept)?;
+        } else if name.starts_with(write_id) && !kept.contains(&name) {
+            std::fs::remove_file(entry.path())?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
 }
 
 impl PendingFiles {

@@ -328,6 +328,13 @@ impl Parts {
                 deletes.location = under(path, *is_relative);
             }
             problem = problem.or_else(|| row.problem.map(str::to_owned));
+            let deletes = row.file.deletes.as_ref().map(|deletes| deletes.location.as_str());
+            if std::iter::once(row.file.location.as_str())
+                .chain(deletes)
+                .any(|place| !place.starts_with(data_folder))
+            {
+                problem = Some("a file of it lies outside of the warehouse".to_owned());
+            }
             files.push(Arc::new(row.file));
         }
         if self.inlined.contains(&id) {

@@ -18,7 +18,7 @@ use sqlx::any::{AnyPoolOptions, AnyRow};
 use sqlx::{Any, AnyPool, AssertSqlSafe, Row, Transaction};
 
 use crate::metadata::{Change, CommentTarget, Metadata, PrimaryKey};
-use crate::role::{Grant, GrantObject, Privilege, Role};
+use crate::role::{FIRST_ROLE_OID, Grant, GrantObject, Privilege, Role};
 use crate::{CatalogError, DEFAULT_SCHEMA, Result, TableDefinition, TableName, stored_definition};
 
 /// The format of the tables below. A store of another format is refused, not guessed at.
@@ -47,6 +47,9 @@ const TABLES: &[&str] = &[
        schema_name text not null, table_name text not null, constraint_name text not null,
        position bigint not null, column_name text not null,
        primary key (schema_name, table_name, position))",
+    "create table if not exists sluice_owners (
+       schema_name text not null, table_name text not null, owner bigint not null,
+       primary key (schema_name, table_name))",
     "create table if not exists sluice_external_tables (
        schema_name text not null, table_name text not null, oid bigint not null, location text not null,
        format text not null, file_schema text not null, partition_schema text not null,
@@ -252,6 +255,10 @@ impl CatalogStore {
             let name = text(&row, "constraint_name")?;
             let key = metadata.primary_keys.entry(table).or_insert(PrimaryKey { name, columns: Vec::new() });
             key.columns.push(row.try_get("column_name")?);
+        }
+        for row in rows(&mut transaction, "select * from sluice_owners").await? {
+            let table = TableName::new(text(&row, "schema_name")?, text(&row, "table_name")?);
+            metadata.owners.insert(table, oid(&row, "owner")?);
         }
         for row in rows(&mut transaction, "select * from sluice_external_tables").await? {
             metadata.apply(&Change::PutTable(Arc::new(table(&row)?)));
@@ -551,6 +558,17 @@ async fn write(transaction: &mut Transaction<'static, Any>, change: &Change) -> 
                 .execute(&mut **transaction)
                 .await?;
         }
+        Change::SetOwner { table, owner } => {
+            of_table(transaction, DELETE_OWNER, table).await?;
+            if *owner != FIRST_ROLE_OID {
+                sqlx::query("insert into sluice_owners values ($1, $2, $3)")
+                    .bind(table.schema.clone())
+                    .bind(table.table.clone())
+                    .bind(i64::from(*owner))
+                    .execute(&mut **transaction)
+                    .await?;
+            }
+        }
         Change::RenameTable { from, to } => {
             for sql in RENAMES {
                 sqlx::query(*sql)
@@ -569,7 +587,7 @@ async fn write(transaction: &mut Transaction<'static, Any>, change: &Change) -> 
         | Change::Files { .. }
         | Change::Columns { .. } => {}
         Change::DropTable(name) => {
-            for sql in [DELETE_TABLE, DELETE_KEY, DELETE_GRANTS, DELETE_COMMENTS] {
+            for sql in [DELETE_TABLE, DELETE_OWNER, DELETE_KEY, DELETE_GRANTS, DELETE_COMMENTS] {
                 of_table(transaction, sql, name).await?;
             }
         }
@@ -593,6 +611,8 @@ async fn of_table(
 const RENAMES: &[&str] = &[
     "update sluice_external_tables set schema_name = $3, table_name = $4
      where schema_name = $1 and table_name = $2",
+    "update sluice_owners set schema_name = $3, table_name = $4
+     where schema_name = $1 and table_name = $2",
     "update sluice_primary_keys set schema_name = $3, table_name = $4
      where schema_name = $1 and table_name = $2",
     "update sluice_grants set schema_name = $3, object_name = $4
@@ -602,6 +622,7 @@ const RENAMES: &[&str] = &[
 ];
 
 const DELETE_TABLE: &str = "delete from sluice_external_tables where schema_name = $1 and table_name = $2";
+const DELETE_OWNER: &str = "delete from sluice_owners where schema_name = $1 and table_name = $2";
 const DELETE_KEY: &str = "delete from sluice_primary_keys where schema_name = $1 and table_name = $2";
 const DELETE_GRANTS: &str =
     "delete from sluice_grants where kind = 'table' and schema_name = $1 and object_name = $2";

@@ -7,12 +7,20 @@ pub mod partition;
 use std::sync::Arc;
 
 use ballista_core::registry::BallistaFunctionRegistry;
+use datafusion::functions_nested::all_default_nested_functions;
 
 /// The registry executors decode plans with: DataFusion's own functions, and ours.
 pub fn registry() -> Arc<BallistaFunctionRegistry> {
     let mut registry = BallistaFunctionRegistry::default();
     for function in arithmetic::functions() {
         registry.scalar_functions.insert(function.name().to_owned(), function);
+    }
+    // Those of arrays and maps, which Ballista's registry leaves out.
+    for function in all_default_nested_functions() {
+        registry.scalar_functions.insert(function.name().to_owned(), Arc::clone(&function));
+        for alias in function.aliases() {
+            registry.scalar_functions.insert(alias.clone(), Arc::clone(&function));
+        }
     }
     let partition = partition::function();
     registry.scalar_functions.insert(partition.name().to_owned(), partition);

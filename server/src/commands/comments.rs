@@ -3,7 +3,7 @@
 use catalog::{Change, CommentTarget, DATABASE};
 use engine::{Error, Result};
 
-use super::{Outcome, change, metadata, must_own, role};
+use super::{Outcome, change, metadata, must_own, must_own_table, role};
 use crate::coordinator::Coordinator;
 use crate::pg_catalog;
 use crate::session::Session;
@@ -32,7 +32,12 @@ pub async fn run(
             CommentTarget::Column(name, column.clone())
         }
     };
-    must_own(&metadata, session, "what is commented on")?;
+    match &target {
+        CommentTarget::Table(table) | CommentTarget::Column(table, _) => {
+            must_own_table(&metadata, session, table)?;
+        }
+        _ => must_own(&metadata, session, "what is commented on")?,
+    }
     let changed = Change::Comment { target, text: text.map(str::to_owned) };
     change(coordinator, session, vec![changed], "COMMENT").await?;
     Ok(Outcome::tag("COMMENT"))

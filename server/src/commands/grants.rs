@@ -69,7 +69,11 @@ fn may_grant(
             && grant.is_grantable
             && roles.contains(&grant.grantee)
     });
-    Ok(current.is_superuser || was_given)
+    let is_owner = match object {
+        GrantObject::Table(table) => roles.contains(&metadata.owner(table)),
+        GrantObject::Schema(_) | GrantObject::Database => false,
+    };
+    Ok(current.is_superuser || is_owner || was_given)
 }
 
 fn objects(coordinator: &Coordinator, session: &Session, on: &GrantOn) -> Result<Vec<GrantObject>> {

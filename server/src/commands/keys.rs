@@ -3,7 +3,7 @@
 use catalog::{Change, PrimaryKey, TableName};
 use engine::{Error, Result};
 
-use super::{Outcome, change, metadata, must_own, snapshot};
+use super::{Outcome, change, metadata, must_own_table, snapshot};
 use crate::coordinator::Coordinator;
 use crate::session::{Notice, Session};
 use crate::sql::KeyChange;
@@ -12,7 +12,7 @@ use crate::sql::KeyChange;
 pub async fn run(coordinator: &Coordinator, session: &mut Session, wanted: &KeyChange) -> Result<Outcome> {
     let metadata = metadata(coordinator, session);
     let table = find_table(coordinator, session, wanted.schema.as_deref(), &wanted.table)?;
-    must_own(&metadata, session, &format!("table {}", table.table))?;
+    must_own_table(&metadata, session, &table)?;
     let declared = metadata.primary_keys.get(&table);
     if wanted.columns.is_empty() {
         let is_there = declared.is_some_and(|key| Some(&key.name) == wanted.name.as_ref());

@@ -8,7 +8,7 @@ use catalog::{Change, DEFAULT_SCHEMA, GrantObject, Metadata, Privilege, TableDef
 use engine::functions::partition;
 use engine::{Error, Result};
 
-use super::{Outcome, change, change_from, current, metadata, must_own, snapshot};
+use super::{Outcome, change, change_from, current, metadata, must_own_table, owned, role, snapshot};
 use crate::coordinator::Coordinator;
 use crate::pg_catalog;
 use crate::query::QueryContext;
@@ -43,7 +43,8 @@ pub async fn create(
     let table = Arc::new(new_table(&name, columns, make)?);
     defined(context.snapshot.metadata(), &table)?;
     let seen = Arc::clone(context.snapshot.metadata());
-    change_from(coordinator, session, seen, vec![Change::CreateTable(table)], TAG).await?;
+    let owned = owned(&seen, session, &name)?;
+    change_from(coordinator, session, seen, vec![Change::CreateTable(table), owned], TAG).await?;
     Ok(Outcome::tag(TAG))
 }
 
@@ -136,7 +137,8 @@ pub fn new_table(name: &TableName, columns: Vec<NewColumn>, make: &TableMake) ->
     })
 }
 
-fn duplicate_column(name: &str) -> Error {
+/// A name that stands twice among columns (42701).
+pub fn duplicate_column(name: &str) -> Error {
     Error::DuplicateColumn { message: format!("column \"{name}\" specified more than once") }
 }
 
@@ -250,7 +252,7 @@ pub async fn alter(coordinator: &Coordinator, session: &mut Session, wanted: &Ta
         );
         return Err(Error::NotSupported { message });
     }
-    must_own(&seen, session, &format!("table {}", table.name.table))?;
+    must_own_table(&seen, session, &table.name)?;
     let mut changes = Vec::new();
     // Each step is looked at on top of those before it.
     let mut next = Metadata::clone(&seen);
@@ -270,6 +272,16 @@ pub async fn alter(coordinator: &Coordinator, session: &mut Session, wanted: &Ta
                 }
                 let from = std::mem::replace(&mut name, to.clone());
                 Change::RenameTable { from, to }
+            }
+            AlterStep::OwnerTo { role: wanted } => {
+                let owner = role(&seen, wanted)?.oid;
+                let is_member = seen.roles_of(current(&seen, session)?.oid).contains(&owner);
+                if !is_member && !current(&seen, session)?.is_superuser {
+                    return Err(Error::PermissionDenied {
+                        message: format!("must be member of role \"{wanted}\""),
+                    });
+                }
+                Change::SetOwner { table: name.clone(), owner }
             }
             step => {
                 let table = next.tables.get(&name).ok_or_else(|| Error::internal("a table went away"))?;
@@ -422,6 +434,6 @@ fn column_change(
             })?;
             ColumnChange::SetDefault { name: name.clone(), default }
         }
-        AlterStep::Rename { .. } => return Ok(None),
+        AlterStep::Rename { .. } | AlterStep::OwnerTo { .. } => return Ok(None),
     }))
 }

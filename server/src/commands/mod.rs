@@ -13,7 +13,7 @@ pub mod write;
 
 use std::sync::Arc;
 
-use catalog::{Change, Metadata, Role, Snapshot};
+use catalog::{Change, Metadata, Role, Snapshot, TableName};
 use datafusion::arrow::array::RecordBatch;
 use engine::{Error, Result};
 
@@ -82,7 +82,8 @@ pub async fn run(
         | Command::Close { .. }
         | Command::Prepare { .. }
         | Command::Execute { .. }
-        | Command::Copy(_) => Err(Error::internal("a statement with rows was taken for a command")),
+        | Command::Copy(_)
+        | Command::CopyIn(_) => Err(Error::internal("a statement with rows was taken for a command")),
     }
 }
 
@@ -154,6 +155,20 @@ fn current<'a>(metadata: &'a Metadata, session: &Session) -> Result<&'a Role> {
 
 fn denied(what: &str) -> Error {
     Error::PermissionDenied { message: format!("permission denied {what}") }
+}
+
+/// Refuses what only the owner of a table may do.
+fn must_own_table(metadata: &Metadata, session: &Session, table: &TableName) -> Result<()> {
+    let role = current(metadata, session)?;
+    if role.is_superuser || metadata.roles_of(role.oid).contains(&metadata.owner(table)) {
+        return Ok(());
+    }
+    Err(Error::PermissionDenied { message: format!("must be owner of table {}", table.table) })
+}
+
+/// The change that gives a table that `session` makes to its role.
+fn owned(metadata: &Metadata, session: &Session, table: &TableName) -> Result<Change> {
+    Ok(Change::SetOwner { table: table.clone(), owner: current(metadata, session)?.oid })
 }
 
 /// Refuses what only the owner of the catalog may do.

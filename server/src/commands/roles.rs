@@ -125,6 +125,14 @@ pub async fn run(coordinator: &Coordinator, session: &mut Session, wanted: &Role
                         detail: format!("privileges for {}", grant.object),
                     });
                 }
+                if let Some((table, _)) = metadata.owners.iter().find(|(_, owner)| **owner == target.oid) {
+                    return Err(Error::DependentObjects {
+                        message: format!(
+                            "role \"{name}\" cannot be dropped because some objects depend on it"
+                        ),
+                        detail: format!("owner of table {}", table.table),
+                    });
+                }
                 changes.push(Change::DropRole { oid: target.oid });
                 // Another role of this name must not inherit what was said of this one.
                 changes.push(Change::Comment { target: CommentTarget::Role(name.clone()), text: None });

@@ -7,7 +7,7 @@ use datafusion::catalog::MemoryCatalogProviderList;
 use engine::session_state::{Destination, StatementSettings};
 use engine::{Error, Result};
 
-use super::{Outcome, change, change_from, current, metadata, must_own, snapshot};
+use super::{Outcome, change, change_from, current, metadata, must_own_table, snapshot};
 use crate::coordinator::Coordinator;
 use crate::locations;
 use crate::pg_catalog;
@@ -119,7 +119,7 @@ pub async fn drop(coordinator: &Coordinator, session: &mut Session, wanted: &Tab
         let names: Vec<_> =
             schemas.into_iter().map(|schema| TableName::new(schema, table.as_str())).collect();
         if let Some(name) = names.iter().find(|name| metadata.tables.contains_key(*name)) {
-            must_own(&metadata, session, &format!("table {table}"))?;
+            must_own_table(&metadata, session, name)?;
             changes.push(Change::DropTable(name.clone()));
             continue;
         }

@@ -5,19 +5,22 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use catalog::lake::{NewColumn, NewFile};
-use catalog::{Change, GrantObject, Privilege, TableDefinition, TableName, Target};
-use datafusion::arrow::array::AsArray;
+use catalog::{Change, GrantObject, Privilege, TableDefinition, TableName, Target, lake};
+use datafusion::arrow::array::{AsArray, RecordBatch};
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::error::DataFusionError;
 use engine::{Error, Result};
+use futures::StreamExt;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 
 use super::managed::{self, Named};
 use super::{Outcome, change_from};
 use crate::query::{self, QueryContext, Written};
 use crate::session::{Notice, Session};
-use crate::sql::{Query, RowChange, TableMake, Write, WriteTo};
+use crate::sql::{CopyIn, Query, RowChange, TableMake, Write, WriteTo};
 use crate::writes::PendingFiles;
 
 /// What is ready to be committed.
@@ -82,15 +85,16 @@ async fn create(
     let columns = renamed(&columns, make)?;
     let table = Arc::new(managed::new_table(&name, columns, make)?);
     let target = Arc::new(managed::defined(context.snapshot.metadata(), &table)?);
+    let owned = Change::SetOwner { table: name, owner: context.role_oid };
     let change = Change::CreateTable(table);
     if write.query.is_empty {
         let tag = "CREATE TABLE AS".to_owned();
-        return Ok(Ready { changes: vec![change], files: None, tag, notices: Vec::new() });
+        return Ok(Ready { changes: vec![change, owned], files: None, tag, notices: Vec::new() });
     }
     let (pending, written) = run(context, write, parameters, &target).await?;
     let tag = format!("SELECT {}", written.rows());
     let files = added(&target, &written.files);
-    Ok(ready(vec![change, files], pending, written, tag))
+    Ok(ready(vec![change, owned, files], pending, written, tag))
 }
 
 /// The query's columns as those of a table, under the names that the statement gives.
@@ -138,6 +142,88 @@ fn added(target: &TableDefinition, files: &[NewFile]) -> Change {
         removed: Vec::new(),
         added: Arc::new(files.to_vec()),
     }
+}
+
+/// Rows that a client sends, as they come.
+pub type Incoming = RecordBatch;
+
+/// Where the rows of a COPY go.
+pub struct CopyTarget {
+    table: Arc<TableDefinition>,
+    /// The columns that the data has, in its order.
+    pub columns: SchemaRef,
+}
+
+/// The table of a COPY, and those of its columns that the data has.
+pub fn copy_target(context: &QueryContext, copy: &CopyIn) -> Result<CopyTarget> {
+    let table = target(context, copy.schema.as_deref(), &copy.table)?;
+    check_privilege(context, &table, Privilege::Insert)?;
+    let fields = table.fields();
+    let field = |name: &String| {
+        let found = fields.iter().find(|field| field.name() == name).cloned();
+        found.ok_or_else(|| Error::UndefinedColumn { column: name.clone(), suggestion: None, position: None })
+    };
+    let columns = if copy.columns.is_empty() {
+        fields
+    } else {
+        copy.columns.iter().map(field).collect::<Result<Vec<_>>>()?
+    };
+    let mut seen = HashSet::new();
+    if let Some(twice) = columns.iter().find(|field| !seen.insert(field.name())) {
+        return Err(managed::duplicate_column(twice.name()));
+    }
+    let columns = columns.into_iter().map(|field| field.with_nullable(true)).collect::<Vec<_>>();
+    Ok(CopyTarget { table, columns: Arc::new(Schema::new(columns)) })
+}
+
+/// Writes the rows that come in. An error among them ends it, and nothing of them stays.
+pub async fn prepare_incoming(
+    context: &QueryContext,
+    target: &CopyTarget,
+    incoming: mpsc::Receiver<Result<Incoming>>,
+) -> Result<Ready> {
+    let table = &target.table;
+    let filled = filled_in(table, &target.columns)?;
+    let pending = context.coordinator.writes.begin(context.id.as_str(), &table.location)?;
+    let rows = ReceiverStream::new(incoming).map(move |batch| batch.and_then(|batch| filled(&batch)));
+    let written = query::write_rows(context, rows, table).await?;
+    let tag = format!("COPY {}", written.rows());
+    let change = added(table, &written.files);
+    Ok(ready(vec![change], pending, written, tag))
+}
+
+/// Makes whole rows of `table` of rows that have some of its columns: the others get their default.
+fn filled_in(
+    table: &TableDefinition,
+    given: &SchemaRef,
+) -> Result<impl Fn(&RecordBatch) -> Result<RecordBatch> + Send + use<>> {
+    enum From {
+        Given(usize),
+        Default(ScalarValue),
+    }
+    let managed = table.managed.as_deref().ok_or_else(|| Error::internal("a table has no files of ours"))?;
+    let mut from = Vec::new();
+    for (field, column) in table.fields().iter().zip(managed.current_columns()) {
+        from.push(match given.index_of(field.name()) {
+            Ok(at) => From::Given(at),
+            Err(_) => {
+                let default = column.default.as_deref();
+                let value = default.and_then(|text| lake::values::from_text(text, field.data_type()));
+                From::Default(value.map_or_else(|| ScalarValue::try_from(field.data_type()), Ok)?)
+            }
+        });
+    }
+    let nullable = |field: Field| field.with_nullable(true);
+    let schema = Arc::new(Schema::new(table.fields().into_iter().map(nullable).collect::<Vec<_>>()));
+    Ok(move |batch: &RecordBatch| {
+        let column = |from: &From| match from {
+            From::Given(at) => Ok(Arc::clone(batch.column(*at))),
+            From::Default(value) => value.to_array_of_size(batch.num_rows()),
+        };
+        let columns = from.iter().map(column).collect::<std::result::Result<Vec<_>, _>>()?;
+        let batch = RecordBatch::try_new(Arc::clone(&schema), columns);
+        batch.map_err(|error| DataFusionError::from(error).into())
+    })
 }
 
 /// Finds the files that hold rows which `change` means, and writes what they hold afterwards.

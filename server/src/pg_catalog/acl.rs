@@ -28,8 +28,12 @@ pub fn of(view: &View, object: &GrantObject, all: &[Privilege]) -> Option<Vec<St
         };
         all.iter().filter_map(letter).collect::<String>()
     };
-    let owner: String = all.iter().map(|privilege| privilege.letter()).collect();
-    let mut items = vec![format!("{FIRST_ROLE}={owner}/{FIRST_ROLE}")];
+    let letters_of_all: String = all.iter().map(|privilege| privilege.letter()).collect();
+    let owner = match object {
+        GrantObject::Table(table) => quoted(&name(metadata.owner(table))),
+        GrantObject::Schema(_) | GrantObject::Database => FIRST_ROLE.to_owned(),
+    };
+    let mut items = vec![format!("{owner}={letters_of_all}/{owner}")];
     let lists = by_grantee.iter().map(|((grantee, grantor), granted)| {
         format!("{}={}/{}", quoted(grantee), letters(granted), quoted(grantor))
     });

@@ -16,6 +16,7 @@ struct Relation {
     name: String,
     schema: i64,
     kind: &'static str,
+    owner: u32,
     columns: i16,
     pages: i32,
     rows: f32,
@@ -51,6 +52,7 @@ fn relations(view: &View) -> Vec<Relation> {
         name: table.name.table.clone(),
         schema: schema_oid(&table.name.schema),
         kind: "r",
+        owner: view.snapshot.metadata().owner(&table.name),
         columns: i16::try_from(table.fields().len()).unwrap_or(i16::MAX),
         pages: i32::try_from(table.statistics.file_bytes / 8192).unwrap_or(i32::MAX),
         rows: table.statistics.rows as f32,
@@ -62,6 +64,7 @@ fn relations(view: &View) -> Vec<Relation> {
         name: key.name.clone(),
         schema: schema_oid(&table.name.schema),
         kind: "i",
+        owner: view.snapshot.metadata().owner(&table.name),
         columns: key.columns.len() as i16,
         pages: 0,
         rows: 0.0,
@@ -73,6 +76,7 @@ fn relations(view: &View) -> Vec<Relation> {
         name: (*name).to_owned(),
         schema: SYS_OID,
         kind: "v",
+        owner: FIRST_ROLE_OID,
         columns: build(view).num_columns() as i16,
         pages: 0,
         rows: -1.0,
@@ -90,7 +94,7 @@ pub fn pg_class(view: &View) -> RecordBatch {
         .oid("oid", all.iter().map(|r| r.oid))
         .name("relname", all.iter().map(|r| r.name.as_str()))
         .oid("relnamespace", all.iter().map(|r| r.schema))
-        .all_oid("relowner", rows, FIRST_ROLE_OID.into())
+        .oid("relowner", all.iter().map(|r| r.owner.into()))
         .oid(
             "relam",
             all.iter().map(|r| match r.kind {
@@ -268,9 +272,14 @@ pub fn pg_tables(view: &View) -> RecordBatch {
     Columns::new()
         .name("schemaname", tables.iter().map(|t| t.name.schema.as_str()))
         .name("tablename", tables.iter().map(|t| t.name.table.as_str()))
-        .name("tableowner", vec![catalog::FIRST_ROLE; tables.len()])
+        .name("tableowner", tables.iter().map(|table| owner_name(view, table)))
         .bool("hasindexes", tables.iter().map(|t| keyed.contains_key(&t.name)))
         .finish_as(PG_CATALOG, "pg_tables")
+}
+
+fn owner_name<'a>(view: &'a View, table: &TableDefinition) -> &'a str {
+    let metadata = view.snapshot.metadata();
+    metadata.role_by_oid(metadata.owner(&table.name)).map_or(catalog::FIRST_ROLE, |role| role.name.as_str())
 }
 
 /// The counters clients read for row estimates. Nothing is counted per table yet but what it holds.

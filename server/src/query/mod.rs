@@ -29,7 +29,7 @@ pub use plan::{Description, Plan, SOURCE, output_schema};
 pub use route::Route;
 pub use rows::Rows;
 pub use single_row::SingleRow;
-pub use write::{Written, write};
+pub use write::{Written, write, write_rows};
 
 use crate::coordinator::Coordinator;
 use crate::session::{Effects, RouteSetting, Session, Values};

@@ -28,7 +28,7 @@ use super::estimate::{self, Estimate};
 use super::parameters;
 use super::single_row::SingleRow;
 use crate::pg_catalog::{self, SystemSchema, types};
-use crate::sql::{InsertSource, Query, name_columns, qualify_system_tables, type_arrays};
+use crate::sql::{InsertSource, Query, name_columns, qualify_system_tables, read_values, type_arrays};
 
 /// A plan and the session it was made in.
 pub struct Plan {
@@ -293,6 +293,9 @@ impl Planner {
     /// for the first of them only.
     async fn planned(&self, state: &SessionState) -> Result<LogicalPlan> {
         let mut statement = self.statement();
+        if let Some(target) = self.tables.first() {
+            read_values(&mut statement, target);
+        }
         if let (Some(source), Some(target)) = (InsertSource::of(&statement), self.tables.first()) {
             let width = match source {
                 InsertSource::Values(width) => width,

@@ -3,15 +3,20 @@
 //! Whoever computes a partition of the rows writes it. What comes back is what each file holds, and nothing
 //! of it counts until the catalog takes it in.
 
+use std::fmt;
 use std::sync::Arc;
 
 use catalog::TableDefinition;
 use catalog::lake::{ManagedTable, NewFile};
 use catalog::stored_definition::schema_to_text;
+use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::compute::SortOptions;
-use datafusion::arrow::datatypes::{DataType, Field};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::catalog::MemoryCatalogProviderList;
 use datafusion::common::ScalarValue;
+use datafusion::error::DataFusionError;
 use datafusion::execution::session_state::SessionState;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::expressions::{CastExpr, Column, Literal};
 use datafusion::physical_expr::projection::ProjectionExpr;
 use datafusion::physical_expr::{
@@ -21,10 +26,16 @@ use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use engine::functions::partition;
 use engine::operators::{PartitionColumn, WriteFiles, WriteTarget};
+use engine::session_state::Destination;
 use engine::{ByteSize, Error, Result};
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt, TryStreamExt};
+use parking_lot::Mutex;
 
 use super::estimate::Estimate;
 use super::plan::{Plan, Planner};
@@ -106,6 +117,69 @@ async fn run(
     let was_retried = record.retries() > 0;
     record.sent(files.iter().map(|file| file.rows as usize).sum());
     Ok(Written { files, was_retried })
+}
+
+/// Writes `rows`, which have the columns of `target`, in this process.
+pub async fn write_rows(
+    context: &QueryContext,
+    rows: impl Stream<Item = Result<RecordBatch>> + Send + 'static,
+    target: &Arc<TableDefinition>,
+) -> Result<Written> {
+    let record = context.coordinator.queries.start(context);
+    let work = async {
+        let permit = context.coordinator.admission.admit().await?;
+        let route = Route::Local("its rows come from the client".to_owned());
+        *context.last_route.lock() = route.to_string();
+        record.routed(&route);
+        let nullable = |field: Field| field.with_nullable(true);
+        let schema = Arc::new(Schema::new(target.fields().into_iter().map(nullable).collect::<Vec<_>>()));
+        let source =
+            Arc::new(FromClient { schema: Arc::clone(&schema), rows: Mutex::new(Some(rows.boxed())) });
+        let physical = Arc::new(StreamingTableExec::try_new(schema, vec![source], None, [], false, None)?);
+        let settings = context.statement_settings(1);
+        let catalogs = Arc::new(MemoryCatalogProviderList::new());
+        let state = context.coordinator.sessions.for_statement(Destination::Local, catalogs, &settings);
+        let plan = into_files(context, Plan { physical, state, tables: Vec::new() }, target, None)?;
+        let mut rows = local::run(context, plan, permit).await?;
+        let files = files(&mut rows).await?;
+        Ok(Written { files, was_retried: false })
+    };
+    let outcome = tokio::select! {
+        outcome = work => outcome,
+        () = context.cancel.cancelled() => Err(Error::Cancelled),
+    };
+    match &outcome {
+        Ok(_) => record.finish(),
+        Err(error) => record.fail(error),
+    }
+    outcome
+}
+
+/// Rows that can be taken once.
+struct FromClient {
+    schema: SchemaRef,
+    rows: Mutex<Option<BoxStream<'static, Result<RecordBatch>>>>,
+}
+
+impl fmt::Debug for FromClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FromClient").finish_non_exhaustive()
+    }
+}
+
+impl PartitionStream for FromClient {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let rows = self.rows.lock().take().unwrap_or_else(|| {
+            let taken = Error::internal("the client's rows were taken already");
+            futures::stream::once(async { Err(taken) }).boxed()
+        });
+        let rows = rows.map_err(|error| DataFusionError::External(Box::new(error)));
+        Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), rows))
+    }
 }
 
 async fn files(rows: &mut Rows) -> Result<Vec<NewFile>> {

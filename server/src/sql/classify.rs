@@ -1,6 +1,7 @@
 //! Sorts statements: queries go to the planner, the rest to `commands/`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use datafusion::sql::parser::Statement;
 use engine::{Error, Result};
@@ -47,6 +48,8 @@ pub enum Command {
     Execute { name: String, arguments: Option<Box<Query>> },
     /// `COPY … TO STDOUT`.
     Copy(Box<CopyOut>),
+    /// `COPY … FROM STDIN`.
+    CopyIn(Box<CopyIn>),
     /// What is accepted and does nothing here: `LISTEN`, `LOCK` and their like. The tag of its answer.
     Accepted { tag: &'static str, needs_block: bool },
     /// `SET ROLE`; no name means the signed-in role.
@@ -112,6 +115,21 @@ pub struct CopyOut {
     pub text: String,
     /// How they are written.
     pub options: CopyOptions,
+}
+
+/// Rows to be copied in.
+#[derive(Debug, Clone)]
+pub struct CopyIn {
+    /// The schema, when the name has one.
+    pub schema: Option<String>,
+    /// The table.
+    pub table: String,
+    /// The columns that the data has; all when there are none.
+    pub columns: Vec<String>,
+    /// How it is written.
+    pub options: CopyOptions,
+    /// The client's text.
+    pub text: Arc<str>,
 }
 
 /// The formats of COPY.
@@ -383,8 +401,26 @@ fn classify_sql(statement: SqlStatement, sql: &str, facts: &SessionFacts, is_use
             let options = copy_options(&options, &legacy_options)?;
             Command::Copy(Box::new(CopyOut { query: query(statement, sql, facts), text, options }))
         }
+        SqlStatement::Copy {
+            source: CopySource::Table { table_name, columns },
+            to: false,
+            target: CopyTarget::Stdin,
+            options,
+            legacy_options,
+            ..
+        } => {
+            let (schema, table) = schema_and_name(&table_name);
+            Command::CopyIn(Box::new(CopyIn {
+                schema,
+                table,
+                columns: columns.iter().map(folded).collect(),
+                options: copy_options(&options, &legacy_options)?,
+                text: Arc::from(sql),
+            }))
+        }
         SqlStatement::Copy { to, .. } => {
-            return Err(not_supported(if to { "COPY to anything but STDOUT" } else { "COPY FROM" }));
+            let what = if to { "COPY to anything but STDOUT" } else { "COPY from anything but STDIN" };
+            return Err(not_supported(what));
         }
         SqlStatement::LISTEN { .. } => Command::Accepted { tag: "LISTEN", needs_block: false },
         SqlStatement::UNLISTEN { .. } => Command::Accepted { tag: "UNLISTEN", needs_block: false },

@@ -11,8 +11,9 @@ mod parse;
 mod tables;
 
 pub use classify::{
-    AccessMode, Command, CommentOn, CopyFormat, CopyOptions, CopyOut, DeclareCursor, Explain, Fetch, GrantOn,
-    Granting, KeyChange, Membership, Query, RoleChange, RoleOptions, TransactionCommand, TransactionModes,
+    AccessMode, Command, CommentOn, CopyFormat, CopyIn, CopyOptions, CopyOut, DeclareCursor, Explain, Fetch,
+    GrantOn, Granting, KeyChange, Membership, Query, RoleChange, RoleOptions, TransactionCommand,
+    TransactionModes,
 };
 pub use dialect::SessionFacts;
 pub use names::qualify_system_tables;
@@ -20,5 +21,5 @@ pub use parameters::type_arrays;
 pub use parse::parse;
 pub use tables::{
     AlterStep, ColumnMake, ExternalTable, InsertSource, RowChange, TableAlter, TableDrop, TableMake, Write,
-    WriteTo, name_columns,
+    WriteTo, name_columns, read_values,
 };

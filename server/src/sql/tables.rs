@@ -10,7 +10,7 @@ use engine::{Error, Result};
 use sqlparser::ast::{
     AlterColumnOperation, AlterTable, AlterTableOperation, ArrayElemTypeDef, AssignmentTarget, ColumnDef,
     ColumnOption, CreateTable, CreateTableOptions, DataType as SqlType, Delete, ExactNumberInfo, Expr,
-    FromTable, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Insert, ObjectName,
+    FromTable, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Insert, ObjectName, Owner,
     RenameTableNameKind, SetExpr, Statement as SqlStatement, TableFactor, TableObject, TableWithJoins,
     Truncate, Update, Value, Visit, Visitor,
 };
@@ -19,7 +19,7 @@ use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::classify::{Command, Query, folded, last_name, not_supported, query, schema_and_name};
-use super::dialect::SessionFacts;
+use super::dialect::{self, SessionFacts};
 use crate::pg_catalog::types;
 
 /// A table over files of one location.
@@ -147,6 +147,7 @@ pub struct TableAlter {
 #[allow(missing_docs)] // PostgreSQL's words.
 pub enum AlterStep {
     Rename { to: String },
+    OwnerTo { role: String },
     AddColumn { column: ColumnMake, if_not_exists: bool },
     DropColumn { name: String, if_exists: bool },
     RenameColumn { name: String, to: String },
@@ -273,6 +274,33 @@ pub fn name_columns(statement: &mut Statement, names: &[String]) {
     {
         insert.columns =
             names.iter().map(|name| ObjectName::from(vec![Ident::with_quote('"', name)])).collect();
+    }
+}
+
+/// Reads the literals among the values of an INSERT as what the columns of `target` take for them.
+pub fn read_values(statement: &mut Statement, target: &TableDefinition) {
+    let Statement::Statement(statement) = statement else { return };
+    let SqlStatement::Insert(insert) = statement.as_mut() else { return };
+    let named: Vec<Option<usize>> =
+        insert.columns.iter().map(|column| target.position(&last_name(column))).collect();
+    let fields = target.fields();
+    let kind = |at: usize| {
+        let place = if named.is_empty() { Some(at) } else { named.get(at).copied().flatten() };
+        place.and_then(|place| fields.get(place)).map(Field::data_type)
+    };
+    let Some(SetExpr::Values(values)) = insert.source.as_mut().map(|source| source.body.as_mut()) else {
+        return;
+    };
+    for row in &mut values.rows {
+        for (at, value) in row.content.iter_mut().enumerate() {
+            let read = match kind(at) {
+                Some(DataType::Binary) => dialect::bytea(value),
+                _ => None,
+            };
+            if let Some(read) = read {
+                *value = read;
+            }
+        }
     }
 }
 
@@ -507,6 +535,9 @@ pub fn alter(alter: &AlterTable) -> Result<Command> {
             }
             AlterTableOperation::AlterColumn { column_name, op } => {
                 steps.push(alter_column(folded(column_name), op)?);
+            }
+            AlterTableOperation::OwnerTo { new_owner: Owner::Ident(role) } => {
+                steps.push(AlterStep::OwnerTo { role: folded(role) });
             }
             _ => return Err(not_supported("this ALTER TABLE")),
         }

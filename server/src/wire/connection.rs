@@ -410,6 +410,11 @@ impl Connection {
         }
     }
 
+    /// The client's next message; safe to drop.
+    pub async fn next_message(&mut self, bytes_max: usize) -> StdResult<PgWireFrontendMessage, Broken> {
+        self.reader.next(bytes_max).await
+    }
+
     /// Waits for `work`, unless it is interrupted or the client goes.
     pub async fn guarded<T>(
         &mut self,

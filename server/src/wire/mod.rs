@@ -5,6 +5,8 @@
 
 mod connection;
 mod copy;
+mod copy_in;
+mod copy_rows;
 mod cursor;
 mod encode;
 mod error_response;

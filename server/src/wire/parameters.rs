@@ -49,7 +49,8 @@ pub fn decode(
         .collect()
 }
 
-fn from_text(value: &[u8], data_type: &DataType) -> Result<ScalarValue> {
+/// The value that a text stands for, as PostgreSQL reads it.
+pub fn from_text(value: &[u8], data_type: &DataType) -> Result<ScalarValue> {
     let text = std::str::from_utf8(value).map_err(|_| Error::InvalidEncoding {
         message: "invalid byte sequence for encoding \"UTF8\"".into(),
     })?;
@@ -122,7 +123,7 @@ fn exact_numeric(text: &str) -> Option<ScalarValue> {
 }
 
 /// Text to values by Arrow's own parsers; what does not parse is an error, not null.
-fn parse(
+pub fn parse(
     texts: &ArrayRef,
     data_type: &DataType,
 ) -> std::result::Result<ArrayRef, datafusion::arrow::error::ArrowError> {
@@ -184,7 +185,8 @@ fn array_items(text: &str) -> Option<Vec<Option<String>>> {
     }
 }
 
-fn from_binary(mut value: Bytes, data_type: &DataType, oid: u32) -> Result<ScalarValue> {
+/// The value of PostgreSQL's binary format for type `oid`.
+pub fn from_binary(mut value: Bytes, data_type: &DataType, oid: u32) -> Result<ScalarValue> {
     let invalid = || Error::InvalidBinary {
         message: format!("incorrect binary data format for type {}", types::of_data_type(data_type).sql_name),
     };

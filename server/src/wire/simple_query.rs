@@ -12,7 +12,7 @@ use super::connection::{Connection, Interrupts, Left};
 use super::encode::{self, DataRows, Format, RowEncoder};
 use super::frames::checked_text;
 use super::portal::Cursor;
-use super::{copy, cursor};
+use super::{copy, copy_in, cursor};
 use crate::commands;
 use crate::query::{self, QueryContext, Rows};
 use crate::session::Transaction;
@@ -126,6 +126,7 @@ pub async fn run_with_formats(
             Box::pin(cursor::execute(connection, name, arguments.as_deref(), formats, interrupts)).await
         }
         Command::Copy(copy) => copy::run(connection, copy, interrupts).await,
+        Command::CopyIn(copy) => copy_in::run(connection, copy, interrupts).await,
         Command::Write(_) | Command::ChangeRows(_) => run_write(connection, command, &[], interrupts).await,
         command => run_plain(connection, command, formats, interrupts).await,
     }

@@ -17,10 +17,8 @@ pub fn adapt(expr: &mut Expr) {
     };
     match data_type {
         DataType::Bytea => {
-            if let Some(bytes) = text(inner).and_then(input::bytea) {
-                let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-                let literal = |text: String| Expr::value(Value::SingleQuotedString(text));
-                *expr = call("decode", vec![literal(hex), literal("hex".into())]);
+            if let Some(bytes) = bytea(inner) {
+                *expr = bytes;
             }
         }
         DataType::Date => adapt_text(inner, |text| input::date(text).to_owned()),
@@ -41,6 +39,14 @@ pub fn adapt(expr: &mut Expr) {
         }
         _ => {}
     }
+}
+
+/// The bytes that a literal stands for where a `bytea` is wanted.
+pub fn bytea(literal: &Expr) -> Option<Expr> {
+    let bytes = text(literal).and_then(input::bytea)?;
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let literal = |text: String| Expr::value(Value::SingleQuotedString(text));
+    Some(call("decode", vec![literal(hex), literal("hex".into())]))
 }
 
 fn text(expr: &Expr) -> Option<&str> {

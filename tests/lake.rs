@@ -1,0 +1,545 @@
+//! Tables that Sluice writes: what survives kills, who wins a race, and what other engines make of them.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use sql_tests::{Options, TestCluster, tpch};
+use tokio_postgres::{Client, SimpleQueryMessage};
+
+/// Every run kills at the same moments.
+const SEED: u64 = 20_261_123;
+
+fn binary() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_sluice"))
+}
+
+async fn data(scale: &str) -> PathBuf {
+    tpch::data(binary(), Path::new(env!("CARGO_TARGET_TMPDIR")), scale).await.expect("data")
+}
+
+async fn rows(client: &Client, sql: &str) -> Vec<Vec<String>> {
+    let messages = client.simple_query(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    let row = |message| match message {
+        SimpleQueryMessage::Row(row) => {
+            Some((0..row.len()).map(|at| row.get(at).unwrap_or("NULL").to_owned()).collect())
+        }
+        _ => None,
+    };
+    messages.into_iter().filter_map(row).collect()
+}
+
+async fn number(client: &Client, sql: &str) -> i64 {
+    rows(client, sql).await[0][0].parse().unwrap_or_else(|error| panic!("{sql}: {error}"))
+}
+
+fn sqlstate<T>(outcome: &Result<T, tokio_postgres::Error>) -> &str {
+    match outcome {
+        Ok(_) => "",
+        Err(error) => error.code().map_or("no code", |code| code.code()),
+    }
+}
+
+/// The Parquet files below `folder`.
+fn files(folder: &Path, found: &mut BTreeSet<PathBuf>) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.path().is_dir() {
+            files(&entry.path(), found);
+        } else if entry.path().is_file() {
+            found.insert(entry.path());
+        }
+    }
+}
+
+/// Waits until the files in the warehouse are those that the catalog's snapshots know.
+async fn only_known_files_stay(data_dir: &Path) {
+    let (warehouse, catalog) = (data_dir.join("warehouse"), data_dir.join("catalog.sqlite"));
+    let settled = async {
+        loop {
+            let mut found = BTreeSet::new();
+            files(&warehouse, &mut found);
+            let name = |path: &Path| path.file_name().expect("a name").to_string_lossy().into_owned();
+            let found: BTreeSet<String> = found.iter().map(|path| name(path)).collect();
+            let known = known_files(&catalog).await;
+            assert!(known.is_subset(&found), "files are missing: {:?}", known.difference(&found));
+            if found == known {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), settled)
+        .await
+        .expect("files that no snapshot knows are removed");
+}
+
+async fn known_files(catalog: &Path) -> BTreeSet<String> {
+    use sqlx::{ConnectOptions, Connection, Row};
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(catalog).read_only(true);
+    let mut connection = options.connect().await.expect("the catalog opens");
+    let rows = sqlx::query("select path from ducklake_data_file").fetch_all(&mut connection).await;
+    let names = rows.expect("files").iter().map(|row| row.get::<String, _>(0)).collect::<Vec<_>>();
+    connection.close().await.expect("closed");
+    names.iter().map(|path| path.rsplit('/').next().unwrap_or_default().to_owned()).collect()
+}
+
+/// Waits until some executor runs a task, and gives its process.
+async fn busy_executor(watcher: &Client) -> u32 {
+    loop {
+        let busy =
+            rows(watcher, "select process_id from sys.executors where tasks_running > 0 limit 1").await;
+        if let Some(row) = busy.first() {
+            return row[0].parse().expect("a process");
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_executor_doubles_no_row_and_leaves_no_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let options = Options {
+        locations: vec![data("1").await],
+        executors: 2,
+        data_dir: Some(folder.path().join("data")),
+        environment: vec![("SLUICE_TEST_FORCE_REMOTE_READ".into(), "1".into())],
+        ..Options::default()
+    };
+    let cluster = TestCluster::start(binary(), &options).await.expect("a cluster");
+    let client = cluster.connect_with("-c sluice.route=cluster").await.expect("a session");
+    let watcher = cluster.connect().await.expect("a session");
+    let expected = rows(&watcher, "select count(*), sum(l_orderkey + l_linenumber) from lineitem").await;
+    client
+        .batch_execute("create table copied as select * from lineitem with no data")
+        .await
+        .expect("a table");
+    let mut random = StdRng::seed_from_u64(SEED);
+    let client = std::sync::Arc::new(client);
+    for round in 0..3 {
+        let insert = "insert into copied select * from lineitem";
+        let inserting = tokio::spawn({
+            let client = std::sync::Arc::clone(&client);
+            async move { client.execute(insert, &[]).await }
+        });
+        busy_executor(&watcher).await;
+        // Somewhere in the second that the write takes.
+        tokio::time::sleep(Duration::from_millis(random.random_range(0..900))).await;
+        let victims = cluster.executor_processes().await.expect("processes");
+        let victim = victims[round % victims.len()];
+        sql_tests::send_signal("KILL", victim).await.expect("killed");
+        let limit = Duration::from_secs(90);
+        let outcome =
+            tokio::time::timeout(limit, inserting).await.expect("it does not hang").expect("no panic");
+        assert_eq!(outcome.expect("the write still succeeds"), 6_001_215, "round {round}");
+        let actual = rows(&watcher, "select count(*), sum(l_orderkey + l_linenumber) from copied").await;
+        assert_eq!(actual, expected, "round {round}");
+        only_known_files_stay(&folder.path().join("data")).await;
+        client.batch_execute("truncate copied").await.expect("an empty table");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_server_leaves_tables_whole() {
+    const KILLS: usize = 6;
+    const ROWS: i64 = 15_000;
+    let folder = tempfile::tempdir().expect("a folder");
+    let options = Options {
+        locations: vec![data("0.01").await],
+        executors: 0,
+        data_dir: Some(folder.path().join("data")),
+        ..Options::default()
+    };
+    let mut random = StdRng::seed_from_u64(SEED);
+    let mut told = 0;
+    for kill in 0..=KILLS {
+        let cluster = TestCluster::start(binary(), &options).await.expect("the server opens");
+        let client = cluster.connect().await.expect("a session");
+        client.batch_execute("create table if not exists a (k bigint, s text)").await.expect("a table");
+        client.batch_execute("create table if not exists b (k bigint)").await.expect("a table");
+        let (a, b) = (
+            number(&client, "select count(*) from a").await,
+            number(&client, "select count(*) from b").await,
+        );
+        assert_eq!((a % ROWS, a), (0, b), "kill {kill}: a block is whole or not at all");
+        assert!(a >= told * ROWS, "kill {kill}: {a} rows after {told} commits");
+        only_known_files_stay(&folder.path().join("data")).await;
+        told = a / ROWS;
+        if kill == KILLS {
+            break;
+        }
+        let wait = Duration::from_micros(random.random_range(0..400_000));
+        let first = told;
+        let inserting = async {
+            loop {
+                let block = "begin;
+                     insert into a select o_orderkey, o_orderstatus from orders;
+                     insert into b select o_orderkey from orders;
+                     commit";
+                if client.batch_execute(block).await.is_err() {
+                    return;
+                }
+                told += 1;
+            }
+        };
+        let killing = async {
+            tokio::time::sleep(wait).await;
+            sql_tests::send_signal("KILL", cluster.process_id()).await.expect("a signal");
+        };
+        tokio::join!(inserting, killing);
+        assert!(told >= first);
+    }
+    assert!(told > 0, "some blocks were committed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_writers_one_makes_a_table_and_all_add_to_it() {
+    const WRITERS: usize = 24;
+    let folder = tempfile::tempdir().expect("a folder");
+    let options = Options {
+        locations: vec![data("0.01").await],
+        executors: 0,
+        data_dir: Some(folder.path().join("data")),
+        ..Options::default()
+    };
+    let cluster = TestCluster::start(binary(), &options).await.expect("a server");
+    let clients: Vec<Client> =
+        futures::future::try_join_all((0..WRITERS).map(|_| cluster.connect())).await.expect("sessions");
+    let all = |sql: String| {
+        let statements = clients.iter().map(move |client| {
+            let sql = sql.clone();
+            async move { client.batch_execute(&sql).await }
+        });
+        futures::future::join_all(statements)
+    };
+    let made = all("create table raced as select * from orders".into()).await;
+    let winners = made.iter().filter(|outcome| outcome.is_ok()).count();
+    assert_eq!(winners, 1);
+    for outcome in made.iter().filter(|outcome| outcome.is_err()) {
+        assert!(["42P07", "40001"].contains(&sqlstate(outcome)), "{outcome:?}");
+    }
+    assert_eq!(number(&clients[0], "select count(*) from raced").await, 15_000);
+    only_known_files_stay(&folder.path().join("data")).await;
+
+    for outcome in all("insert into raced select * from orders where o_orderkey < 100".into()).await {
+        outcome.expect("rows may be added while others are");
+    }
+    let few = number(&clients[0], "select count(*) from orders where o_orderkey < 100").await;
+    assert_eq!(number(&clients[0], "select count(*) from raced").await, 15_000 + WRITERS as i64 * few);
+
+    // Two blocks that change the same rows: the second to commit is told.
+    let (first, second) = (&clients[0], &clients[1]);
+    for client in [first, second] {
+        client
+            .batch_execute("begin; update raced set o_comment = 'x' where o_orderkey = 1")
+            .await
+            .expect("a block");
+    }
+    first.batch_execute("commit").await.expect("the first commits");
+    assert_eq!(sqlstate(&second.batch_execute("commit").await), "40001");
+    assert_eq!(number(first, "select count(*) from raced where o_comment = 'x'").await, 1 + WRITERS as i64);
+    only_known_files_stay(&folder.path().join("data")).await;
+}
+
+/// Runs DuckDB's statements on a catalog, and gives the rows of each.
+async fn duckdb(
+    catalog: &Path,
+    data_path: Option<&Path>,
+    statements: &[&str],
+) -> Vec<Vec<Vec<Option<String>>>> {
+    let installed = Path::new(env!("CARGO_TARGET_TMPDIR")).join("clients");
+    let install = tokio::process::Command::new("sql-tests/clients/install").arg(&installed).status().await;
+    assert!(install.expect("the script starts").success(), "the clients are installed");
+    let output = tokio::process::Command::new(installed.join("venv/bin/python"))
+        .arg("sql-tests/clients/duckdb_lake.py")
+        .arg(catalog)
+        .args(data_path)
+        .arg("--")
+        .args(statements)
+        .output()
+        .await
+        .expect("DuckDB starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let lines = String::from_utf8(output.stdout).expect("text");
+    lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+fn texts(rows: &[Vec<Option<String>>]) -> Vec<Vec<&str>> {
+    rows.iter().map(|row| row.iter().map(|value| value.as_deref().unwrap_or("NULL")).collect()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn duckdb_reads_what_we_wrote_and_we_read_what_it_writes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data_dir = folder.path().join("data");
+    let options = Options {
+        locations: vec![data("0.01").await],
+        executors: 1,
+        data_dir: Some(data_dir.clone()),
+        ..Options::default()
+    };
+    let cluster = TestCluster::start(binary(), &options).await.expect("a cluster");
+    let client = cluster.connect().await.expect("a session");
+    client
+        .batch_execute(
+            "create table kinds (b boolean, s smallint, i int, l bigint, r real, d double precision,
+               n numeric(15,2), t text, x bytea, day date, moment timestamp, atz timestamptz, hour time, tags text[]);
+             insert into kinds values
+               (true, 1, -2, 3, 1.5, -2.5, 12.34, 'Zürich', '\\x00ff', '2024-02-29', '2024-02-29 01:02:03.000004',
+                '2024-02-29 01:02:03+00', '23:59:59', array['a', 'b']),
+               (null, null, null, null, null, null, null, null, null, null, null, null, null, null);
+             create table cut (k int, day date, s text) partitioned by (bucket(8, k), year(day)) sorted by (k);
+             insert into cut select o_orderkey, o_orderdate, o_orderstatus from orders;
+             set sluice.route = cluster;
+             create table wide as select * from lineitem;
+             alter table wide rename column l_comment to remark;
+             alter table wide add column extra int default 7;
+             insert into wide select * from lineitem where l_orderkey < 100;
+             delete from wide where l_orderkey = 1;
+             update wide set extra = 8 where l_orderkey = 2;
+             reset sluice.route",
+        )
+        .await
+        .expect("tables");
+    let catalog = data_dir.join("catalog.sqlite");
+    let questions = [
+        "select count(*), sum(l_quantity), min(l_shipdate), max(l_extendedprice), sum(extra), count(remark) from wide",
+        "select count(*), sum(k), min(day) from cut where year(day) = 1995 and s = 'P'",
+        "select count(*), sum(k) from cut where k = 7",
+        "select i, l, n, t, day, moment, hour, tags[1] from kinds order by i",
+    ];
+    let theirs = duckdb(&catalog, None, &questions).await;
+    for (question, theirs) in questions.iter().zip(&theirs) {
+        let question = question.replace("year(day)", "extract(year from day)");
+        if client.simple_query(&question).await.is_err() {
+            println!("{}", cluster.log());
+        }
+        assert_eq!(texts(theirs), rows(&client, &question).await, "{question}");
+    }
+    // It writes; we read within the interval in which the server looks.
+    duckdb(
+        &catalog,
+        None,
+        &[
+            "insert into wide by name select 99 as l_orderkey, 5 as extra",
+            "delete from wide where l_orderkey = 3",
+            "update cut set s = 'new' where k = 7",
+            "create table made as select range as n, 'x' || range as s from range(1000)",
+            "create table main.elsewhere as select 1 as one",
+        ],
+    )
+    .await;
+    let seen = async {
+        while client.simple_query("select 1 from made").await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), seen).await.expect("the server sees the table");
+    assert_eq!(
+        rows(&client, "select count(*), sum(n), max(s) from made").await,
+        [["1000", "499500", "x999"]]
+    );
+    assert_eq!(rows(&client, "select one from main.elsewhere").await, [["1"]]);
+    let theirs = duckdb(&catalog, None, &questions).await;
+    for (question, theirs) in questions.iter().zip(&theirs) {
+        let question = question.replace("year(day)", "extract(year from day)");
+        for route in ["local", "cluster"] {
+            client.batch_execute(&format!("set sluice.route = {route}")).await.expect("a route");
+            assert_eq!(texts(theirs), rows(&client, &question).await, "{route}: {question}");
+        }
+    }
+    // We change what it wrote, and it reads that.
+    client
+        .batch_execute(
+            "reset sluice.route; insert into made values (1000, 'ours'); delete from made where n < 10;
+             delete from wide where l_orderkey = 99",
+        )
+        .await
+        .expect("changes");
+    let found = duckdb(
+        &catalog,
+        None,
+        &["select count(*), max(n) from made", "select count(*) from wide where l_orderkey in (3, 99)"],
+    )
+    .await;
+    assert_eq!(texts(&found[0]), [["991", "1000"]]);
+    assert_eq!(texts(&found[1]), [["0"]]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lake_that_duckdb_made_is_served() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (data_dir, lake) = (folder.path().join("data"), folder.path().join("lake"));
+    for folder in [&data_dir, &lake] {
+        std::fs::create_dir(folder).expect("a folder");
+    }
+    let path = format!("{}/", lake.display());
+    let made =
+        ["create table t as select range as n, range % 3 as k from range(100)", "delete from t where n = 5"];
+    duckdb(&data_dir.join("catalog.sqlite"), Some(Path::new(&path)), &made).await;
+    let options = Options {
+        locations: vec![data("0.01").await],
+        executors: 0,
+        data_dir: Some(data_dir),
+        ..Options::default()
+    };
+    let cluster = TestCluster::start(binary(), &options).await.expect("a server");
+    let client = cluster.connect().await.expect("a session");
+    assert_eq!(rows(&client, "select count(*), sum(n) from main.t").await, [["99", "4945"]]);
+    client.batch_execute("insert into main.t values (1000, 1)").await.expect("a row");
+    assert_eq!(rows(&client, "select count(*), sum(n) from main.t").await, [["100", "5945"]]);
+}
+
+async fn copied(client: &Client, sql: &str, data: &[u8]) -> Result<u64, tokio_postgres::Error> {
+    use futures::SinkExt;
+    let sink = client.copy_in(sql).await?;
+    let mut sink = std::pin::pin!(sink);
+    for part in data.chunks(1000) {
+        sink.send(bytes::Bytes::copy_from_slice(part)).await?;
+    }
+    sink.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_copied_in_whole_or_not_at_all() {
+    use futures::TryStreamExt;
+    let folder = tempfile::tempdir().expect("a folder");
+    let data_dir = folder.path().join("data");
+    let options = Options {
+        locations: vec![data("0.01").await],
+        executors: 0,
+        data_dir: Some(data_dir.clone()),
+        ..Options::default()
+    };
+    let cluster = TestCluster::start(binary(), &options).await.expect("a server");
+    let client = cluster.connect().await.expect("a session");
+    client
+        .batch_execute(
+            "create table orders_2 as select * from orders with no data;
+             create table t (a int not null, b text default 'x', c date, d boolean, e bytea, f numeric(10,2))",
+        )
+        .await
+        .expect("tables");
+    // What COPY gives, COPY takes.
+    let before =
+        rows(&client, "select count(*), sum(o_totalprice), max(o_orderdate), max(o_comment) from orders")
+            .await;
+    for options in [
+        "",
+        "(format csv)",
+        "(format csv, header, delimiter ';', quote '''', force_quote (o_comment))",
+        "(format binary)",
+    ] {
+        let out = client.copy_out(&format!("copy orders to stdout {options}")).await.expect("rows");
+        let data: Vec<bytes::Bytes> = out.try_collect().await.expect("rows");
+        let options = options.replace(", force_quote (o_comment)", "");
+        let count = copied(&client, &format!("copy orders_2 from stdin {options}"), &data.concat()).await;
+        assert_eq!(count.expect("rows go in"), 15_000, "{options}");
+        let after = rows(
+            &client,
+            "select count(*), sum(o_totalprice), max(o_orderdate), max(o_comment) from orders_2",
+        )
+        .await;
+        assert_eq!(after, before, "{options}");
+        client.batch_execute("truncate orders_2").await.expect("an empty table");
+    }
+    let some = copied(&client, "copy t (c, a) from stdin", b"2024-02-29\t1\n\\N\t2\n\\.\n").await;
+    assert_eq!(some.expect("rows"), 2);
+    copied(&client, "copy t from stdin csv", b"3,\"\",,t,\\x00ff,1.5\n4,,infinity,no,,")
+        .await
+        .expect_err("a wrong date");
+    copied(&client, "copy t from stdin csv", b"3,\"\",,t,\\x00ff,1.5\n").await.expect("a row");
+    assert_eq!(
+        rows(&client, "select a, b, c, d, e, f from t order by a").await,
+        [
+            ["1", "x", "2024-02-29", "NULL", "NULL", "NULL"],
+            ["2", "x", "NULL", "NULL", "NULL", "NULL"],
+            ["3", "", "NULL", "t", "\\x00ff", "1.50"]
+        ]
+    );
+    for (statement, data, code) in [
+        ("copy t from stdin", "1\n", "22P04"),
+        ("copy t (a) from stdin", "1\t2\n", "22P04"),
+        ("copy t (a) from stdin", "one\n", "22P02"),
+        ("copy t (a) from stdin", "\\N\n", "23502"),
+        ("copy t (a) from stdin binary", "not binary at all....", "22P04"),
+        ("copy t (a, a) from stdin", "1\t1\n", "42701"),
+        ("copy t (nosuch) from stdin", "1\n", "42703"),
+        ("copy nosuch from stdin", "1\n", "42P01"),
+        ("copy region from stdin", "1\n", "0A000"),
+    ] {
+        // Good rows before the bad one stay out, too.
+        let data = format!(
+            "{}{data}",
+            if statement == "copy t (a) from stdin" { "7\n".repeat(20_000) } else { String::new() }
+        );
+        // The driver ends a copy that was refused at once with one Sync too many: each has its own session.
+        let client = cluster.connect().await.expect("a session");
+        let outcome = copied(&client, statement, data.as_bytes()).await;
+        assert_eq!(sqlstate(&outcome), code, "{statement}: {outcome:?}");
+    }
+    assert_eq!(number(&client, "select count(*) from t").await, 3);
+    // A client that leaves in the middle leaves nothing.
+    let leaving = cluster.connect().await.expect("a session");
+    {
+        use futures::SinkExt;
+        let sink = leaving.copy_in::<_, bytes::Bytes>("copy t (a) from stdin").await.expect("a copy");
+        let mut sink = Box::pin(sink);
+        sink.send(bytes::Bytes::from("8\n".repeat(100_000))).await.expect("data");
+    }
+    drop(leaving);
+    client.batch_execute("begin").await.expect("a block");
+    copied(&client, "copy t (a) from stdin", b"9\n").await.expect("a row");
+    client.batch_execute("rollback").await.expect("an end");
+    assert_eq!(number(&client, "select count(*) from t").await, 3);
+    only_known_files_stay(&data_dir).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_have_owners() {
+    let options = Options { locations: vec![data("0.01").await], executors: 0, ..Options::default() };
+    let cluster = TestCluster::start(binary(), &options).await.expect("a server");
+    let client = cluster.connect().await.expect("a session");
+    client
+        .batch_execute(
+            "create role maker login; create role other login; grant create on schema public to maker;
+             create table ours (a int)",
+        )
+        .await
+        .expect("roles");
+    let connect = async |user: &str| {
+        let mut config = cluster.config();
+        let (client, connection) = config.user(user).connect(tokio_postgres::NoTls).await.expect("a session");
+        tokio::spawn(connection);
+        client
+    };
+    let (maker, other) = (connect("maker").await, connect("other").await);
+    let run = async |client: &Client, sql: &str| sqlstate(&client.batch_execute(sql).await).to_owned();
+    assert_eq!(run(&other, "create table theirs (a int)").await, "42501");
+    assert_eq!(run(&maker, "create table theirs (a int); insert into theirs values (1)").await, "");
+    assert_eq!(run(&maker, "create table copy_of as select * from theirs; drop table copy_of").await, "");
+    for denied in [
+        "select * from theirs",
+        "insert into theirs values (2)",
+        "update theirs set a = 2",
+        "delete from theirs",
+        "truncate theirs",
+        "drop table theirs",
+        "alter table theirs add column b int",
+        "create table mine as select * from theirs",
+    ] {
+        assert_eq!(run(&other, denied).await, "42501", "{denied}");
+    }
+    for denied in ["insert into ours values (1)", "drop table ours", "alter table theirs owner to other"] {
+        assert_eq!(run(&maker, denied).await, "42501", "{denied}");
+    }
+    assert_eq!(run(&maker, "grant select, insert on theirs to other").await, "");
+    assert_eq!(run(&other, "insert into theirs select a + 1 from theirs").await, "");
+    assert_eq!(run(&other, "delete from theirs").await, "42501");
+    let owner = "select tableowner from pg_tables where tablename = 'theirs'";
+    assert_eq!(rows(&client, owner).await, [["maker"]]);
+    assert_eq!(run(&client, "revoke create on schema public from maker; drop role maker").await, "2BP01");
+    assert_eq!(run(&client, "alter table theirs owner to other; drop role maker").await, "");
+    assert_eq!(run(&other, "delete from theirs; drop table theirs").await, "");
+}
