@@ -7,9 +7,11 @@ mod certificates;
 mod cluster;
 mod oracle;
 mod routes;
+mod store;
 pub mod tpch;
 
 pub use certificates::Authority;
 pub use cluster::{Options, TestCluster, send_signal};
 pub use oracle::Oracle;
 pub use routes::{Protocol, Route, run_file};
+pub use store::{ACCESS_KEY, BUCKET, S3Store, SECRET_KEY};

