@@ -6,7 +6,7 @@ from pathlib import Path
 PREAMBLE = """\
 # Results
 
-Written by `bench/tpch`, `bench/latency` and `bench/wire`; each run replaces its own section. README.md in this folder
+Written by the programs of this folder; each run replaces its own section. README.md in this folder
 says what is measured and how.
 """
 
