@@ -612,3 +612,54 @@ async fn tables_have_owners() {
     assert_eq!(run(&client, "alter table theirs owner to other; drop role maker").await, "");
     assert_eq!(run(&other, "delete from theirs; drop table theirs").await, "");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_written_is_told_and_leaves_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let disk = folder.path().join("disk");
+    std::fs::create_dir(&disk).expect("a folder");
+    // Only root may mount.
+    let mounted = std::process::Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=8m", "tmpfs"])
+        .arg(&disk)
+        .status()
+        .is_ok_and(|status| status.success());
+    if !mounted {
+        eprintln!("no small file system could be mounted: a full disk is not tested here");
+    }
+    let options = Options {
+        locations: vec![data("0.1").await],
+        executors: 1,
+        data_dir: Some(folder.path().join("data")),
+        flags: vec!["--warehouse".into(), disk.join("warehouse").display().to_string()],
+        ..Options::default()
+    };
+    let cluster = TestCluster::start(binary(), &options).await.expect("a cluster");
+    let client = cluster.connect().await.expect("a session");
+    client.batch_execute("create table kept as select * from region").await.expect("a table");
+    let known = number(&client, "select count(*) from kept").await;
+    for route in ["local", "cluster"] {
+        client.batch_execute(&format!("set sluice.route = {route}")).await.expect("a route");
+        if mounted {
+            let large = "create table large as select * from lineitem";
+            assert_eq!(sqlstate(&client.batch_execute(large).await), "53100", "{route}");
+            assert_eq!(sqlstate(&client.query("select * from large", &[]).await), "42P01", "{route}");
+        }
+        // What was there is, and there is room again.
+        assert_eq!(number(&client, "select count(*) from kept").await, known, "{route}");
+        let settled = async {
+            while client.batch_execute("insert into kept select * from region").await.is_err() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), settled).await.expect("there is room again");
+        client
+            .batch_execute("delete from kept where r_regionkey < 100; insert into kept select * from region")
+            .await
+            .expect("changes");
+    }
+    drop(cluster);
+    if mounted {
+        let _ = std::process::Command::new("umount").arg("-l").arg(&disk).status();
+    }
+}

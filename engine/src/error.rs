@@ -138,6 +138,10 @@ pub enum Error {
     Io { message: String },
     #[error("could not read data: {message}")]
     AccessRefused { message: String },
+    #[error("could not write data: {message}")]
+    WriteFailed { message: String },
+    #[error("could not write data: {message}")]
+    WriteRefused { message: String },
     #[error("a file of the table is missing: {message}")]
     MissingFile { message: String },
     #[error("a file of the table is damaged: {message}")]
@@ -170,6 +174,7 @@ fn quoted_column(column: &str) -> String {
 }
 
 const STAMP: &str = "sqlstate=";
+const TABLE_DISK_FULL: &str = "no space left where the table's files lie";
 
 impl Error {
     /// An error of ours, with what the log should say.
@@ -192,11 +197,27 @@ impl Error {
             }
             Self::SerializationFailure => Some("Run the statement again.".into()),
             Self::ConnectionsReserved => Some("Sign in as a superuser, or close other sessions.".into()),
+            Self::DiskFull { message } if message == TABLE_DISK_FULL => {
+                Some("Free space there, or choose another place with --warehouse.".into())
+            }
             Self::DiskFull { .. } => Some("Raise spill_bytes_max, or free space in the data folder.".into()),
             Self::Stamped { sqlstate, .. } if sqlstate.as_str() == "53200" => {
                 Some("Give the executors more --executor-memory, or start more of them.".into())
             }
             _ => None,
+        }
+    }
+
+    /// The same failure where data was to be written, not read.
+    pub fn of_write(self) -> Self {
+        match self {
+            Self::Io { message } => Self::WriteFailed { message },
+            Self::AccessRefused { message } => Self::WriteRefused { message },
+            Self::MissingFile { .. } => {
+                Self::WriteRefused { message: "the bucket or folder does not exist".into() }
+            }
+            Self::DiskFull { .. } => Self::DiskFull { message: TABLE_DISK_FULL.into() },
+            other => other,
         }
     }
 
@@ -222,9 +243,10 @@ impl Error {
     /// True when the same statement may well succeed if it is run again.
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::Io { .. } | Self::ExecutorLost { .. } => true,
+            Self::Io { .. } | Self::WriteFailed { .. } | Self::ExecutorLost { .. } => true,
             Self::Stamped { sqlstate, message } => {
-                sqlstate.as_str() == "58030" && !message.contains("access") && !message.contains("denied")
+                let refused = ["access", "denied", "does not exist"];
+                sqlstate.as_str() == "58030" && !refused.iter().any(|word| message.contains(word))
             }
             _ => false,
         }
@@ -453,6 +475,7 @@ fn from_object_store(error: &object_store::Error) -> Error {
         object_store::Error::Generic { source, .. } => match from_external(source.as_ref()) {
             Error::AccessRefused { message } => Error::AccessRefused { message },
             Error::MissingFile { message } => Error::MissingFile { message },
+            full @ Error::DiskFull { .. } => full,
             _ => Error::Io { message: "the store did not answer as it should".into() },
         },
         object_store::Error::PermissionDenied { path, .. }

@@ -88,7 +88,10 @@ impl Error {
             Error::ShuttingDown => b"57P01",
             Error::NotReady { .. } => b"57P03",
             Error::ExecutorsLost { .. } => b"58000",
-            Error::Io { .. } | Error::AccessRefused { .. } => b"58030",
+            Error::Io { .. }
+            | Error::AccessRefused { .. }
+            | Error::WriteFailed { .. }
+            | Error::WriteRefused { .. } => b"58030",
             Error::ExecutorLost { .. } => b"58000",
             Error::MissingFile { .. } => b"58P01",
             Error::CorruptFile { .. } => b"XX001",

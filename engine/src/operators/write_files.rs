@@ -19,6 +19,7 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::parquet::arrow::AsyncArrowWriter;
 use datafusion::parquet::arrow::arrow_writer::ArrowWriterOptions;
 use datafusion::parquet::basic::{Compression, ZstdLevel};
+use datafusion::parquet::errors::ParquetError;
 use datafusion::parquet::file::properties::{EnabledStatistics, WriterProperties};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
@@ -266,11 +267,11 @@ impl PartitionWriter {
             self.open = Some(self.start(partition)?);
         }
         let Some(open) = &mut self.open else { return Ok(()) };
-        open.writer.write(rows).await?;
+        open.writer.write(rows).await.map_err(unwritten)?;
         let wanted = open.writer.memory_size() + UPLOAD_BYTES_MAX;
         if self.reservation.try_resize(wanted).is_err() {
             // A smaller row group costs a little at reading; no memory costs the statement.
-            open.writer.flush().await?;
+            open.writer.flush().await.map_err(unwritten)?;
             self.reservation.try_resize(open.writer.memory_size() + UPLOAD_BYTES_MAX)?;
         }
         let bytes = open.writer.bytes_written() + open.writer.in_progress_size();
@@ -300,7 +301,7 @@ impl PartitionWriter {
 
     async fn close(&mut self) -> Result<()> {
         let Some(OpenFile { name, partition, mut writer }) = self.open.take() else { return Ok(()) };
-        let footer = writer.finish().await?;
+        let footer = writer.finish().await.map_err(unwritten)?;
         let mut file = summarise(&footer, &self.schema, writer.bytes_written() as u64)?;
         file.footer_bytes = writer.into_inner().footer_bytes();
         file.path = name;
@@ -317,6 +318,12 @@ impl PartitionWriter {
         let texts: ArrayRef = Arc::new(StringArray::from(self.written));
         Ok(RecordBatch::try_new(WriteFiles::rows(), vec![texts])?)
     }
+}
+
+/// Why a file could not be written, told as that.
+fn unwritten(error: ParquetError) -> DataFusionError {
+    let error = Error::from(DataFusionError::from(error)).of_write();
+    DataFusionError::External(Box::new(error))
 }
 
 /// Hive's name of the folder of nulls.
