@@ -8,12 +8,13 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::Result;
+use datafusion::logical_expr::Cast;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, cast};
 use datafusion::optimizer::{Analyzer, AnalyzerRule};
 
-use crate::functions::arithmetic;
+use crate::functions::{arithmetic, rounding};
 
 /// DataFusion's rules with ours around them: what changes types comes before types are coerced, what
 /// depends on them after.
@@ -80,7 +81,8 @@ fn widen(arguments: &mut [Expr], schema: &DFSchema) -> bool {
     is_bigint
 }
 
-/// `+`, `-`, `*` and `/` of two numbers of one type become functions that check.
+/// `+`, `-`, `*` and `/` of two numbers of one type become functions that check, and what is cast to a whole
+/// number is rounded.
 #[derive(Debug)]
 struct CheckedArithmetic;
 
@@ -91,6 +93,10 @@ impl AnalyzerRule for CheckedArithmetic {
 
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
         rewrite(plan, &|expr, schema| {
+            let expr = match expr {
+                Expr::Cast(cast) if cast.field.data_type().is_integer() => return Ok(rounded(cast, schema)),
+                expr => expr,
+            };
             let Expr::BinaryExpr(BinaryExpr { left, op, right }) = expr else {
                 return Ok(Transformed::no(expr));
             };
@@ -104,6 +110,19 @@ impl AnalyzerRule for CheckedArithmetic {
             Ok(Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right })))
         })
     }
+}
+
+/// A cast to a whole number, of the nearest one.
+fn rounded(cast: Cast, schema: &DFSchema) -> Transformed<Expr> {
+    let is_rounded =
+        matches!(cast.expr.as_ref(), Expr::ScalarFunction(call) if rounding::is_ours(&call.func));
+    let has_fraction = || type_of(&cast.expr, schema).is_some_and(|kind| rounding::has_fraction(&kind));
+    if is_rounded || !has_fraction() {
+        return Transformed::no(Expr::Cast(cast));
+    }
+    let Cast { expr, field } = cast;
+    let call = ScalarFunction::new_udf(rounding::function(), vec![*expr]);
+    Transformed::yes(Expr::Cast(Cast { expr: Box::new(Expr::ScalarFunction(call)), field }))
 }
 
 /// The type of an operand. Chains of operators are as deep as they are long: one that was rewritten

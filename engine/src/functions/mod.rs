@@ -3,6 +3,7 @@
 
 pub mod arithmetic;
 pub mod partition;
+pub mod rounding;
 
 use std::sync::Arc;
 
@@ -22,7 +23,8 @@ pub fn registry() -> Arc<BallistaFunctionRegistry> {
             registry.scalar_functions.insert(alias.clone(), Arc::clone(&function));
         }
     }
-    let partition = partition::function();
-    registry.scalar_functions.insert(partition.name().to_owned(), partition);
+    for function in [partition::function(), rounding::function()] {
+        registry.scalar_functions.insert(function.name().to_owned(), function);
+    }
     Arc::new(registry)
 }

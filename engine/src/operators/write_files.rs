@@ -9,7 +9,7 @@ use std::sync::Arc;
 use catalog::lake::{FileValue, NewFile};
 use catalog::table::managed::split;
 use datafusion::arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, StringArray};
-use datafusion::arrow::compute::{cast, partition};
+use datafusion::arrow::compute::{CastOptions, cast, cast_with_options, partition};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -246,7 +246,9 @@ impl PartitionWriter {
             if column.data_type() == field.data_type() {
                 return Ok(Arc::clone(column));
             }
-            Ok(cast(column, field.data_type())?)
+            // A value that does not fit is an error, not a null.
+            let strict = CastOptions { safe: false, ..CastOptions::default() };
+            Ok(cast_with_options(column, field.data_type(), &strict)?)
         };
         let columns = self.schema.fields().iter().zip(columns).map(column).collect::<Result<Vec<_>>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
