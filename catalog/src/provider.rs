@@ -40,7 +40,7 @@ pub struct Target {
 }
 
 /// The column of a [`Target`] that tells which file a row is in.
-pub const FILE_COLUMN: &str = "sluice_file";
+pub const FILE_COLUMN: &str = "\u{1}file";
 
 /// The users' schemas of one snapshot, with strings in one layout.
 #[derive(Debug)]

@@ -21,6 +21,7 @@ use datafusion::parquet::arrow::arrow_writer::ArrowWriterOptions;
 use datafusion::parquet::basic::{Compression, ZstdLevel};
 use datafusion::parquet::errors::ParquetError;
 use datafusion::parquet::file::properties::{EnabledStatistics, WriterProperties};
+use datafusion::parquet::schema::types::ColumnPath;
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -166,7 +167,7 @@ impl ExecutionPlan for WriteFiles {
         let mut writer = PartitionWriter {
             store: context.runtime_env().object_store(&store)?,
             folder,
-            properties: properties(),
+            properties: properties(&self.schema),
             target: Arc::clone(&self.target),
             schema: Arc::clone(&self.schema),
             reservation,
@@ -184,15 +185,22 @@ impl ExecutionPlan for WriteFiles {
     }
 }
 
-fn properties() -> WriterProperties {
-    WriterProperties::builder()
+fn properties(schema: &Schema) -> WriterProperties {
+    let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_dictionary_page_size_limit(DICTIONARY_BYTES_MAX)
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS_MAX))
         .set_max_row_group_bytes(Some(ROW_GROUP_BYTES_MAX))
         .set_data_page_row_count_limit(PAGE_ROWS_MAX)
         .set_statistics_enabled(EnabledStatistics::Page)
-        .set_created_by(concat!("sluice version ", env!("CARGO_PKG_VERSION")).to_owned())
+        .set_created_by(concat!("sluice version ", env!("CARGO_PKG_VERSION")).to_owned());
+    // Parquet's bounds leave NaN out, which is greater than all numbers: a reader that believes them loses rows.
+    let floats = schema.fields().iter().filter(|field| field.data_type().is_floating());
+    floats
+        .fold(properties, |properties, field| {
+            let column = ColumnPath::new(vec![field.name().clone()]);
+            properties.set_column_statistics_enabled(column, EnabledStatistics::None)
+        })
         .build()
 }
 

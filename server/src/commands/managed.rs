@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use catalog::lake::{ColumnChange, NewColumn, NewTable, SortColumn, types};
 use catalog::{Change, DEFAULT_SCHEMA, GrantObject, Metadata, Privilege, TableDefinition, TableName};
+use datafusion::arrow::datatypes::DataType;
 use engine::functions::partition;
 use engine::{Error, Result};
 
@@ -13,6 +14,7 @@ use crate::coordinator::Coordinator;
 use crate::pg_catalog;
 use crate::query::QueryContext;
 use crate::session::{Notice, Session};
+use crate::sql::input;
 use crate::sql::{AlterStep, ColumnMake, TableAlter, TableDrop, TableMake};
 
 /// PostgreSQL's bound.
@@ -68,6 +70,7 @@ pub fn name_for(
         }
         return Err(Error::UndefinedSchema { name: schema, position: None });
     }
+    check_name(table)?;
     if pg_catalog::is_system_table(None, table) {
         let message = format!("\"{table}\" is the name of a system relation");
         return Err(Error::ReservedName { message });
@@ -78,6 +81,13 @@ pub fn name_for(
     }
     let name = TableName::new(schema, table);
     if context.snapshot.table(&name).is_none() {
+        let is_alike = |other: &&TableName| {
+            other.schema == name.schema && other.table.to_lowercase() == name.table.to_lowercase()
+        };
+        if let Some(other) = metadata.tables.keys().find(is_alike) {
+            // Others that read the lake take names that differ in case for one.
+            return Err(Error::DuplicateTable { name: other.table.clone() });
+        }
         return Ok(Named::Free(name));
     }
     if !if_not_exists {
@@ -92,8 +102,27 @@ fn new_column(column: &ColumnMake) -> NewColumn {
         name: column.name.clone(),
         data_type: column.data_type.clone(),
         is_nullable: column.is_nullable,
-        default: column.default.clone().filter(|text| text != "NULL"),
+        default: stored_default(column.default.as_deref(), &column.data_type),
     }
+}
+
+/// The text of a default as DuckLake keeps it; none for null.
+fn stored_default(text: Option<&str>, data_type: &DataType) -> Option<String> {
+    let text = text.filter(|text| *text != "NULL")?;
+    Some(match data_type {
+        DataType::Timestamp(..) => input::instant(text),
+        DataType::Date32 => input::date(text).to_owned(),
+        DataType::Binary => match input::bytea(text) {
+            Some(bytes) => bytes.iter().map(|byte| format!("{byte:02X}")).collect(),
+            None => text.to_owned(),
+        },
+        DataType::Boolean => match text.to_ascii_lowercase().as_str() {
+            "t" | "true" | "on" | "yes" | "y" | "1" => "1".to_owned(),
+            "f" | "false" | "off" | "no" | "n" | "0" => "0".to_owned(),
+            _ => text.to_owned(),
+        },
+        _ => text.to_owned(),
+    })
 }
 
 /// A table of `columns`, cut and sorted as `make` says.
@@ -104,7 +133,9 @@ pub fn new_table(name: &TableName, columns: Vec<NewColumn>, make: &TableMake) ->
     }
     let mut seen = HashSet::new();
     for column in &columns {
-        if !seen.insert(column.name.as_str()) {
+        check_name(&column.name)?;
+        // Others that read the lake take names that differ in case for one.
+        if !seen.insert(column.name.to_lowercase()) {
             return Err(duplicate_column(&column.name));
         }
         check_default(column)?;
@@ -135,6 +166,15 @@ pub fn new_table(name: &TableName, columns: Vec<NewColumn>, make: &TableMake) ->
         sort: make.sorted_by.iter().map(sort).collect(),
         columns,
     })
+}
+
+/// Refuses a name of no letters, and control characters in one.
+fn check_name(name: &str) -> Result<()> {
+    if name.is_empty() || name.chars().any(char::is_control) {
+        let message = "a name must have letters, and no control characters".to_owned();
+        return Err(Error::Syntax { message, position: None });
+    }
+    Ok(())
 }
 
 /// A name that stands twice among columns (42701).
@@ -328,6 +368,9 @@ fn column_change(
             position: None,
         })
     };
+    let alike = |name: &str| {
+        managed.current_columns().any(|column| column.field.name().to_lowercase() == name.to_lowercase())
+    };
     let layout_uses = |name: &str, id: i64| {
         managed.sort.iter().any(|sort| sort.column == name)
             || managed.partitioning.iter().flat_map(|p| &p.keys).any(|key| key.column == id)
@@ -340,7 +383,8 @@ fn column_change(
     };
     Ok(Some(match step {
         AlterStep::AddColumn { column, if_not_exists } => {
-            if find(&column.name).is_some() {
+            check_name(&column.name)?;
+            if alike(&column.name) {
                 let message = format!("column \"{}\" of relation \"{relation}\" already exists", column.name);
                 if *if_not_exists {
                     notices.push(Notice::info("42701", format!("{message}, skipping")));
@@ -382,7 +426,8 @@ fn column_change(
         }
         AlterStep::RenameColumn { name, to } => {
             found(name)?;
-            if find(to).is_some() {
+            check_name(to)?;
+            if alike(to) && name.to_lowercase() != to.to_lowercase() {
                 let message = format!("column \"{to}\" of relation \"{relation}\" already exists");
                 return Err(Error::DuplicateColumn { message });
             }
@@ -425,7 +470,7 @@ fn column_change(
         }
         AlterStep::SetDefault { name, default } => {
             let column = found(name)?;
-            let default = default.clone().filter(|text| text != "NULL");
+            let default = stored_default(default.as_deref(), column.field.data_type());
             check_default(&NewColumn {
                 name: name.clone(),
                 data_type: column.field.data_type().clone(),

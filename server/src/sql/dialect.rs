@@ -4,7 +4,7 @@
 //! The looser rewrites apply only to statements over system tables: a user's own query is never bent.
 
 mod casts;
-pub use casts::bytea;
+pub use casts::{bytea, read_text};
 mod literals;
 mod names_of_things;
 mod order_by;

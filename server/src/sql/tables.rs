@@ -1,5 +1,6 @@
 //! Statements that make, change and fill tables.
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -8,11 +9,11 @@ use datafusion::arrow::datatypes::{DataType, Field, TimeUnit};
 use datafusion::sql::parser::{CreateExternalTable, Statement};
 use engine::{Error, Result};
 use sqlparser::ast::{
-    AlterColumnOperation, AlterTable, AlterTableOperation, ArrayElemTypeDef, AssignmentTarget, ColumnDef,
-    ColumnOption, CreateTable, CreateTableOptions, DataType as SqlType, Delete, ExactNumberInfo, Expr,
-    FromTable, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Insert, ObjectName, Owner,
-    RenameTableNameKind, SetExpr, Statement as SqlStatement, TableFactor, TableObject, TableWithJoins,
-    Truncate, Update, Value, Visit, Visitor,
+    AlterColumnOperation, AlterTable, AlterTableOperation, ArrayElemTypeDef, AssignmentTarget,
+    BinaryOperator, ColumnDef, ColumnOption, CreateTable, CreateTableOptions, DataType as SqlType, Delete,
+    ExactNumberInfo, Expr, FromTable, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
+    Insert, ObjectName, Owner, RenameTableNameKind, SelectItem, SetExpr, Statement as SqlStatement,
+    TableFactor, TableObject, TableWithJoins, Truncate, Update, Value, Visit, Visitor,
 };
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
@@ -241,6 +242,10 @@ pub fn insert(insert: Insert, sql: &str, facts: &SessionFacts) -> Result<Command
         return Err(not_supported("INSERT into anything but a table"));
     };
     let (schema, table) = schema_and_name(name);
+    let mut insert = insert;
+    if let Some(source) = &mut insert.source {
+        name_outputs(&mut source.body);
+    }
     let query = query(SqlStatement::Insert(insert), sql, facts);
     let to = WriteTo::Insert { schema, table };
     Ok(Command::Write(Box::new(Write { to, query, text: Arc::from(sql) })))
@@ -277,6 +282,37 @@ pub fn name_columns(statement: &mut Statement, names: &[String]) {
     }
 }
 
+/// Gives the columns of an INSERT's query names of their own: they go by place, and two may be alike.
+fn name_outputs(body: &mut SetExpr) {
+    match body {
+        SetExpr::Select(select) => {
+            let mut seen = HashSet::new();
+            for (at, item) in select.projection.iter_mut().enumerate() {
+                let (SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }) = item else {
+                    continue;
+                };
+                // What ORDER BY may name keeps its name where it is one.
+                let is_own_name = match expr {
+                    Expr::Identifier(name) => seen.insert(folded(name)),
+                    Expr::CompoundIdentifier(names) => {
+                        names.last().is_some_and(|name| seen.insert(folded(name)))
+                    }
+                    _ => false,
+                };
+                if !is_own_name {
+                    let alias = Ident::with_quote('"', format!("column {at}"));
+                    *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+                }
+            }
+        }
+        SetExpr::SetOperation { left, right, .. } => {
+            name_outputs(left);
+            name_outputs(right);
+        }
+        _ => {}
+    }
+}
+
 /// Reads the literals among the values of an INSERT as what the columns of `target` take for them.
 pub fn read_values(statement: &mut Statement, target: &TableDefinition) {
     let Statement::Statement(statement) = statement else { return };
@@ -293,12 +329,15 @@ pub fn read_values(statement: &mut Statement, target: &TableDefinition) {
     };
     for row in &mut values.rows {
         for (at, value) in row.content.iter_mut().enumerate() {
-            let read = match kind(at) {
-                Some(DataType::Binary) => dialect::bytea(value),
-                _ => None,
-            };
-            if let Some(read) = read {
-                *value = read;
+            match kind(at) {
+                Some(DataType::Binary) => {
+                    if let Some(read) = dialect::bytea(value) {
+                        *value = read;
+                    }
+                }
+                Some(DataType::Timestamp(..)) => dialect::read_text(value, false),
+                Some(DataType::Date32) => dialect::read_text(value, true),
+                _ => {}
             }
         }
     }
@@ -363,6 +402,12 @@ fn change(
     if !joins.is_empty() {
         return Err(not_supported("DELETE and UPDATE of a join"));
     }
+    if let Some(selection) = &selection {
+        check_condition(selection)?;
+    }
+    for (_, value) in assignments.iter().flatten() {
+        check_value(value)?;
+    }
     let (schema, table) = schema_and_name(name);
     Ok(Command::ChangeRows(Box::new(RowChange {
         schema,
@@ -373,6 +418,102 @@ fn change(
         facts: facts.clone(),
         text: Arc::from(sql),
     })))
+}
+
+/// Functions that give another value each time.
+const VOLATILE: &[&str] = &["random", "uuid", "gen_random_uuid", "clock_timestamp", "timeofday", "nextval"];
+
+/// A condition is evaluated more than once, and must mean the same rows each time.
+fn check_condition(condition: &Expr) -> Result<()> {
+    struct Finder(Option<String>);
+    impl Visitor for Finder {
+        type Break = ();
+
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+            if let Expr::Function(function) = expr
+                && VOLATILE.contains(&last_name(&function.name).as_str())
+            {
+                self.0 = Some(format!("{} in the condition of an UPDATE or DELETE", function.name));
+            }
+            ControlFlow::Continue(())
+        }
+
+        fn pre_visit_query(&mut self, query: &sqlparser::ast::Query) -> ControlFlow<()> {
+            if query.limit_clause.is_some() || query.fetch.is_some() {
+                self.0 = Some("LIMIT in the condition of an UPDATE or DELETE".to_owned());
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let mut finder = Finder(None);
+    let _ = condition.visit(&mut finder);
+    if let Some(what) = finder.0 {
+        return Err(not_supported(&what));
+    }
+    if !has_plain_memberships(condition) {
+        let message = "[NOT] IN (subquery) can stand in the condition of an UPDATE or DELETE only beside AND and OR: write [NOT] EXISTS";
+        return Err(Error::NotSupported { message: message.to_owned() });
+    }
+    Ok(())
+}
+
+/// True when each `IN (subquery)` of a condition stands where only its truth counts: what is planned for it is
+/// false where SQL says null.
+fn has_plain_memberships(condition: &Expr) -> bool {
+    match condition {
+        Expr::BinaryOp { left, op: BinaryOperator::And | BinaryOperator::Or, right } => {
+            has_plain_memberships(left) && has_plain_memberships(right)
+        }
+        Expr::Nested(inner) => has_plain_memberships(inner),
+        Expr::InSubquery { expr, negated, .. } => !negated && !holds_membership(expr),
+        other => !holds_membership(other),
+    }
+}
+
+/// True when an `IN (subquery)` is in `expr` itself, not within a subquery of it.
+fn holds_membership(expr: &Expr) -> bool {
+    struct Finder {
+        depth: usize,
+        is_found: bool,
+    }
+    impl Visitor for Finder {
+        type Break = ();
+
+        fn pre_visit_query(&mut self, _: &sqlparser::ast::Query) -> ControlFlow<()> {
+            self.depth += 1;
+            ControlFlow::Continue(())
+        }
+
+        fn post_visit_query(&mut self, _: &sqlparser::ast::Query) -> ControlFlow<()> {
+            self.depth -= 1;
+            ControlFlow::Continue(())
+        }
+
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+            self.is_found |= self.depth == 0
+                && matches!(expr, Expr::InSubquery { .. } | Expr::AnyOp { .. } | Expr::AllOp { .. });
+            ControlFlow::Continue(())
+        }
+    }
+    let mut finder = Finder { depth: 0, is_found: false };
+    let _ = expr.visit(&mut finder);
+    finder.is_found
+}
+
+/// A value is that of one row.
+fn check_value(value: &Expr) -> Result<()> {
+    struct Finder(bool);
+    impl Visitor for Finder {
+        type Break = ();
+
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+            self.0 |= matches!(expr, Expr::Function(function) if function.over.is_some());
+            ControlFlow::Continue(())
+        }
+    }
+    let mut finder = Finder(false);
+    let _ = value.visit(&mut finder);
+    if finder.0 { Err(not_supported("a window function in UPDATE")) } else { Ok(()) }
 }
 
 impl RowChange {

@@ -49,6 +49,14 @@ pub fn bytea(literal: &Expr) -> Option<Expr> {
     Some(call("decode", vec![literal(hex), literal("hex".into())]))
 }
 
+/// Reads the text of a literal as an instant or a date, where one is wanted.
+pub fn read_text(literal: &mut Expr, is_date: bool) {
+    match is_date {
+        true => adapt_text(literal, |text| input::date(text).to_owned()),
+        false => adapt_text(literal, input::instant),
+    }
+}
+
 fn text(expr: &Expr) -> Option<&str> {
     let Expr::Value(value) = expr else { return None };
     match &value.value {
