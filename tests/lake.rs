@@ -561,6 +561,9 @@ async fn rows_are_copied_in_whole_or_not_at_all() {
     client.batch_execute("begin").await.expect("a block");
     copied(&client, "copy t (a) from stdin", b"9\n").await.expect("a row");
     client.batch_execute("rollback").await.expect("an end");
+    let passing = "begin; create table passing as select 1 as a; drop table passing;
+         insert into t (a) values (10); delete from t where a = 10; commit";
+    client.batch_execute(passing).await.expect("a block that leaves nothing");
     assert_eq!(number(&client, "select count(*) from t").await, 3);
     only_known_files_stay(&data_dir).await;
 }

@@ -153,6 +153,14 @@ impl Snapshot {
         names
     }
 
+    /// The names of the files of the managed table in `folder`.
+    pub fn file_names(&self, folder: &str) -> HashSet<String> {
+        let table = self.tables().find(|table| table.managed.is_some() && table.location == folder);
+        let files =
+            table.and_then(|table| table.managed.as_ref()).into_iter().flat_map(|managed| &managed.files);
+        files.filter_map(|file| file.location.rsplit('/').next().map(str::to_owned)).collect()
+    }
+
     /// The definition of a table.
     pub fn table(&self, name: &TableName) -> Option<&Arc<TableDefinition>> {
         self.tables.get(name).map(|table| &table.definition)

@@ -134,6 +134,11 @@ fn sweep_folder(folder: &Path, write_id: &str, kept: &HashSet<String>) -> std::i
 }
 
 impl PendingFiles {
+    /// The folder of the table they were written for.
+    pub fn table_folder(&self) -> &str {
+        &self.table_folder
+    }
+
     /// The catalog has taken in `files`, by their names. Where the statement `was_retried`, others of its
     /// runs lie about: they are removed.
     pub fn keep(mut self, files: HashSet<String>, was_retried: bool) {

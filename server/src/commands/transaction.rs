@@ -1,5 +1,7 @@
 //! `BEGIN`, `COMMIT` and their kin.
 
+use std::collections::HashSet;
+
 use engine::{Error, Result};
 
 use super::Outcome;
@@ -110,8 +112,13 @@ async fn end(coordinator: &Coordinator, session: &mut Session, wants_commit: boo
         return Err(error);
     }
     if is_commit {
+        let snapshot = coordinator.snapshot();
         for (pending, names, was_retried) in files {
-            pending.keep(names, was_retried);
+            // What the block itself took out again, or wrote to a table that it dropped, nobody knows.
+            let known = snapshot.file_names(pending.table_folder());
+            let kept: HashSet<String> = names.intersection(&known).cloned().collect();
+            let has_leftovers = was_retried || kept.len() < names.len();
+            pending.keep(kept, has_leftovers);
         }
     }
     outcome.changed = session.settings.end(is_commit);

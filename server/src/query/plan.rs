@@ -28,7 +28,9 @@ use super::estimate::{self, Estimate};
 use super::parameters;
 use super::single_row::SingleRow;
 use crate::pg_catalog::{self, SystemSchema, types};
-use crate::sql::{InsertSource, Query, name_columns, qualify_system_tables, read_values, type_arrays};
+use crate::sql::{
+    InsertSource, Query, name_columns, qualify_system_tables, read_bytea, read_values, type_arrays,
+};
 
 /// A plan and the session it was made in.
 pub struct Plan {
@@ -320,6 +322,10 @@ impl Planner {
         let mut statement = self.query.statement.clone();
         if !self.query.parameters.is_empty() {
             type_arrays(&mut statement, |column| self.column_type(column));
+        }
+        let is_bytea = |column: &str| self.column_type(column) == Some(DataType::Binary);
+        if self.tables.iter().any(|table| table.fields().iter().any(|f| *f.data_type() == DataType::Binary)) {
+            read_bytea(&mut statement, is_bytea);
         }
         if self.reads_system {
             qualify_system_tables(&mut statement, |table| {

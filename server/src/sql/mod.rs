@@ -17,7 +17,7 @@ pub use classify::{
 };
 pub use dialect::SessionFacts;
 pub use names::qualify_system_tables;
-pub use parameters::type_arrays;
+pub use parameters::{read_bytea, type_arrays};
 pub use parse::parse;
 pub use tables::{
     AlterStep, ColumnMake, ExternalTable, InsertSource, RowChange, TableAlter, TableDrop, TableMake, Write,

@@ -11,6 +11,8 @@ use sqlparser::ast::{
     Statement as SqlStatement, TimezoneInfo, Value, Visit, VisitMut, Visitor, VisitorMut,
 };
 
+use super::dialect;
+use super::names::folded;
 use crate::pg_catalog::types;
 
 /// `int8`, which LIMIT and OFFSET take.
@@ -100,6 +102,49 @@ pub fn type_arrays(statement: &mut Statement, type_of: impl Fn(&str) -> Option<A
         }
     }
     let _ = statement.visit(&mut Caster(type_of));
+}
+
+/// Reads a literal that is compared with a `bytea` column as PostgreSQL does: `\x00ff` is two bytes. `is_bytea`
+/// tells which columns are.
+pub fn read_bytea(statement: &mut Statement, is_bytea: impl Fn(&str) -> bool) {
+    let Statement::Statement(statement) = statement else { return };
+    struct Reader<F>(F);
+    impl<F: Fn(&str) -> bool> Reader<F> {
+        fn read(&self, column: &Expr, literals: &mut [&mut Expr]) {
+            let name = match column {
+                Expr::Identifier(ident) => Some(ident),
+                Expr::CompoundIdentifier(parts) => parts.last(),
+                _ => None,
+            };
+            if name.is_some_and(|name| (self.0)(&folded(name))) {
+                for literal in literals {
+                    if let Some(read) = dialect::bytea(literal) {
+                        **literal = read;
+                    }
+                }
+            }
+        }
+    }
+    impl<F: Fn(&str) -> bool> VisitorMut for Reader<F> {
+        type Break = ();
+        fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+            match expr {
+                Expr::BinaryOp { left, right, .. }
+                | Expr::IsDistinctFrom(left, right)
+                | Expr::IsNotDistinctFrom(left, right) => {
+                    self.read(left, &mut [right.as_mut()]);
+                    self.read(right, &mut [left.as_mut()]);
+                }
+                Expr::Between { expr, low, high, .. } => self.read(expr, &mut [low.as_mut(), high.as_mut()]),
+                Expr::InList { expr, list, .. } => {
+                    self.read(expr, &mut list.iter_mut().collect::<Vec<_>>());
+                }
+                _ => {}
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let _ = statement.visit(&mut Reader(is_bytea));
 }
 
 /// The type as a statement writes it.
