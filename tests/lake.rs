@@ -67,7 +67,7 @@ async fn only_known_files_stay(data_dir: &Path) {
             if found == known {
                 return;
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(Duration::from_secs(20), settled)
@@ -354,7 +354,7 @@ async fn duckdb_reads_what_we_wrote_and_we_read_what_it_writes() {
     .await;
     let seen = async {
         while client.simple_query("select 1 from made").await.is_err() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(Duration::from_secs(10), seen).await.expect("the server sees the table");

@@ -109,13 +109,12 @@ impl NewColumn {
 
 /// The definition of a managed table: what every table has is taken from `managed`.
 pub fn define(name: TableName, location: String, managed: ManagedTable) -> TableDefinition {
-    let plain = |field: &FieldRef| field.as_ref().clone().with_metadata(Default::default());
-    let fields: Vec<Field> = managed.current_columns().map(|column| plain(&column.field)).collect();
+    let fields: Vec<FieldRef> = managed.current_columns().map(|column| without_ids(&column.field)).collect();
     TableDefinition {
         oid: stable_oid(&managed.uuid),
         name,
         location,
-        file_schema: Arc::new(without_ids(&Schema::new(fields))),
+        file_schema: Arc::new(Schema::new(fields)),
         partition_columns: Vec::new(),
         statistics: statistics(&managed),
         managed: Some(Arc::new(managed)),
@@ -123,17 +122,14 @@ pub fn define(name: TableName, location: String, managed: ManagedTable) -> Table
 }
 
 /// The identifiers are the files' business; plans are compared with their fields' metadata.
-fn without_ids(schema: &Schema) -> Schema {
-    fn plain(field: &FieldRef) -> FieldRef {
-        let kind = match field.data_type() {
-            DataType::List(item) => DataType::List(plain(item)),
-            DataType::Struct(fields) => DataType::Struct(fields.iter().map(plain).collect()),
-            DataType::Map(entries, is_sorted) => DataType::Map(plain(entries), *is_sorted),
-            other => other.clone(),
-        };
-        Arc::new(Field::new(field.name(), kind, field.is_nullable()))
-    }
-    Schema::new(schema.fields().iter().map(plain).collect::<Vec<_>>())
+fn without_ids(field: &FieldRef) -> FieldRef {
+    let kind = match field.data_type() {
+        DataType::List(item) => DataType::List(without_ids(item)),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(without_ids).collect()),
+        DataType::Map(entries, is_sorted) => DataType::Map(without_ids(entries), *is_sorted),
+        other => other.clone(),
+    };
+    Arc::new(Field::new(field.name(), kind, field.is_nullable()))
 }
 
 fn statistics(managed: &ManagedTable) -> TableStatistics {

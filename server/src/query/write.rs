@@ -253,11 +253,10 @@ fn cut(
         .collect();
     let mut keys: Vec<PartitionColumn> = Vec::new();
     for (at, key) in partitioning.keys.iter().enumerate() {
-        let place = managed.current_columns().position(|column| column.id == key.column);
-        let place = place.ok_or_else(|| Error::internal("a partition key has no column"))?;
+        let found = managed.current_columns().enumerate().find(|(_, column)| column.id == key.column);
+        let (place, stored) = found.ok_or_else(|| Error::internal("a partition key has no column"))?;
+        let stored = &stored.field;
         let column: Arc<dyn PhysicalExpr> = Arc::new(Column::new(schema.field(place).name(), place));
-        let stored = managed.current_columns().nth(place).map(|column| Arc::clone(&column.field));
-        let stored = stored.ok_or_else(|| Error::internal("a partition key has no column"))?;
         let word = key.transform.split('(').next().unwrap_or_default();
         let expr = match key.transform.as_str() {
             "identity" => column,
