@@ -5,8 +5,9 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema};
 use catalog::lake::{ColumnChange, FileColumn, FileValue, NewColumn, NewFile, NewTable, SortColumn};
 use catalog::{
-    CatalogError, CatalogStore, Change, CommentTarget, Grant, GrantObject, Metadata, PrimaryKey, Privilege,
-    Role, TableDefinition, TableName, TableStatistics, Warehouse,
+    CatalogError, CatalogStore, Change, CommentTarget, CsvReading, ExternalFiles, ExternalFormat, Grant,
+    GrantObject, Metadata, NewView, PrimaryKey, Privilege, Role, TableDefinition, TableName, TableStatistics,
+    Warehouse,
 };
 
 fn warehouse(location: &str) -> Warehouse {
@@ -106,9 +107,42 @@ async fn lake_suite(store: &CatalogStore) {
     let none = store.load_lake(9_999).await.expect_err("no such version");
     assert!(matches!(none, CatalogError::NoSnapshot { snapshot: 9_999 }), "{none}");
 
-    let end = [Change::DropTable(to), Change::DropSchema { name: "more".into() }];
+    // Views, and who owns a schema.
+    let view = |sql: &str, uuid: u8| {
+        let columns = Arc::new(Schema::new(vec![Field::new("k", DataType::Utf8, true)]));
+        let name = TableName::new("more", "kinds");
+        Change::PutView(Arc::new(NewView { name, uuid: engine_uuid(uuid), sql: sql.into(), columns }))
+    };
+    let owner = Change::SetSchemaOwner { schema: "more".into(), owner: 16_400 };
+    at = committed(store, &at, &[view("SELECT 'a' AS k", 3), owner]).await;
+    let oid = at.tables[&TableName::new("more", "kinds")].oid;
+    at = committed(store, &at, &[view("SELECT 'b' AS k", 4)]).await;
+    let (from, kinds) = (TableName::new("more", "kinds"), TableName::new("public", "kinds"));
+    at = committed(store, &at, &[Change::RenameTable { from, to: kinds.clone() }]).await;
+    assert_eq!((at.schema_owner("more"), at.tables[&kinds].oid), (16_400, oid));
+
+    let end = [Change::DropTable(kinds), Change::DropTable(to), Change::DropSchema { name: "more".into() }];
     at = committed(store, &at, &end).await;
     assert!(at.tables.is_empty() && !at.schemas.contains_key("more"));
+
+    // What only old snapshots know goes with them; the newest stays.
+    let all = store.snapshots().await.expect("snapshots");
+    assert_eq!(all.last().map(|row| row.snapshot), Some(at.version));
+    assert!(all.iter().all(|row| row.committed_at > 1_700_000_000_000_000 && row.committed_at < i64::MAX));
+    assert_eq!(store.expire(0).await.expect("nothing is that old"), 0);
+    assert_eq!(store.living_files().await.expect("files").len(), 3);
+    let expired = store.expire(i64::MAX).await.expect("all but the newest");
+    assert_eq!(expired as usize, all.len() - 1);
+    let none = store.load_lake(before.version).await.expect_err("it is gone");
+    assert!(matches!(none, CatalogError::NoSnapshot { .. }), "{none}");
+    let dead = store.dead_files().await.expect("files");
+    assert_eq!((dead.len(), store.living_files().await.expect("files").len()), (3, 0));
+    assert!(dead.iter().any(|file| file.location.ends_with("/kind=a/1.parquet")), "{dead:?}");
+    store.forget_dead_files(&dead.iter().map(|file| file.id).collect::<Vec<_>>()).await.expect("forgotten");
+    assert!(store.dead_files().await.expect("files").is_empty());
+    let mut loaded = store.load().await.expect("the newest version");
+    loaded.grants.clone_from(&at.grants);
+    assert_eq!(loaded, at);
 }
 
 fn engine_uuid(last: u8) -> String {
@@ -142,7 +176,13 @@ async fn suite(store: &CatalogStore) {
         ])),
         partition_columns: vec![("day".into(), DataType::Date32)],
         statistics: TableStatistics { files: 2, file_bytes: 3, rows: u64::MAX, column_bytes: vec![8, 16] },
+        files: ExternalFiles {
+            format: ExternalFormat::Csv(CsvReading { delimiter: b';', ..CsvReading::default() }),
+            glob: Some("*.csv".into()),
+            is_declared: true,
+        },
         managed: None,
+        view: None,
     });
     let changes = [
         Change::PutTable(Arc::clone(&table)),

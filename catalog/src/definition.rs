@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DataType, Field, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use serde::{Deserialize, Serialize};
 
 use crate::lake::ManagedTable;
 
@@ -29,7 +30,7 @@ impl fmt::Display for TableName {
     }
 }
 
-/// A table over Parquet files: those at one location, or those that the lake's snapshots know.
+/// A table over files: those at one location, or those that the lake's snapshots know. Or a view.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableDefinition {
     /// The table's name.
@@ -44,11 +45,165 @@ pub struct TableDefinition {
     pub partition_columns: Vec<(String, DataType)>,
     /// What the footers told when the table was opened, or what its files told when they were written.
     pub statistics: TableStatistics,
+    /// How the files are read, where they lie somewhere.
+    pub files: ExternalFiles,
     /// The files and columns of a table that this server writes; `None` for those that lie somewhere.
     pub managed: Option<Arc<ManagedTable>>,
+    /// What a view stands for; `None` for a table.
+    pub view: Option<Arc<View>>,
+}
+
+/// A query that a name stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct View {
+    /// `ducklake_view.view_id`.
+    pub id: i64,
+    /// `ducklake_view.view_uuid`.
+    pub uuid: String,
+    /// The query. Names in it have their schemas.
+    pub sql: String,
+}
+
+/// How files that lie somewhere are read.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExternalFiles {
+    /// What they hold.
+    pub format: ExternalFormat,
+    /// Which of the location's files are the table's, where not all are: a pattern of names.
+    pub glob: Option<String>,
+    /// The statement told the columns; they are not those that the files were found to have.
+    pub is_declared: bool,
+}
+
+/// What files hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub enum ExternalFormat {
+    #[default]
+    Parquet,
+    Csv(CsvReading),
+    /// One object on each line.
+    Json {
+        compression: Compression,
+    },
+    /// Arrow's IPC files.
+    Arrow,
+}
+
+/// How values stand in lines.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CsvReading {
+    /// The first line of each file names the columns.
+    pub has_header: bool,
+    /// Between values.
+    pub delimiter: u8,
+    /// Around a value that holds a delimiter, a quote or a line's end.
+    pub quote: u8,
+    /// Before a quote in such a value, where it is not the quote itself.
+    pub escape: Option<u8>,
+    /// Lines that begin with it are passed over.
+    pub comment: Option<u8>,
+    /// Values may hold a line's end: then no file is cut in pieces.
+    pub has_newlines: bool,
+    /// Of the file as a whole.
+    pub compression: Compression,
+}
+
+/// How a file of text is compressed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub enum Compression {
+    #[default]
+    None,
+    Gzip,
+    Bzip2,
+    Xz,
+    Zstd,
+}
+
+impl Default for CsvReading {
+    fn default() -> Self {
+        Self {
+            has_header: true,
+            delimiter: b',',
+            quote: b'"',
+            escape: None,
+            comment: None,
+            has_newlines: false,
+            compression: Compression::None,
+        }
+    }
+}
+
+impl Compression {
+    /// The one called `name`, in any case.
+    pub fn named(name: &str) -> Option<Self> {
+        Some(match name.to_ascii_lowercase().as_str() {
+            "none" | "uncompressed" => Self::None,
+            "gzip" | "gz" => Self::Gzip,
+            "bzip2" | "bz2" => Self::Bzip2,
+            "xz" => Self::Xz,
+            "zstd" | "zst" => Self::Zstd,
+            _ => return None,
+        })
+    }
+
+    /// What the names of such files end with.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Gzip => ".gz",
+            Self::Bzip2 => ".bz2",
+            Self::Xz => ".xz",
+            Self::Zstd => ".zst",
+        }
+    }
+}
+
+impl ExternalFormat {
+    /// Its name in `STORED AS`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Parquet => "parquet",
+            Self::Csv(_) => "csv",
+            Self::Json { .. } => "json",
+            Self::Arrow => "arrow",
+        }
+    }
+
+    /// What the names of such files end with.
+    pub fn extension(&self) -> String {
+        let compression = match self {
+            Self::Csv(csv) => csv.compression,
+            Self::Json { compression } => *compression,
+            Self::Parquet | Self::Arrow => Compression::None,
+        };
+        format!(".{}{}", self.name(), compression.suffix())
+    }
 }
 
 impl TableDefinition {
+    /// A folder as a table without columns: a place that files are written to.
+    pub fn of_folder(location: String) -> Self {
+        Self {
+            name: TableName::new("", ""),
+            oid: 0,
+            location,
+            file_schema: SchemaRef::new(Schema::empty()),
+            partition_columns: Vec::new(),
+            statistics: TableStatistics::default(),
+            files: ExternalFiles::default(),
+            managed: None,
+            view: None,
+        }
+    }
+
+    /// A view of `columns`.
+    pub fn of_view(name: TableName, columns: SchemaRef, view: View) -> Self {
+        let oid = stable_oid(&view.uuid);
+        Self { oid, name, file_schema: columns, view: Some(Arc::new(view)), ..Self::of_folder(String::new()) }
+    }
+
     /// True when the rows lie on this machine's own disks rather than in an object store.
     pub fn is_on_local_path(&self) -> bool {
         self.location.starts_with("file:")

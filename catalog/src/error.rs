@@ -32,6 +32,12 @@ pub enum CatalogError {
         /// The reader's complaint.
         source: datafusion::error::DataFusionError,
     },
+    /// Files, folders and what a statement says of them do not fit each other.
+    #[error("{problem}")]
+    Columns {
+        /// What does not fit.
+        problem: String,
+    },
     /// The database that keeps the catalog cannot be used, or holds what it should not.
     #[error("the catalog's database {problem}")]
     Store {

@@ -16,14 +16,17 @@ mod store;
 pub mod stored_definition;
 pub mod table;
 
-pub use definition::{TableDefinition, TableName, TableStatistics, stable_oid};
+pub use definition::{
+    Compression, CsvReading, ExternalFiles, ExternalFormat, TableDefinition, TableName, TableStatistics, View,
+    stable_oid,
+};
 pub use discover::{DiscoveredTable, discover};
 pub use error::{CatalogError, Result};
-pub use metadata::{Change, CommentTarget, Metadata, NextIds, PrimaryKey};
+pub use metadata::{Change, CommentTarget, Metadata, NewView, NextIds, PrimaryKey};
 pub use provider::{
-    DATABASE, DEFAULT_SCHEMA, FILE_COLUMN, SnapshotCatalog, SnapshotSchema, Target, own_schema, target_schema,
+    DATABASE, DEFAULT_SCHEMA, FILE_COLUMN, PlannedViews, SnapshotCatalog, SnapshotSchema, Target, own_schema, target_schema,
 };
 pub use role::{FIRST_ROLE, FIRST_ROLE_OID, Grant, GrantObject, PUBLIC_GRANTEE, Privilege, Role};
 pub use snapshot::{Snapshot, SnapshotStore};
-pub use store::{CatalogStore, Warehouse};
+pub use store::{CatalogStore, DeadFile, SnapshotRow, Warehouse};
 pub use table::StringLayout;

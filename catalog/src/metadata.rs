@@ -4,6 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::SchemaRef;
+
+use crate::definition::View;
 use crate::lake::{self, ColumnChange, LakeSchema, NewFile, NewTable};
 use crate::role::{FIRST_ROLE_OID, Grant, GrantObject, PUBLIC_GRANTEE, Privilege, Role};
 use crate::{DEFAULT_SCHEMA, TableDefinition, TableName};
@@ -66,8 +69,23 @@ pub struct Metadata {
     pub primary_keys: BTreeMap<TableName, PrimaryKey>,
     /// Who owns a table that statements made, where it is not the first role.
     pub owners: BTreeMap<TableName, u32>,
+    /// Who owns a schema, where it is not the first role.
+    pub schema_owners: BTreeMap<String, u32>,
     /// The tables that statements made, beside those found in the server's locations.
     pub tables: BTreeMap<TableName, Arc<TableDefinition>>,
+}
+
+/// A view to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewView {
+    /// Its name.
+    pub name: TableName,
+    /// Its `view_uuid`.
+    pub uuid: String,
+    /// Its query. Names in it have their schemas.
+    pub sql: String,
+    /// Its columns, with strings and binary values in their plain layout.
+    pub columns: SchemaRef,
 }
 
 /// One step from a version to the next.
@@ -108,6 +126,10 @@ pub enum Change {
     Files { table: TableName, table_id: i64, removed: Vec<i64>, added: Arc<Vec<NewFile>> },
     /// Changes a table's columns.
     Columns { table: TableName, change: ColumnChange },
+    /// Adds a view, or replaces the one of its name.
+    PutView(Arc<NewView>),
+    /// Gives a schema to a role.
+    SetSchemaOwner { schema: String, owner: u32 },
 }
 
 impl Metadata {
@@ -170,7 +192,8 @@ impl Metadata {
                 self.tables.insert(definition.name.clone(), definition);
             }
             Change::DropTable(table) => {
-                if self.tables.remove(&table).is_some_and(|table| table.managed.is_some()) {
+                let is_of_lake = |table: Arc<TableDefinition>| table.managed.is_some() || table.view.is_some();
+                if self.tables.remove(&table).is_some_and(is_of_lake) {
                     self.next.schema_version += 1;
                 }
                 self.primary_keys.remove(&table);
@@ -186,6 +209,12 @@ impl Metadata {
             }
             Change::SetOwner { table, owner } => {
                 self.owners.insert(table, owner);
+            }
+            Change::SetSchemaOwner { schema, owner: FIRST_ROLE_OID } => {
+                self.schema_owners.remove(&schema);
+            }
+            Change::SetSchemaOwner { schema, owner } => {
+                self.schema_owners.insert(schema, owner);
             }
             lake => self.apply_to_lake(lake),
         }
@@ -204,7 +233,22 @@ impl Metadata {
             }
             Change::DropSchema { name } => {
                 self.schemas.remove(&name);
+                self.schema_owners.remove(&name);
+                self.grants.retain(|grant| grant.object != GrantObject::Schema(name.clone()));
+                self.comments.remove(&CommentTarget::Schema(name));
                 self.next.schema_version += 1;
+            }
+            Change::PutView(new) => {
+                // Who looked it up before still finds it: what replaces a view is the same view.
+                let known = self.tables.remove(&new.name).and_then(|table| table.view.clone());
+                let uuid = known.map_or_else(|| new.uuid.clone(), |view| view.uuid.clone());
+                let view = View { id: self.next.catalog, uuid, sql: new.sql.clone() };
+                self.next.catalog += 1;
+                self.next.schema_version += 1;
+                let mut definition =
+                    TableDefinition::of_view(new.name.clone(), Arc::clone(&new.columns), view);
+                definition.oid = self.free_oid(definition.oid);
+                self.tables.insert(new.name.clone(), Arc::new(definition));
             }
             Change::CreateTable(table) => {
                 let Some(schema) = self.schemas.get(&table.name.schema) else { return };
@@ -239,7 +283,7 @@ impl Metadata {
 
     fn rename(&mut self, from: &TableName, to: &TableName) {
         if let Some(definition) = self.tables.remove(from) {
-            if definition.managed.is_some() {
+            if definition.managed.is_some() || definition.view.is_some() {
                 self.next.schema_version += 1;
             }
             let renamed = TableDefinition { name: to.clone(), ..TableDefinition::clone(&definition) };
@@ -307,6 +351,12 @@ impl Metadata {
                 }
             }
             Change::PutTable(table) => same_table(&table.name),
+            Change::PutView(view) => {
+                same_table(&view.name) && self.schemas.contains_key(&view.name.schema)
+            }
+            Change::SetSchemaOwner { schema, .. } => {
+                self.schemas.get(schema) == from.schemas.get(schema) && self.roles == from.roles
+            }
             Change::SetOwner { table, .. } => same_table(table) && self.roles == from.roles,
             Change::DropTable(name) | Change::Columns { table: name, .. } => same_table(name),
             Change::CreateTable(table) => {
@@ -354,6 +404,11 @@ impl Metadata {
         self.roles.values().map(|role| role.oid + 1).max().unwrap_or(0).max(FIRST_USER_OID)
     }
 
+    /// The role that owns `schema`.
+    pub fn schema_owner(&self, schema: &str) -> u32 {
+        self.schema_owners.get(schema).copied().unwrap_or(FIRST_ROLE_OID)
+    }
+
     /// The role that owns `table`.
     pub fn owner(&self, table: &TableName) -> u32 {
         self.owners.get(table).copied().unwrap_or(FIRST_ROLE_OID)
@@ -383,9 +438,12 @@ impl Metadata {
             return true;
         }
         let roles = inherited();
-        if let GrantObject::Table(table) = object
-            && self.owners.get(table).is_some_and(|owner| roles.contains(owner))
-        {
+        let owner = match object {
+            GrantObject::Table(table) => self.owners.get(table),
+            GrantObject::Schema(schema) => self.schema_owners.get(schema),
+            GrantObject::Database => None,
+        };
+        if owner.is_some_and(|owner| roles.contains(owner)) {
             return true;
         }
         self.grants.iter().any(|grant| {

@@ -1,16 +1,19 @@
 //! A snapshot as DataFusion sees it: one catalog (`postgres`) of schemas of tables.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, SchemaProvider, TableProvider};
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::error::Result as DataFusionResult;
+use parking_lot::RwLock;
 
 use crate::definition::{TableDefinition, TableName};
 use crate::snapshot::Snapshot;
 use crate::table::StringLayout;
 use crate::table::managed::ManagedProvider;
+use crate::table::view::ViewProvider;
 
 /// The one database.
 pub const DATABASE: &str = "postgres";
@@ -42,18 +45,28 @@ pub struct Target {
 /// The column of a [`Target`] that tells which file a row is in.
 pub const FILE_COLUMN: &str = "\u{1}file";
 
+/// The columns that views were planned to have, in the place of those that the catalog remembers.
+pub type PlannedViews = Arc<RwLock<BTreeMap<TableName, SchemaRef>>>;
+
 /// The users' schemas of one snapshot, with strings in one layout.
 #[derive(Debug)]
 pub struct SnapshotCatalog {
     snapshot: Arc<Snapshot>,
     layout: StringLayout,
     target: Option<Target>,
+    views: PlannedViews,
 }
 
 impl SnapshotCatalog {
     /// Shows `snapshot` to DataFusion with strings in `layout`.
     pub fn new(snapshot: Arc<Snapshot>, layout: StringLayout) -> Self {
-        Self { snapshot, layout, target: None }
+        Self { snapshot, layout, target: None, views: PlannedViews::default() }
+    }
+
+    /// Shows views with the columns in `views`.
+    pub fn with_views(mut self, views: PlannedViews) -> Self {
+        self.views = views;
+        self
     }
 
     /// Shows `target` besides, in its [`target_schema`].
@@ -79,6 +92,7 @@ impl CatalogProvider for SnapshotCatalog {
                 snapshot: Arc::clone(&self.snapshot),
                 layout: self.layout,
                 schema: name.to_owned(),
+                views: Arc::clone(&self.views),
             }) as Arc<dyn SchemaProvider>
         })
     }
@@ -116,6 +130,7 @@ pub struct SnapshotSchema {
     snapshot: Arc<Snapshot>,
     layout: StringLayout,
     schema: String,
+    views: PlannedViews,
 }
 
 #[async_trait]
@@ -125,7 +140,11 @@ impl SchemaProvider for SnapshotSchema {
     }
 
     async fn table(&self, name: &str) -> DataFusionResult<Option<Arc<dyn TableProvider>>> {
-        self.snapshot.provider(&TableName::new(self.schema.as_str(), name), self.layout)
+        let name = TableName::new(self.schema.as_str(), name);
+        if let Some(columns) = self.views.read().get(&name) {
+            return Ok(Some(Arc::new(ViewProvider::new(Arc::clone(columns)))));
+        }
+        self.snapshot.provider(&name, self.layout)
     }
 
     fn table_exist(&self, name: &str) -> bool {

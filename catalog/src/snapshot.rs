@@ -9,7 +9,8 @@ use parking_lot::RwLock;
 
 use crate::definition::{TableDefinition, TableName};
 use crate::table::managed::ManagedProvider;
-use crate::table::{StringLayout, parquet};
+use crate::table::view::ViewProvider;
+use crate::table::{StringLayout, external};
 use crate::{CatalogError, DEFAULT_SCHEMA, Metadata, Result};
 
 #[derive(Clone)]
@@ -32,10 +33,16 @@ impl Table {
             );
             return Self { view: Err(problem.clone()), plain: Err(problem), definition };
         }
+        if definition.view.is_some() {
+            let provider = |layout: StringLayout| -> Provider {
+                Ok(Arc::new(ViewProvider::new(layout.apply(&definition.file_schema))))
+            };
+            return Self { view: provider(StringLayout::View), plain: provider(StringLayout::Plain), definition };
+        }
         let provider = |layout| -> Provider {
             match ManagedProvider::new(&definition, layout) {
                 Some(managed) => Ok(Arc::new(managed)),
-                None => parquet::provider(&definition, layout).map_err(|problem| problem.to_string()),
+                None => external::provider(&definition, layout).map_err(|problem| problem.to_string()),
             }
         };
         Self { view: provider(StringLayout::View), plain: provider(StringLayout::Plain), definition }
@@ -151,6 +158,25 @@ impl Snapshot {
         names.sort();
         names.dedup();
         names
+    }
+
+    /// True when tables may be in the schema `name`.
+    pub fn has_schema(&self, name: &str) -> bool {
+        name == DEFAULT_SCHEMA || self.metadata.schemas.contains_key(name)
+    }
+
+    /// The same with one more table, which this version of the catalog does not know.
+    pub fn with_table(&self, definition: TableDefinition) -> Self {
+        let mut tables = BTreeMap::clone(&self.tables);
+        let definition = Arc::new(definition);
+        tables.insert(definition.name.clone(), Table::new(definition, &HashSet::new()));
+        Self {
+            found: Arc::clone(&self.found),
+            tables: Arc::new(tables),
+            names_by_oid: Arc::clone(&self.names_by_oid),
+            metadata: Arc::clone(&self.metadata),
+            refused: Arc::clone(&self.refused),
+        }
     }
 
     /// The names of the files of the managed table in `folder`.

@@ -12,7 +12,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion_proto::logical_plan::LogicalExtensionCodec;
 use datafusion_proto::physical_plan::{PhysicalExtensionCodec, PhysicalProtoConverterExtension};
 
-use crate::operators::{WriteFiles, WriteTarget};
+use crate::operators::{NumberRows, WriteFiles, WriteTarget};
 
 /// The codec for logical plans.
 pub fn logical() -> Arc<dyn LogicalExtensionCodec> {
@@ -26,6 +26,9 @@ pub fn physical() -> Arc<dyn PhysicalExtensionCodec> {
 
 /// What an operator of ours begins with. Ballista's are Protobuf messages, whose first byte is never 0.
 const OURS: u8 = 0;
+/// What comes next tells which it is.
+const WRITE_FILES: u8 = 1;
+const NUMBER_ROWS: u8 = 2;
 
 #[derive(Debug, Default)]
 struct PhysicalCodec {
@@ -43,12 +46,19 @@ impl PhysicalExtensionCodec for PhysicalCodec {
         let Some((&OURS, body)) = bytes.split_first() else {
             return self.ballista.try_decode(bytes, inputs, context, converter);
         };
-        let target: WriteTarget =
-            serde_json::from_slice(body).map_err(|error| DataFusionError::External(Box::new(error)))?;
         let [input] = inputs else {
-            return Err(DataFusionError::Internal("files are written of one input".to_owned()));
+            return Err(DataFusionError::Internal("an operator has more or fewer inputs than one".to_owned()));
         };
-        Ok(Arc::new(WriteFiles::new(Arc::clone(input), target)?))
+        let input = Arc::clone(input);
+        match body.split_first() {
+            Some((&WRITE_FILES, target)) => {
+                let target: WriteTarget =
+                    serde_json::from_slice(target).map_err(|error| DataFusionError::External(Box::new(error)))?;
+                Ok(Arc::new(WriteFiles::new(input, target)?))
+            }
+            Some((&NUMBER_ROWS, _)) => Ok(Arc::new(NumberRows::new(input))),
+            _ => Err(DataFusionError::Internal("a plan has an operator that is not known here".to_owned())),
+        }
     }
 
     fn try_encode(
@@ -57,10 +67,14 @@ impl PhysicalExtensionCodec for PhysicalCodec {
         bytes: &mut Vec<u8>,
         converter: &dyn PhysicalProtoConverterExtension,
     ) -> Result<()> {
+        if node.is::<NumberRows>() {
+            bytes.extend([OURS, NUMBER_ROWS]);
+            return Ok(());
+        }
         let Some(write) = node.downcast_ref::<WriteFiles>() else {
             return self.ballista.try_encode(node, bytes, converter);
         };
-        bytes.push(OURS);
+        bytes.extend([OURS, WRITE_FILES]);
         serde_json::to_writer(bytes, write.target())
             .map_err(|error| DataFusionError::External(Box::new(error)))
     }

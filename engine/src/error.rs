@@ -106,8 +106,18 @@ pub enum Error {
     DuplicateObject { message: String },
     #[error("relation \"{name}\" already exists")]
     DuplicateTable { name: String },
+    #[error("schema \"{name}\" already exists")]
+    DuplicateSchema { name: String },
+    #[error("{message}")]
+    WrongObjectType { message: String },
+    #[error("{message}")]
+    InvalidObjectDefinition { message: String },
     #[error("{message}")]
     DependentObjects { message: String, detail: String },
+    #[error("\"{location}\" already exists")]
+    DuplicateLocation { location: String },
+    #[error("another statement writes to \"{location}\"")]
+    LocationBusy { location: String },
     #[error("could not serialize access due to a concurrent change of the catalog")]
     SerializationFailure,
     #[error("terminating connection due to idle-session timeout")]
@@ -195,6 +205,10 @@ impl Error {
             Self::OutOfMemory { .. } => {
                 Some("Give the process more --memory, or make the statement touch less at once.".into())
             }
+            Self::DuplicateLocation { .. } => {
+                Some("Name another place, or say OVERWRITE to put the new files in place of what is there.".into())
+            }
+            Self::LocationBusy { .. } => Some("Run the statement again when the other one has ended.".into()),
             Self::SerializationFailure => Some("Run the statement again.".into()),
             Self::ConnectionsReserved => Some("Sign in as a superuser, or close other sessions.".into()),
             Self::DiskFull { message } if message == TABLE_DISK_FULL => {
@@ -295,6 +309,7 @@ impl From<CatalogError> for Error {
                 }
                 other => other,
             },
+            CatalogError::Columns { .. } => Self::InvalidTableDefinition { message: error.to_string() },
             CatalogError::Store { .. } | CatalogError::Taken => Self::internal(error.to_string()),
             CatalogError::NoSnapshot { .. } => Self::UndefinedObject { message: error.to_string() },
             CatalogError::Conflict => Self::SerializationFailure,

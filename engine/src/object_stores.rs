@@ -2,15 +2,18 @@
 //! environment variables or the configuration. Nothing else in the house builds one.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
+use datafusion::execution::TaskContext;
 use datafusion::execution::object_store::ObjectStoreRegistry;
 use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::http::HttpBuilder;
 use object_store::local::LocalFileSystem;
+use object_store::multipart::MultipartStore;
 use object_store::{ClientOptions, ObjectStore, RetryConfig};
 use parking_lot::Mutex;
 use url::Url;
@@ -21,7 +24,31 @@ use crate::config::StoresConfig;
 #[derive(Debug)]
 pub struct ObjectStores {
     config: StoresConfig,
-    open: Mutex<HashMap<String, Arc<dyn ObjectStore>>>,
+    open: Mutex<HashMap<String, OpenStore>>,
+}
+
+/// A store, and where it takes uploads that another process completes, that side of it.
+#[derive(Clone)]
+struct OpenStore {
+    objects: Arc<dyn ObjectStore>,
+    uploads: Option<Arc<dyn MultipartStore>>,
+}
+
+impl fmt::Debug for OpenStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.objects.fmt(f)
+    }
+}
+
+impl OpenStore {
+    fn of_objects(objects: impl ObjectStore) -> Self {
+        Self { objects: Arc::new(objects), uploads: None }
+    }
+
+    fn of_uploads(store: impl ObjectStore + MultipartStore) -> Self {
+        let store = Arc::new(store);
+        Self { objects: Arc::clone(&store) as _, uploads: Some(store) }
+    }
 }
 
 impl ObjectStores {
@@ -30,7 +57,31 @@ impl ObjectStores {
         Arc::new(Self { config, open: Mutex::new(HashMap::new()) })
     }
 
-    fn build(&self, url: &Url) -> DataFusionResult<Arc<dyn ObjectStore>> {
+    /// The stores of the process that runs a task.
+    pub fn of(context: &TaskContext) -> DataFusionResult<Arc<Self>> {
+        let stores = context.session_config().get_extension::<Self>();
+        stores.ok_or_else(|| DataFusionError::Internal("a session has no stores".to_owned()))
+    }
+
+    /// Uploads to the store of `url` that any process may complete. Fails for a store that has none: a disk,
+    /// or a web server.
+    pub fn uploads(&self, url: &Url) -> DataFusionResult<Arc<dyn MultipartStore>> {
+        self.opened(url)?.uploads.ok_or_else(|| {
+            DataFusionError::NotImplemented(format!("locations of the kind {}:// are only read", url.scheme()))
+        })
+    }
+
+    fn opened(&self, url: &Url) -> DataFusionResult<OpenStore> {
+        let mut open = self.open.lock();
+        if let Some(store) = open.get(&key(url)) {
+            return Ok(store.clone());
+        }
+        let store = self.build(url)?;
+        open.insert(key(url), store.clone());
+        Ok(store)
+    }
+
+    fn build(&self, url: &Url) -> DataFusionResult<OpenStore> {
         let bucket = url.host_str().unwrap_or_default();
         let needs_bucket = || {
             DataFusionError::Configuration(format!(
@@ -39,11 +90,11 @@ impl ObjectStores {
             ))
         };
         Ok(match url.scheme() {
-            "file" => Arc::new(LocalFileSystem::new()),
-            "s3" | "s3a" if !bucket.is_empty() => Arc::new(self.s3(bucket)?),
-            "gs" | "gcs" if !bucket.is_empty() => Arc::new(self.gcs(bucket)?),
-            "az" | "azure" | "abfs" | "abfss" if !bucket.is_empty() => Arc::new(self.azure(url)?),
-            "http" | "https" => Arc::new(
+            "file" => OpenStore::of_objects(LocalFileSystem::new()),
+            "s3" | "s3a" if !bucket.is_empty() => OpenStore::of_uploads(self.s3(bucket)?),
+            "gs" | "gcs" if !bucket.is_empty() => OpenStore::of_uploads(self.gcs(bucket)?),
+            "az" | "azure" | "abfs" | "abfss" if !bucket.is_empty() => OpenStore::of_uploads(self.azure(url)?),
+            "http" | "https" => OpenStore::of_objects(
                 HttpBuilder::new()
                     .with_url(&url[..url::Position::BeforePath])
                     .with_client_options(client_options().with_allow_http(true))
@@ -59,7 +110,7 @@ impl ObjectStores {
         })
     }
 
-    fn s3(&self, bucket: &str) -> DataFusionResult<impl ObjectStore + use<>> {
+    fn s3(&self, bucket: &str) -> DataFusionResult<impl ObjectStore + MultipartStore + use<>> {
         let config = &self.config.s3;
         let mut builder = AmazonS3Builder::from_env()
             .with_bucket_name(bucket)
@@ -82,7 +133,7 @@ impl ObjectStores {
         Ok(builder.build()?)
     }
 
-    fn gcs(&self, bucket: &str) -> DataFusionResult<impl ObjectStore + use<>> {
+    fn gcs(&self, bucket: &str) -> DataFusionResult<impl ObjectStore + MultipartStore + use<>> {
         let mut builder = GoogleCloudStorageBuilder::from_env()
             .with_bucket_name(bucket)
             .with_client_options(client_options());
@@ -92,7 +143,7 @@ impl ObjectStores {
         Ok(builder.build()?)
     }
 
-    fn azure(&self, url: &Url) -> DataFusionResult<impl ObjectStore + use<>> {
+    fn azure(&self, url: &Url) -> DataFusionResult<impl ObjectStore + MultipartStore + use<>> {
         let config = &self.config.azure;
         let mut builder = MicrosoftAzureBuilder::from_env()
             .with_url(url.as_str())
@@ -124,16 +175,11 @@ fn key(url: &Url) -> String {
 
 impl ObjectStoreRegistry for ObjectStores {
     fn register_store(&self, url: &Url, store: Arc<dyn ObjectStore>) -> Option<Arc<dyn ObjectStore>> {
-        self.open.lock().insert(key(url), store)
+        let store = OpenStore { objects: store, uploads: None };
+        self.open.lock().insert(key(url), store).map(|old| old.objects)
     }
 
     fn get_store(&self, url: &Url) -> DataFusionResult<Arc<dyn ObjectStore>> {
-        let mut open = self.open.lock();
-        if let Some(store) = open.get(&key(url)) {
-            return Ok(Arc::clone(store));
-        }
-        let store = self.build(url)?;
-        open.insert(key(url), Arc::clone(&store));
-        Ok(store)
+        Ok(self.opened(url)?.objects)
     }
 }

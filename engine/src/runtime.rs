@@ -22,6 +22,8 @@ pub struct NodeRuntime {
     pub env: Arc<RuntimeEnv>,
     /// The same pool as in `env`, with what only we ask of it.
     pub pool: Arc<CappedPool>,
+    /// The same stores as in `env`, with what only we ask of them.
+    pub stores: Arc<ObjectStores>,
 }
 
 impl NodeRuntime {
@@ -41,9 +43,9 @@ impl NodeRuntime {
             .with_disk_manager_builder(disk)
             .with_metadata_cache_limit(ByteSize(cap.0 / METADATA_CACHE_SHARE).as_usize())
             .with_object_list_cache_ttl(Some(LISTING_LIFETIME))
-            .with_object_store_registry(stores)
+            .with_object_store_registry(Arc::clone(&stores) as _)
             .build_arc()?;
-        Ok(Self { env, pool })
+        Ok(Self { env, pool, stores })
     }
 
     /// Bytes of spill files that exist now.

@@ -66,9 +66,9 @@ impl SessionStates {
                 .with_analyzer_rules(analyzer_rules())
                 .with_runtime_env(Arc::clone(&runtime.env))
         };
-        let local = base().with_config(local_config()).build();
+        let local = base().with_config(local_config().with_extension(Arc::clone(&runtime.stores))).build();
         let cluster = base()
-            .with_config(cluster_config())
+            .with_config(cluster_config().with_extension(Arc::clone(&runtime.stores)))
             .with_optimizer_rules(ballista_default_optimizer_rules())
             .with_physical_optimizer_rules(physical_rules())
             .build();
@@ -106,9 +106,9 @@ impl SessionStates {
 
 const BROADCAST_BOUND: &str = "ballista.optimizer.broadcast_join_threshold_bytes";
 
-/// The settings an executor decodes tasks with before the task's own are laid over them.
-pub fn executor_config() -> SessionConfig {
-    cluster_config()
+/// The settings an executor with `runtime` decodes tasks with before the task's own are laid over them.
+pub fn executor_config(runtime: &NodeRuntime) -> SessionConfig {
+    cluster_config().with_extension(Arc::clone(&runtime.stores))
 }
 
 fn local_config() -> SessionConfig {

@@ -45,6 +45,7 @@ pub async fn run(config: Config, is_supervised: bool) -> Result<(), StartError> 
         .map_err(|error| StartError::Environment(format!("cannot make the shuffle folder: {error}")))?;
 
     let env = Arc::clone(&runtime.env);
+    let of_tasks = runtime.clone();
     let options = ExecutorProcessConfig {
         executor_id: executor_id.to_string(),
         bind_host: config.executor.listen.ip().to_string(),
@@ -66,7 +67,7 @@ pub async fn run(config: Config, is_supervised: bool) -> Result<(), StartError> 
         override_execution_engine: Some(Arc::new(StageRunner::new(Arc::clone(&counts)))),
         override_function_registry: Some(functions::registry()),
         override_runtime_producer: Some(Arc::new(move |_| Ok(Arc::clone(&env)))),
-        override_config_producer: Some(Arc::new(session_state::executor_config)),
+        override_config_producer: Some(Arc::new(move || session_state::executor_config(&of_tasks))),
         override_logical_codec: Some(codec::logical()),
         override_physical_codec: Some(codec::physical()),
         ..ExecutorProcessConfig::default()

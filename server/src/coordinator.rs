@@ -15,7 +15,7 @@ use tracing::warn;
 use crate::auth::SignInGuard;
 use crate::cluster::Cluster;
 use crate::pg_catalog::Built;
-use crate::query::{Admission, QueryLog};
+use crate::query::{Admission, History, QueryLog};
 use crate::session::OpenSessions;
 use crate::writes::Writes;
 
@@ -52,6 +52,8 @@ pub struct Coordinator {
     pub committing: Mutex<()>,
     /// Files that are not committed yet.
     pub writes: Writes,
+    /// Earlier snapshots that were read.
+    pub history: History,
     /// Encryption, when the server offers it.
     pub tls: Option<ServerTls>,
     /// Failed sign-ins.
@@ -62,6 +64,13 @@ impl Coordinator {
     /// The current version of the catalog.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.catalog.current()
+    }
+
+    /// The prefixes under which a statement may name a location: those of the start, and the warehouse.
+    pub fn allowed_locations(&self) -> Vec<String> {
+        let mut allowed = self.config.server.locations.clone();
+        allowed.push(self.store.data_folder().to_owned());
+        allowed
     }
 
     /// Commits `changes` that were made on top of `from`, and shows them to every statement from now on.

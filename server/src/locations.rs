@@ -6,10 +6,12 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use catalog::{CatalogError, TableDefinition};
+use catalog::{CatalogError, Metadata, TableDefinition};
 use engine::{Error, Result};
 use object_store::path::Path as StorePath;
 use url::Url;
+
+use crate::query::QueryContext;
 
 /// The URL of a folder or a file that exists on the local disk, or of one in an object store. A folder ends
 /// in `/`.
@@ -24,6 +26,11 @@ pub fn resolve(location: &str) -> std::result::Result<Url, CatalogError> {
         }
         Some(_) => None,
     };
+    if let Some(url) = &url
+        && is_of_instance(url)
+    {
+        return Err(wrong("is an address of the machine's own metadata".to_owned()));
+    }
     match (local, url) {
         (Some(path), _) => {
             let path = path.canonicalize().map_err(|error| match error.kind() {
@@ -49,6 +56,71 @@ pub fn resolve(location: &str) -> std::result::Result<Url, CatalogError> {
     }
 }
 
+/// The URL of a folder or a file that is to be written. On the local disk it need not exist: what is there of
+/// its path is resolved, and nothing in the rest may lead elsewhere.
+pub fn resolve_new(location: &str, is_file: bool) -> Result<Url> {
+    let wrong = |problem: &str| Error::InvalidParameterValue { message: format!("\"{location}\" {problem}") };
+    // Stores take the same text for different names where a part of it is encoded.
+    if location.chars().any(|c| c == '%' || c.is_control()) {
+        return Err(wrong("holds a percent sign or a control character"));
+    }
+    let path = match Url::parse(location) {
+        Ok(url) if url.scheme() != "file" => {
+            let mut url = resolve(location)?;
+            if matches!(url.scheme(), "http" | "https") {
+                let message = format!("locations of the kind {}:// are only read", url.scheme());
+                return Err(Error::NotSupported { message });
+            }
+            let path = url.path().trim_end_matches('/').to_owned();
+            if path.is_empty() {
+                return Err(wrong("is a whole bucket: name a folder in it"));
+            }
+            url.set_path(&if is_file { path } else { format!("{path}/") });
+            return Ok(url);
+        }
+        Ok(url) => url.to_file_path().map_err(|()| wrong("is not a path on this machine"))?,
+        Err(_) if location.contains("://") => return Err(wrong("is not a URL")),
+        Err(_) => Path::new(location).to_owned(),
+    };
+    if !path.is_absolute() {
+        return Err(wrong("is a relative path: write it from the root, or as a URL"));
+    }
+    let (mut known, mut rest) = (path.as_path(), Vec::new());
+    let base = loop {
+        match known.canonicalize() {
+            Ok(base) => break base,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(wrong(&format!("cannot be looked at: {}", error.kind()))),
+        }
+        let name = known.file_name().ok_or_else(|| wrong("leads through a folder that does not exist"))?;
+        rest.push(name);
+        known = known.parent().ok_or_else(|| wrong("has no folder"))?;
+    };
+    let path = rest.iter().rev().fold(base, |path, name| path.join(name));
+    let url = if is_file { Url::from_file_path(path) } else { Url::from_directory_path(path) };
+    url.map_err(|()| wrong("is not an absolute path"))
+}
+
+/// True for the addresses under which clouds tell a machine its secrets.
+fn is_of_instance(url: &Url) -> bool {
+    if !matches!(url.scheme(), "http" | "https") {
+        return false;
+    }
+    match url.host() {
+        Some(url::Host::Ipv4(address)) => address.is_link_local(),
+        Some(url::Host::Ipv6(address)) => {
+            address.is_unicast_link_local()
+                || address.segments()[0] == 0xfd00
+                || address.to_ipv4_mapped().is_some_and(|address| address.is_link_local())
+        }
+        Some(url::Host::Domain(name)) => {
+            let name = name.trim_end_matches('.').to_ascii_lowercase();
+            name == "metadata" || name == "metadata.google.internal" || name == "instance-data"
+        }
+        None => false,
+    }
+}
+
 /// Refuses a location outside of `allowed` (42501).
 pub fn check_allowed(location: &Url, allowed: &[String]) -> Result<()> {
     let is_under = |root: &String| {
@@ -63,6 +135,26 @@ pub fn check_allowed(location: &Url, allowed: &[String]) -> Result<()> {
     Err(Error::PermissionDenied {
         message: "the location is outside of those that this server was started with".into(),
     })
+}
+
+/// Refuses a place that holds, or lies among, the files of managed tables: those are the catalog's (42501).
+pub fn check_apart(location: &Url, metadata: &Metadata) -> Result<()> {
+    let folder = format!("{}/", location.as_str().trim_end_matches('/'));
+    let meets = |schema: &str| folder.starts_with(schema) || schema.starts_with(&folder);
+    if metadata.schemas.values().any(|schema| meets(&schema.folder)) {
+        let message = "the location is where the files of tables lie".to_owned();
+        return Err(Error::PermissionDenied { message });
+    }
+    Ok(())
+}
+
+/// Who names a location reads or writes what lies there, whatever was granted on the tables over it (42501).
+pub fn must_be_superuser(context: &QueryContext, what: &str) -> Result<()> {
+    let role = context.snapshot.metadata().role_by_oid(context.role_oid);
+    if role.is_some_and(|role| role.is_superuser) {
+        return Ok(());
+    }
+    Err(Error::PermissionDenied { message: format!("must be superuser to {what}") })
 }
 
 /// The locations of `tables` that are not under `allowed` any more. What is kept was resolved when it was

@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use catalog::table::external::{self, Declared};
 use catalog::{
-    CatalogError, CatalogStore, Change, DEFAULT_SCHEMA, FIRST_ROLE, Metadata, Snapshot, SnapshotStore,
-    TableDefinition, TableName, Warehouse, table,
+    CatalogError, CatalogStore, Change, DEFAULT_SCHEMA, ExternalFiles, FIRST_ROLE, Metadata, Snapshot,
+    SnapshotStore, TableDefinition, TableName, Warehouse,
 };
 use datafusion::datasource::listing::ListingTableUrl;
 use datafusion::execution::session_state::SessionState;
@@ -26,7 +27,7 @@ use crate::auth::SignInGuard;
 use crate::cluster::{Cluster, Supervisor};
 use crate::coordinator::Coordinator;
 use crate::pg_catalog::Built;
-use crate::query::{Admission, QueryLog};
+use crate::query::{Admission, History, QueryLog};
 use crate::session::OpenSessions;
 use crate::wire::scram;
 use crate::writes::Writes;
@@ -94,9 +95,11 @@ impl Server {
         let (store, metadata) = open_catalog(&config).await?;
         let writes = Writes::open(&config.server.data_dir, Arc::clone(&runtime.env))
             .map_err(|error| unusable(&config.server.data_dir, &error))?;
-        writes.sweep_leftovers(&store).await;
+        writes.sweep_leftovers(&store, &runtime.stores).await;
         let tls = ServerTls::load(&config.tls).map_err(ServeError::Environment)?;
-        let snapshot = open_locations(&config, &sessions, metadata).await?;
+        let mut allowed = config.server.locations.clone();
+        allowed.push(store.data_folder().to_owned());
+        let snapshot = open_locations(&config, &sessions, metadata, &allowed).await?;
 
         let address = |listener: &TcpListener| {
             listener.local_addr().map_err(|error| ServeError::Environment(error.to_string()))
@@ -131,6 +134,7 @@ impl Server {
             store,
             committing: tokio::sync::Mutex::new(()),
             writes,
+            history: History::default(),
             tls,
             guard: SignInGuard::default(),
             config,
@@ -254,6 +258,7 @@ async fn open_locations(
     config: &Config,
     sessions: &SessionStates,
     metadata: Metadata,
+    allowed: &[String],
 ) -> Result<Snapshot, ServeError> {
     let catalogs = Arc::new(datafusion::catalog::MemoryCatalogProviderList::new());
     let settings = StatementSettings {
@@ -267,7 +272,7 @@ async fn open_locations(
     for location in &config.server.locations {
         definitions.extend(open_location(&session, location).await?);
     }
-    let refused = locations::strangers(metadata.tables.values(), &config.server.locations);
+    let refused = locations::strangers(metadata.tables.values(), allowed);
     for location in &refused {
         warn!(location, "a table lies outside of the locations of this start: it cannot be read");
     }
@@ -296,7 +301,8 @@ async fn open_location(session: &SessionState, location: &str) -> Result<Vec<Tab
     let opened = futures::stream::iter(found)
         .map(|found| async move {
             let name = TableName::new(DEFAULT_SCHEMA, found.name.as_str());
-            table::parquet::open(session, name, &found.location).await
+            let (files, declared) = (ExternalFiles::default(), Declared::default());
+            external::open(session, name, &found.location, files, &declared).await
         })
         .buffered(TABLES_OPENED_AT_ONCE);
     Ok(opened.try_collect().await?)

@@ -7,7 +7,7 @@ use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema};
 
 use super::columns::{numbered, type_name};
 use super::{Column, DataFile, ManagedTable, NewFile, PartitionKey, Partitioning, SortColumn};
-use crate::definition::{TableDefinition, TableName, TableStatistics, stable_oid};
+use crate::definition::{ExternalFiles, TableDefinition, TableName, TableStatistics, stable_oid};
 
 /// A table to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,7 +117,9 @@ pub fn define(name: TableName, location: String, managed: ManagedTable) -> Table
         file_schema: Arc::new(Schema::new(fields)),
         partition_columns: Vec::new(),
         statistics: statistics(&managed),
+        files: ExternalFiles::default(),
         managed: Some(Arc::new(managed)),
+        view: None,
     }
 }
 

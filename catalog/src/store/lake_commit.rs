@@ -1,6 +1,6 @@
 //! Writes what a commit makes of the lake: the difference of two versions, as the rows of one snapshot.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::{Connection, Dialect, Value, insert, run};
@@ -8,6 +8,9 @@ use crate::definition::TableDefinition;
 use crate::lake::{self, Column, DataFile, ManagedTable};
 use crate::metadata::Metadata;
 use crate::{CatalogError, Result};
+
+/// The one dialect that DuckLake's readers know; a text that they cannot read fails when it is used.
+const VIEW_DIALECT: &str = "duckdb";
 
 /// Adds the snapshot that leads from `from` to `next`. Fails with [`CatalogError::Conflict`] when another
 /// commit added it first.
@@ -23,6 +26,7 @@ pub async fn commit(
     let mut lake = Lake { connection, dialect, snapshot, from, next, told: Vec::new() };
     lake.schemas(uuids).await?;
     lake.tables().await?;
+    lake.views().await?;
     // A commit that leaves the lake as it was has nothing to tell other engines.
     let told = (!lake.told.is_empty()).then(|| lake.told.join(","));
     let changes = vec![vec![Value::Int(Some(snapshot)), Value::Text(told), Value::text("sluice")]];
@@ -118,6 +122,42 @@ impl Lake<'_> {
                 Some(before) => self.change_table(before, table).await?,
                 None => self.create_table(table).await?,
             }
+        }
+        Ok(())
+    }
+
+    async fn views(&mut self) -> Result<()> {
+        let (from, next) = (self.from, self.next);
+        let (old, new) = (views_by_id(from), views_by_id(next));
+        for (id, view) in &old {
+            if new.get(id).is_none_or(|now| now.name != view.name) {
+                self.end("ducklake_view", "view_id = $2", vec![Value::Int(Some(*id))]).await?;
+                self.told.push(format!("dropped_view:{id}"));
+            }
+        }
+        for (id, definition) in &new {
+            let Some(view) = &definition.view else { continue };
+            if old.get(id).is_some_and(|then| then.name == definition.name) {
+                continue;
+            }
+            let Some(schema) = next.schemas.get(&definition.name.schema) else {
+                return Err(CatalogError::Store { problem: "has a view without a schema".to_owned() });
+            };
+            let row = vec![
+                Value::Int(Some(*id)),
+                Value::Uuid(view.uuid.clone()),
+                self.now(),
+                Value::Int(Some(schema.id)),
+                Value::text(&definition.name.table),
+                Value::text(VIEW_DIALECT),
+                Value::text(&view.sql),
+                Value::text(""),
+            ];
+            let columns = "ducklake_view(view_id, view_uuid, begin_snapshot, schema_id, view_name, dialect,
+                 \"sql\", column_aliases)";
+            self.insert(columns, &[row]).await?;
+            let name = format!("{}.{}", quoted(&definition.name.schema), quoted(&definition.name.table));
+            self.told.push(format!("created_view:{name}"));
         }
         Ok(())
     }
@@ -497,13 +537,17 @@ fn by_id(metadata: &Metadata) -> HashMap<i64, &Arc<TableDefinition>> {
     metadata.tables.values().filter_map(|table| Some((managed(table)?, table))).collect()
 }
 
+fn views_by_id(metadata: &Metadata) -> BTreeMap<i64, &Arc<TableDefinition>> {
+    metadata.tables.values().filter_map(|table| Some((table.view.as_ref()?.id, table))).collect()
+}
+
 fn managed(table: &TableDefinition) -> Result<&ManagedTable> {
     let missing = || CatalogError::Store { problem: "mistook a table for one of the lake".to_owned() };
     table.managed.as_deref().ok_or_else(missing)
 }
 
 /// A URL as DuckLake writes it: files of this machine by their path.
-fn absolute(url: &str) -> String {
+pub(super) fn absolute(url: &str) -> String {
     url.strip_prefix("file://").unwrap_or(url).to_owned()
 }
 

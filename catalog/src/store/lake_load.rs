@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::Schema;
 use sqlx::any::AnyRow;
 
 use super::{Connection, Value, fetch, maybe_number, maybe_text, number, text};
-use crate::definition::{TableDefinition, TableName};
+use crate::definition::{TableDefinition, TableName, View};
 use crate::lake::{
     self, Column, ColumnRow, DataFile, DeleteFile, FileColumn, FileValue, LakeSchema, ManagedTable,
     PartitionKey, Partitioning, SortColumn,
@@ -51,6 +52,18 @@ pub async fn load(
         definition.oid = metadata.free_oid(definition.oid);
         metadata.tables.insert(name, Arc::new(definition));
     }
+    let views = "select view_id, cast(view_uuid as varchar) as uuid, schema_id, view_name, \"sql\" as query
+         from ducklake_view
+         where begin_snapshot <= $1 and (end_snapshot is null or end_snapshot > $1) order by view_id";
+    for row in fetch(connection, views, vec![Value::Int(Some(snapshot))]).await? {
+        let Some((schema, _)) = schemas.get(&number(&row, "schema_id")?) else { continue };
+        let name = TableName::new(schema.as_str(), text(&row, "view_name")?);
+        let view = View { id: number(&row, "view_id")?, uuid: text(&row, "uuid")?, sql: text(&row, "query")? };
+        // Its columns are not the lake's to know.
+        let mut definition = TableDefinition::of_view(name.clone(), Arc::new(Schema::empty()), view);
+        definition.oid = metadata.free_oid(definition.oid);
+        metadata.tables.insert(name, Arc::new(definition));
+    }
     Ok(())
 }
 
@@ -82,7 +95,7 @@ async fn schemas(
 }
 
 /// The folder or file of a row's `path`, relative to `parent` or not.
-fn place(parent: &str, data_folder: &str, row: &AnyRow) -> Result<String> {
+pub(super) fn place(parent: &str, data_folder: &str, row: &AnyRow) -> Result<String> {
     let path = maybe_text(row, "path")?.unwrap_or_default();
     Ok(match number(row, "is_relative")? {
         0 if path.contains("://") => path,

@@ -5,6 +5,7 @@
 //! A commit is one transaction that first adds the snapshot after the one it was made from: of two that
 //! start from the same one, whoever wrote them, the second fails with [`CatalogError::Conflict`].
 
+mod history;
 mod lake_commit;
 mod lake_load;
 mod lake_tables;
@@ -14,12 +15,13 @@ use std::fs::OpenOptions;
 use std::path::Path;
 use std::sync::Arc;
 
+pub use history::{DeadFile, SnapshotRow};
 use sqlx::any::{AnyPoolOptions, AnyRow};
 use sqlx::{Any, AnyPool, AssertSqlSafe, Row, Transaction};
 
 use crate::metadata::{Change, CommentTarget, Metadata, PrimaryKey};
 use crate::role::{FIRST_ROLE_OID, Grant, GrantObject, Privilege, Role};
-use crate::{CatalogError, DEFAULT_SCHEMA, Result, TableDefinition, TableName, stored_definition};
+use crate::{CatalogError, DEFAULT_SCHEMA, ExternalFiles, Result, TableDefinition, TableName, stored_definition};
 
 /// The format of the tables below. A store of another format is refused, not guessed at.
 const FORMAT: i64 = 2;
@@ -50,6 +52,12 @@ const TABLES: &[&str] = &[
     "create table if not exists sluice_owners (
        schema_name text not null, table_name text not null, owner bigint not null,
        primary key (schema_name, table_name))",
+    "create table if not exists sluice_schema_owners (
+       schema_name text not null primary key, owner bigint not null)",
+    // The columns that a view had when it was made: the lake keeps its text alone.
+    "create table if not exists sluice_views (
+       schema_name text not null, view_name text not null, view_schema text not null,
+       primary key (schema_name, view_name))",
     "create table if not exists sluice_external_tables (
        schema_name text not null, table_name text not null, oid bigint not null, location text not null,
        format text not null, file_schema text not null, partition_schema text not null,
@@ -144,6 +152,11 @@ impl CatalogStore {
         let mut store = Self { pool, dialect, data_folder: lake_load::as_url(&warehouse.location) };
         store.prepare(warehouse).await?;
         Ok(store)
+    }
+
+    /// Where the lake's files lie, a URL that ends in `/`.
+    pub fn data_folder(&self) -> &str {
+        &self.data_folder
     }
 
     /// A transaction that may write. SQLite's would else begin as a reader and find out late that another
@@ -259,6 +272,16 @@ impl CatalogStore {
         for row in rows(&mut transaction, "select * from sluice_owners").await? {
             let table = TableName::new(text(&row, "schema_name")?, text(&row, "table_name")?);
             metadata.owners.insert(table, oid(&row, "owner")?);
+        }
+        for row in rows(&mut transaction, "select * from sluice_schema_owners").await? {
+            metadata.schema_owners.insert(text(&row, "schema_name")?, oid(&row, "owner")?);
+        }
+        for row in rows(&mut transaction, "select * from sluice_views").await? {
+            let name = TableName::new(text(&row, "schema_name")?, text(&row, "view_name")?);
+            let columns = stored_definition::schema_from_text(&text(&row, "view_schema")?)?;
+            if let Some(view) = metadata.tables.get_mut(&name).filter(|table| table.view.is_some()) {
+                Arc::make_mut(view).file_schema = columns;
+            }
         }
         for row in rows(&mut transaction, "select * from sluice_external_tables").await? {
             metadata.apply(&Change::PutTable(Arc::new(table(&row)?)));
@@ -551,12 +574,36 @@ async fn write(transaction: &mut Transaction<'static, Any>, change: &Change) -> 
                 .bind(definition.name.table.clone())
                 .bind(i64::from(definition.oid))
                 .bind(definition.location.clone())
-                .bind(PARQUET)
+                .bind(files_to_text(&definition.files)?)
                 .bind(stored_definition::schema_to_text(&definition.file_schema)?)
                 .bind(stored_definition::schema_to_text(&partitions)?)
                 .bind(stored_definition::statistics_to_text(&definition.statistics))
                 .execute(&mut **transaction)
                 .await?;
+        }
+        Change::PutView(view) => {
+            of_table(transaction, DELETE_VIEW, &view.name).await?;
+            sqlx::query("insert into sluice_views values ($1, $2, $3)")
+                .bind(view.name.schema.clone())
+                .bind(view.name.table.clone())
+                .bind(stored_definition::schema_to_text(&view.columns)?)
+                .execute(&mut **transaction)
+                .await?;
+        }
+        Change::SetSchemaOwner { schema, owner } => {
+            of_schema(transaction, DELETE_SCHEMA_OWNER, schema).await?;
+            if *owner != FIRST_ROLE_OID {
+                sqlx::query("insert into sluice_schema_owners values ($1, $2)")
+                    .bind(schema.clone())
+                    .bind(i64::from(*owner))
+                    .execute(&mut **transaction)
+                    .await?;
+            }
+        }
+        Change::DropSchema { name } => {
+            for sql in [DELETE_SCHEMA_OWNER, DELETE_SCHEMA_GRANTS, DELETE_SCHEMA_COMMENTS] {
+                of_schema(transaction, sql, name).await?;
+            }
         }
         Change::SetOwner { table, owner } => {
             of_table(transaction, DELETE_OWNER, table).await?;
@@ -582,12 +629,13 @@ async fn write(transaction: &mut Transaction<'static, Any>, change: &Change) -> 
         }
         // The lake's own rows are the difference of two versions: see `lake_commit`.
         Change::CreateSchema { .. }
-        | Change::DropSchema { .. }
         | Change::CreateTable(_)
         | Change::Files { .. }
         | Change::Columns { .. } => {}
         Change::DropTable(name) => {
-            for sql in [DELETE_TABLE, DELETE_OWNER, DELETE_KEY, DELETE_GRANTS, DELETE_COMMENTS] {
+            for sql in
+                [DELETE_TABLE, DELETE_VIEW, DELETE_OWNER, DELETE_KEY, DELETE_GRANTS, DELETE_COMMENTS]
+            {
                 of_table(transaction, sql, name).await?;
             }
         }
@@ -595,8 +643,35 @@ async fn write(transaction: &mut Transaction<'static, Any>, change: &Change) -> 
     Ok(())
 }
 
-/// The one format of external tables so far.
+/// How a table over all Parquet files of its location is kept; any other is kept as JSON.
 const PARQUET: &str = "parquet";
+
+fn files_to_text(files: &ExternalFiles) -> Result<String> {
+    if *files == ExternalFiles::default() {
+        return Ok(PARQUET.to_owned());
+    }
+    serde_json::to_string(files).map_err(|error| CatalogError::Store { problem: error.to_string() })
+}
+
+fn files_from_text(text: &str) -> Result<ExternalFiles> {
+    if text == PARQUET {
+        return Ok(ExternalFiles::default());
+    }
+    serde_json::from_str(text).map_err(|_| CatalogError::Store {
+        problem: format!("holds a table of format {text:?}, which this version of Sluice does not read"),
+    })
+}
+
+/// Runs `sql`, whose parameter is a schema's name.
+async fn of_schema(transaction: &mut Transaction<'static, Any>, sql: &'static str, name: &str) -> Result<()> {
+    sqlx::query(sql).bind(name.to_owned()).execute(&mut **transaction).await?;
+    Ok(())
+}
+
+const DELETE_SCHEMA_OWNER: &str = "delete from sluice_schema_owners where schema_name = $1";
+const DELETE_SCHEMA_GRANTS: &str = "delete from sluice_grants where kind = 'schema' and schema_name = $1";
+const DELETE_SCHEMA_COMMENTS: &str = "delete from sluice_comments where kind = 'schema' and schema_name = $1";
+const DELETE_VIEW: &str = "delete from sluice_views where schema_name = $1 and view_name = $2";
 
 /// Runs `sql`, whose parameters are a table's schema and name.
 async fn of_table(
@@ -611,6 +686,8 @@ async fn of_table(
 const RENAMES: &[&str] = &[
     "update sluice_external_tables set schema_name = $3, table_name = $4
      where schema_name = $1 and table_name = $2",
+    "update sluice_views set schema_name = $3, view_name = $4
+     where schema_name = $1 and view_name = $2",
     "update sluice_owners set schema_name = $3, table_name = $4
      where schema_name = $1 and table_name = $2",
     "update sluice_primary_keys set schema_name = $3, table_name = $4
@@ -698,12 +775,6 @@ fn role(row: &AnyRow) -> Result<Role> {
 }
 
 fn table(row: &AnyRow) -> Result<TableDefinition> {
-    let format = text(row, "format")?;
-    if format != PARQUET {
-        let problem =
-            format!("holds a table of format {format:?}, which this version of Sluice does not read");
-        return Err(CatalogError::Store { problem });
-    }
     let partitions = stored_definition::schema_from_text(&text(row, "partition_schema")?)?;
     Ok(TableDefinition {
         name: TableName::new(text(row, "schema_name")?, text(row, "table_name")?),
@@ -712,7 +783,9 @@ fn table(row: &AnyRow) -> Result<TableDefinition> {
         file_schema: stored_definition::schema_from_text(&text(row, "file_schema")?)?,
         partition_columns: stored_definition::partitions_of_schema(&partitions),
         statistics: stored_definition::statistics_from_text(&text(row, "statistics")?)?,
+        files: files_from_text(&text(row, "format")?)?,
         managed: None,
+        view: None,
     })
 }
 

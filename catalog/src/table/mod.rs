@@ -1,7 +1,8 @@
 //! How a definition becomes something DataFusion can scan. One file per kind of table.
 
+pub mod external;
 pub mod managed;
-pub mod parquet;
+pub mod view;
 
 use std::sync::Arc;
 

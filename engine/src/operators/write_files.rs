@@ -1,4 +1,4 @@
-//! Writes its input as Parquet files and gives one row for each: what the catalog must know to take it in.
+//! Writes its input as files and gives one row for each: what a commit must know to take it in.
 //!
 //! A file is nobody's until a commit names it, so a task that is lost or run twice doubles no row: its files
 //! have names of their own, and no commit names them.
@@ -18,8 +18,6 @@ use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::parquet::arrow::AsyncArrowWriter;
 use datafusion::parquet::arrow::arrow_writer::ArrowWriterOptions;
-use datafusion::parquet::basic::{Compression, ZstdLevel};
-use datafusion::parquet::errors::ParquetError;
 use datafusion::parquet::file::properties::{EnabledStatistics, WriterProperties};
 use datafusion::parquet::schema::types::ColumnPath;
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
@@ -30,11 +28,15 @@ use datafusion::physical_plan::{
 };
 use futures::StreamExt;
 use object_store::ObjectStore;
+use object_store::multipart::MultipartStore;
 use serde::{Deserialize, Serialize};
 
+use super::file_format::{FileFormat, ParquetCompression};
 use super::summary::summarise;
-use super::upload::{UPLOAD_BYTES_MAX, Upload};
+use super::text_writer::{TextForm, TextWriter};
+use super::upload::{StagedObject, UPLOAD_BYTES_MAX, Upload};
 use crate::Error;
+use crate::object_stores::ObjectStores;
 
 /// Where and how files are written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,13 +46,39 @@ pub struct WriteTarget {
     /// The columns of the files, as `catalog::stored_definition::schema_to_text` writes a schema: with their
     /// names, field identifiers and whether they may be null. The input's columns are taken by place.
     pub schema: String,
-    /// How the input's further columns, behind those of the files, cut it: rows with other values go to
-    /// another file. The input comes sorted by them.
+    /// How the input's next columns, behind those of the files, cut it: rows with other values go to another
+    /// file. The input comes sorted by them. What is behind these is not looked at.
     pub partition_by: Vec<PartitionColumn>,
     /// A file that has grown to this many bytes is followed by another.
     pub file_bytes_max: u64,
-    /// Names the statement in the files' names.
-    pub write_id: String,
+    /// What the files are called.
+    pub names: FileNames,
+    /// What they hold.
+    pub format: FileFormat,
+    /// Objects are left for the commit to complete; nobody sees one before. Not on a disk.
+    pub is_staged: bool,
+    /// No rows make a file too, one without any.
+    pub writes_empty: bool,
+}
+
+/// What files are called. Save for the one file, each name is given once, whoever writes and how often.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FileNames {
+    /// They begin with the statement's identifier.
+    OfStatement(String),
+    /// They begin with `part-` and the number of the partition, so that names have the order of the rows.
+    OfPartitions,
+    /// There is one.
+    One(String),
+}
+
+/// A file that was written and that nobody knows yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WrittenFile {
+    /// What it holds. Only Parquet tells of its columns.
+    pub file: NewFile,
+    /// What completes it, where it is not complete.
+    pub staged: Option<StagedObject>,
 }
 
 /// A column whose values cut the rows into files.
@@ -100,13 +128,13 @@ impl WriteFiles {
         Ok(Self { input, target, schema, properties: Arc::new(properties) })
     }
 
-    /// The columns of what it gives: one text for each file, a [`NewFile`] as JSON.
+    /// The columns of what it gives: one text for each file, a [`WrittenFile`] as JSON.
     pub fn rows() -> SchemaRef {
         Arc::new(Schema::new(vec![Field::new("file", DataType::Utf8, false)]))
     }
 
     /// The files that the rows in `batch` tell of.
-    pub fn files(batch: &RecordBatch) -> crate::Result<Vec<NewFile>> {
+    pub fn files(batch: &RecordBatch) -> crate::Result<Vec<WrittenFile>> {
         let told = |problem: String| Error::internal(format!("a writer told of no file: {problem}"));
         let texts = cast(batch.column(0), &DataType::Utf8).map_err(|error| told(error.to_string()))?;
         let texts = texts.as_any().downcast_ref::<StringArray>().map(|texts| texts.iter().flatten());
@@ -126,7 +154,12 @@ impl WriteFiles {
 impl DisplayAs for WriteFiles {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The folder is the server's own business.
-        write!(f, "WriteFiles: format=parquet, columns={}", self.schema.fields().len())?;
+        write!(
+            f,
+            "WriteFiles: format={}, columns={}",
+            self.target.format.name(),
+            self.schema.fields().len()
+        )?;
         let keys: Vec<&str> = self.target.partition_by.iter().map(|key| key.name.as_str()).collect();
         if keys.is_empty() { Ok(()) } else { write!(f, ", partitioned by [{}]", keys.join(", ")) }
     }
@@ -164,10 +197,14 @@ impl ExecutionPlan for WriteFiles {
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let (store, folder) = split(&self.target.folder)?;
         let reservation = MemoryConsumer::new("WriteFiles").register(context.memory_pool());
+        let store = match self.target.is_staged {
+            false => Store::Objects(context.runtime_env().object_store(&store)?),
+            true => Store::Uploads(ObjectStores::of(&context)?.uploads(store.as_ref())?),
+        };
         let mut writer = PartitionWriter {
-            store: context.runtime_env().object_store(&store)?,
+            store,
             folder,
-            properties: properties(&self.schema),
+            partition,
             target: Arc::clone(&self.target),
             schema: Arc::clone(&self.schema),
             reservation,
@@ -185,9 +222,9 @@ impl ExecutionPlan for WriteFiles {
     }
 }
 
-fn properties(schema: &Schema) -> WriterProperties {
+fn properties(schema: &Schema, compression: ParquetCompression) -> WriterProperties {
     let properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_compression(compression.codec())
         .set_dictionary_page_size_limit(DICTIONARY_BYTES_MAX)
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS_MAX))
         .set_max_row_group_bytes(Some(ROW_GROUP_BYTES_MAX))
@@ -206,9 +243,10 @@ fn properties(schema: &Schema) -> WriterProperties {
 
 /// The files of one partition of the input, one after the other.
 struct PartitionWriter {
-    store: Arc<dyn ObjectStore>,
+    store: Store,
     folder: object_store::path::Path,
-    properties: WriterProperties,
+    /// Its place among the partitions.
+    partition: usize,
     target: Arc<WriteTarget>,
     schema: SchemaRef,
     reservation: MemoryReservation,
@@ -216,10 +254,72 @@ struct PartitionWriter {
     written: Vec<String>,
 }
 
+/// Where objects come to be at once, or are left to be completed.
+enum Store {
+    Objects(Arc<dyn ObjectStore>),
+    Uploads(Arc<dyn MultipartStore>),
+}
+
 struct OpenFile {
     name: String,
     partition: Vec<FileValue>,
-    writer: AsyncArrowWriter<Upload>,
+    writer: FileWriter,
+}
+
+enum FileWriter {
+    Parquet(Box<AsyncArrowWriter<Upload>>),
+    Text(Box<TextWriter>),
+}
+
+impl FileWriter {
+    async fn write(&mut self, rows: &RecordBatch) -> Result<()> {
+        match self {
+            Self::Parquet(writer) => writer.write(rows).await.map_err(unwritten),
+            Self::Text(writer) => writer.write(rows).await.map_err(unwritten),
+        }
+    }
+
+    /// Bytes it holds, save for those of the upload.
+    fn memory_bytes(&self) -> usize {
+        match self {
+            Self::Parquet(writer) => writer.memory_size(),
+            Self::Text(_) => 0,
+        }
+    }
+
+    /// Writes what it holds.
+    async fn flush(&mut self) -> Result<()> {
+        match self {
+            Self::Parquet(writer) => writer.flush().await.map_err(unwritten),
+            Self::Text(_) => Ok(()),
+        }
+    }
+
+    /// Bytes the file has, or will have as far as is known.
+    fn file_bytes(&self) -> u64 {
+        match self {
+            Self::Parquet(writer) => (writer.bytes_written() + writer.in_progress_size()) as u64,
+            Self::Text(writer) => writer.bytes(),
+        }
+    }
+
+    /// What the file of columns `schema` holds.
+    async fn finish(self, schema: &SchemaRef) -> Result<WrittenFile> {
+        match self {
+            Self::Parquet(mut writer) => {
+                let footer = writer.finish().await.map_err(unwritten)?;
+                let mut file = summarise(&footer, schema, writer.bytes_written() as u64)?;
+                let upload = writer.into_inner();
+                file.footer_bytes = upload.footer_bytes();
+                Ok(WrittenFile { file, staged: upload.staged() })
+            }
+            Self::Text(writer) => {
+                let (rows, file_bytes, upload) = writer.finish().await.map_err(unwritten)?;
+                let file = NewFile { rows, file_bytes, ..NewFile::default() };
+                Ok(WrittenFile { file, staged: upload.staged() })
+            }
+        }
+    }
 }
 
 impl PartitionWriter {
@@ -229,7 +329,7 @@ impl PartitionWriter {
         }
         let columns = self.schema.fields().len();
         let rows = self.checked(&batch.columns()[..columns], batch.num_rows())?;
-        let keys = &batch.columns()[columns..];
+        let keys = &batch.columns()[columns..columns + self.target.partition_by.len()];
         if keys.is_empty() {
             return self.append(&rows, Vec::new()).await;
         }
@@ -277,15 +377,14 @@ impl PartitionWriter {
             self.open = Some(self.start(partition)?);
         }
         let Some(open) = &mut self.open else { return Ok(()) };
-        open.writer.write(rows).await.map_err(unwritten)?;
-        let wanted = open.writer.memory_size() + UPLOAD_BYTES_MAX;
+        open.writer.write(rows).await?;
+        let wanted = open.writer.memory_bytes() + UPLOAD_BYTES_MAX;
         if self.reservation.try_resize(wanted).is_err() {
             // A smaller row group costs a little at reading; no memory costs the statement.
-            open.writer.flush().await.map_err(unwritten)?;
-            self.reservation.try_resize(open.writer.memory_size() + UPLOAD_BYTES_MAX)?;
+            open.writer.flush().await?;
+            self.reservation.try_resize(open.writer.memory_bytes() + UPLOAD_BYTES_MAX)?;
         }
-        let bytes = open.writer.bytes_written() + open.writer.in_progress_size();
-        if bytes as u64 >= self.target.file_bytes_max {
+        if open.writer.file_bytes() >= self.target.file_bytes_max {
             self.close().await?;
         }
         Ok(())
@@ -298,32 +397,67 @@ impl PartitionWriter {
             let text = value.text.as_deref().unwrap_or(HIVE_NULL);
             name.push_str(&format!("{}={}/", encoded(&column.name), encoded(text)));
         }
-        name.push_str(&format!("{}-{}.parquet", self.target.write_id, uuid::Uuid::new_v4().simple()));
+        name.push_str(&self.file_name());
         // Parsed, not joined: what is encoded already stays as it is.
         let path = object_store::path::Path::parse(format!("{}/{name}", self.folder))
             .map_err(|error| DataFusionError::ObjectStore(Box::new(error.into())))?;
-        let options =
-            ArrowWriterOptions::new().with_properties(self.properties.clone()).with_skip_arrow_metadata(true);
-        let upload = Upload::new(Arc::clone(&self.store), path);
-        let writer = AsyncArrowWriter::try_new_with_options(upload, Arc::clone(&self.schema), options)?;
-        Ok(OpenFile { name, partition, writer })
+        let upload = match &self.store {
+            Store::Objects(store) => Upload::new(Arc::clone(store), path),
+            Store::Uploads(store) => Upload::to_stage(Arc::clone(store), path),
+        };
+        Ok(OpenFile { name, partition, writer: self.file_writer(upload)? })
+    }
+
+    fn file_name(&self) -> String {
+        let unique = uuid::Uuid::new_v4().simple();
+        let extension = self.target.format.extension();
+        match &self.target.names {
+            FileNames::OfStatement(write_id) => format!("{write_id}-{unique}.{extension}"),
+            FileNames::OfPartitions => {
+                format!("part-{:05}-{:03}-{unique}.{extension}", self.partition, self.written.len())
+            }
+            FileNames::One(name) => name.clone(),
+        }
+    }
+
+    fn file_writer(&self, upload: Upload) -> Result<FileWriter> {
+        let text = |form, compression, upload| {
+            let writer = TextWriter::new(form, compression, upload).map_err(DataFusionError::from)?;
+            Ok(FileWriter::Text(Box::new(writer)))
+        };
+        match &self.target.format {
+            FileFormat::Parquet { compression } => {
+                let options = ArrowWriterOptions::new()
+                    .with_properties(properties(&self.schema, *compression))
+                    .with_skip_arrow_metadata(true);
+                let schema = Arc::clone(&self.schema);
+                let writer = AsyncArrowWriter::try_new_with_options(upload, schema, options)?;
+                Ok(FileWriter::Parquet(Box::new(writer)))
+            }
+            FileFormat::Csv { layout, compression } => {
+                let needs_header = layout.has_header;
+                text(TextForm::Csv { layout: layout.clone(), needs_header }, *compression, upload)
+            }
+            FileFormat::Json { compression } => text(TextForm::Json, *compression, upload),
+        }
     }
 
     async fn close(&mut self) -> Result<()> {
-        let Some(OpenFile { name, partition, mut writer }) = self.open.take() else { return Ok(()) };
-        let footer = writer.finish().await.map_err(unwritten)?;
-        let mut file = summarise(&footer, &self.schema, writer.bytes_written() as u64)?;
-        file.footer_bytes = writer.into_inner().footer_bytes();
-        file.path = name;
-        file.partition = partition;
+        let Some(OpenFile { name, partition, writer }) = self.open.take() else { return Ok(()) };
+        let mut written = writer.finish(&self.schema).await?;
+        written.file.path = name;
+        written.file.partition = partition;
         let text =
-            serde_json::to_string(&file).map_err(|error| DataFusionError::External(Box::new(error)))?;
+            serde_json::to_string(&written).map_err(|error| DataFusionError::External(Box::new(error)))?;
         self.written.push(text);
         self.reservation.free();
         Ok(())
     }
 
     async fn finish(mut self) -> Result<RecordBatch> {
+        if self.target.writes_empty && self.open.is_none() && self.written.is_empty() {
+            self.append(&RecordBatch::new_empty(Arc::clone(&self.schema)), Vec::new()).await?;
+        }
         self.close().await?;
         let texts: ArrayRef = Arc::new(StringArray::from(self.written));
         Ok(RecordBatch::try_new(WriteFiles::rows(), vec![texts])?)
@@ -331,8 +465,8 @@ impl PartitionWriter {
 }
 
 /// Why a file could not be written, told as that.
-fn unwritten(error: ParquetError) -> DataFusionError {
-    let error = Error::from(DataFusionError::from(error)).of_write();
+fn unwritten(error: impl Into<DataFusionError>) -> DataFusionError {
+    let error = Error::from(error.into()).of_write();
     DataFusionError::External(Box::new(error))
 }
 

@@ -20,7 +20,11 @@ pub async fn run(
     let target = match on {
         CommentOn::Database(name) if name == DATABASE => CommentTarget::Database,
         CommentOn::Database(name) => return Err(Error::UndefinedDatabase { name: name.clone() }),
-        CommentOn::Schema(name) if pg_catalog::schema_oid(name) != 0 => CommentTarget::Schema(name.clone()),
+        CommentOn::Schema(name)
+            if metadata.schemas.contains_key(name) || pg_catalog::is_system_schema(name) =>
+        {
+            CommentTarget::Schema(name.clone())
+        }
         CommentOn::Schema(name) => return Err(Error::UndefinedSchema { name: name.clone(), position: None }),
         CommentOn::Role(name) => CommentTarget::Role(role(&metadata, name)?.name.clone()),
         CommentOn::Table(schema, table) => {

@@ -71,16 +71,17 @@ fn may_grant(
     });
     let is_owner = match object {
         GrantObject::Table(table) => roles.contains(&metadata.owner(table)),
-        GrantObject::Schema(_) | GrantObject::Database => false,
+        GrantObject::Schema(schema) => roles.contains(&metadata.schema_owner(schema)),
+        GrantObject::Database => false,
     };
     Ok(current.is_superuser || is_owner || was_given)
 }
 
 fn objects(coordinator: &Coordinator, session: &Session, on: &GrantOn) -> Result<Vec<GrantObject>> {
-    let snapshot = coordinator.snapshot();
-    let check_schema = |name: &String| match pg_catalog::schema_oid(name) {
-        0 => Err(Error::UndefinedSchema { name: name.clone(), position: None }),
-        _ => Ok(name.clone()),
+    let snapshot = super::snapshot(coordinator, session);
+    let check_schema = |name: &String| match snapshot.has_schema(name) || pg_catalog::is_system_schema(name) {
+        false => Err(Error::UndefinedSchema { name: name.clone(), position: None }),
+        true => Ok(name.clone()),
     };
     match on {
         GrantOn::Tables(tables) => tables

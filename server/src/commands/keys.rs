@@ -49,7 +49,7 @@ pub fn find_table(
     table: &str,
 ) -> Result<TableName> {
     let snapshot = snapshot(coordinator, session);
-    let schemas = schema.map_or_else(|| session.settings.search_path(), |schema| vec![schema.to_owned()]);
+    let schemas = schema.map_or_else(|| session.search_path(&snapshot), |schema| vec![schema.to_owned()]);
     let names = schemas.into_iter().map(|schema| TableName::new(schema, table));
     let found = names.into_iter().find(|name| snapshot.table(name).is_some());
     found.ok_or_else(|| {

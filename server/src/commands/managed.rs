@@ -63,7 +63,7 @@ pub fn name_for(
         None => context.search_path.first().cloned().unwrap_or_else(|| DEFAULT_SCHEMA.to_owned()),
     };
     if !metadata.schemas.contains_key(&schema) {
-        if pg_catalog::schema_oid(&schema) != 0 {
+        if pg_catalog::is_system_schema(&schema) {
             return Err(Error::PermissionDenied {
                 message: format!("permission denied for schema {schema}"),
             });
@@ -216,6 +216,9 @@ pub fn writable(table: &Arc<TableDefinition>) -> Result<Arc<TableDefinition>> {
         Some(Some(problem)) => Err(Error::NotSupported {
             message: format!("table \"{name}\" cannot be written here: {problem}"),
         }),
+        None if table.view.is_some() => {
+            Err(Error::WrongObjectType { message: format!("\"{name}\" is a view: its tables can be changed") })
+        }
         None => {
             let message = format!("table \"{name}\" lies over files that are not Sluice's to change");
             Err(Error::NotSupported { message })
@@ -233,7 +236,8 @@ fn named(
     let snapshot = snapshot(coordinator, session);
     let (mut found, mut notices) = (Vec::new(), Vec::new());
     for (schema, table) in wanted {
-        let schemas = schema.clone().map_or_else(|| session.settings.search_path(), |schema| vec![schema]);
+        let path = || session.search_path(&snapshot);
+        let schemas = schema.clone().map_or_else(path, |schema| vec![schema]);
         let mut names = schemas.into_iter().map(|schema| TableName::new(schema, table.as_str()));
         match names.find_map(|name| snapshot.table(&name).cloned()) {
             Some(definition) => found.push(definition),

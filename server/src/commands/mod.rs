@@ -2,13 +2,17 @@
 //! committed at once, or with the transaction block they stand in.
 
 mod comments;
+mod export;
 mod grants;
 mod keys;
 mod managed;
 mod roles;
+mod schemas;
 mod settings;
 mod tables;
 mod transaction;
+mod vacuum;
+mod views;
 pub mod write;
 
 use std::sync::Arc;
@@ -70,6 +74,12 @@ pub async fn run(
         Command::Comment { on, text } => comments::run(coordinator, session, on, text.as_deref()).await,
         Command::CreateTable(table) => tables::create(coordinator, session, table).await,
         Command::DropTable(names) => tables::drop(coordinator, session, names).await,
+        Command::RefreshTable { schema, table } => {
+            tables::refresh(coordinator, session, schema.as_deref(), table).await
+        }
+        Command::CreateView(make) => views::create(coordinator, session, make).await,
+        Command::Vacuum => vacuum::run(coordinator, session).await,
+        Command::Schema(change) => schemas::run(coordinator, session, change).await,
         Command::MakeTable(make) => managed::create(coordinator, session, make).await,
         Command::Truncate(names) => managed::truncate(coordinator, session, names).await,
         Command::AlterTable(alter) => managed::alter(coordinator, session, alter).await,
@@ -83,6 +93,7 @@ pub async fn run(
         | Command::Prepare { .. }
         | Command::Execute { .. }
         | Command::Copy(_)
+        | Command::CopyFrom(_)
         | Command::CopyIn(_) => Err(Error::internal("a statement with rows was taken for a command")),
     }
 }

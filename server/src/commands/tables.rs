@@ -1,21 +1,23 @@
-//! `CREATE EXTERNAL TABLE` and `DROP TABLE`: tables over files that lie somewhere already.
+//! `CREATE EXTERNAL TABLE`, `REFRESH TABLE` and `DROP TABLE`: tables over files that lie somewhere already.
 
 use std::sync::Arc;
 
-use catalog::{Change, DEFAULT_SCHEMA, TableDefinition, TableName, table};
+use catalog::table::external::{self, Declared};
+use catalog::{Change, DEFAULT_SCHEMA, Metadata, TableDefinition, TableName};
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::MemoryCatalogProviderList;
 use engine::session_state::{Destination, StatementSettings};
 use engine::{Error, Result};
+use url::Url;
 
-use super::{Outcome, change, change_from, current, metadata, must_own_table, snapshot};
+use super::{Outcome, change, change_from, current, metadata, must_own_table, snapshot, views};
 use crate::coordinator::Coordinator;
 use crate::locations;
 use crate::pg_catalog;
 use crate::session::{Notice, Session};
-use crate::sql::{ExternalTable, TableDrop};
+use crate::sql::{ExternalTable, FilesAt, RelationKind, TableDrop};
 
 const TAG: &str = "CREATE TABLE";
-const DROP_TAG: &str = "DROP TABLE";
 
 /// Opens the files, and keeps what they are as a table.
 pub async fn create(
@@ -23,20 +25,14 @@ pub async fn create(
     session: &mut Session,
     wanted: &ExternalTable,
 ) -> Result<Outcome> {
-    let name = name_for(wanted)?;
-    if !current(&metadata(coordinator, session), session)?.is_superuser {
-        // Who names a location reads what lies there, whatever was granted on the tables over it.
-        let message = "must be superuser to create an external table".to_owned();
-        return Err(Error::PermissionDenied { message });
-    }
+    let name = name_for(&metadata(coordinator, session), wanted)?;
+    must_be_superuser(coordinator, session, "create an external table")?;
     if snapshot(coordinator, session).table(&name).is_some() {
         return exists(wanted, name);
     }
     session.check_may_write("CREATE EXTERNAL TABLE")?;
-    let location = locations::resolve(&wanted.location)?;
-    locations::check_allowed(&location, &coordinator.config.server.locations)?;
-    let mut definition = open(coordinator, name.clone(), location.to_string()).await?;
-    check_partitions(&definition, &wanted.partitioned_by)?;
+    let url = allowed(coordinator, &metadata(coordinator, session), &wanted.files)?;
+    let mut definition = open(coordinator, name.clone(), &url, &wanted.files, &wanted.declared).await?;
     // Another session may have made it while the files were opened; from here on a conflict is told.
     let seen = snapshot(coordinator, session);
     if seen.table(&name).is_some() {
@@ -48,6 +44,14 @@ pub async fn create(
     Ok(Outcome::tag(TAG))
 }
 
+/// Who names a location reads what lies there, whatever was granted on the tables over it.
+fn must_be_superuser(coordinator: &Coordinator, session: &Session, what: &str) -> Result<()> {
+    match current(&metadata(coordinator, session), session)?.is_superuser {
+        true => Ok(()),
+        false => Err(Error::PermissionDenied { message: format!("must be superuser to {what}") }),
+    }
+}
+
 fn exists(wanted: &ExternalTable, name: TableName) -> Result<Outcome> {
     if !wanted.if_not_exists {
         return Err(Error::DuplicateTable { name: name.table });
@@ -57,27 +61,54 @@ fn exists(wanted: &ExternalTable, name: TableName) -> Result<Outcome> {
 }
 
 /// The schema must be one that users' tables live in.
-fn name_for(wanted: &ExternalTable) -> Result<TableName> {
-    let schema = match &wanted.schema {
-        Some(schema) => schema.clone(),
-        None => DEFAULT_SCHEMA.to_owned(),
-    };
+fn name_for(metadata: &Metadata, wanted: &ExternalTable) -> Result<TableName> {
+    let schema = wanted.schema.clone().unwrap_or_else(|| DEFAULT_SCHEMA.to_owned());
     if pg_catalog::is_system_table(None, &wanted.table) {
         let message = format!("\"{}\" is the name of a system relation", wanted.table);
         return Err(Error::ReservedName { message });
     }
-    if schema == DEFAULT_SCHEMA {
+    if schema == DEFAULT_SCHEMA || metadata.schemas.contains_key(&schema) {
         return Ok(TableName::new(schema, wanted.table.as_str()));
     }
-    if pg_catalog::schema_oid(&schema) != 0 {
+    if pg_catalog::is_system_schema(&schema) {
         let message = format!("permission denied for schema {schema}");
         return Err(Error::PermissionDenied { message });
     }
     Err(Error::UndefinedSchema { name: schema, position: None })
 }
 
-/// Reads the footers, away from the threads that clients are heard on.
-async fn open(coordinator: &Coordinator, name: TableName, location: String) -> Result<TableDefinition> {
+/// The place of `files`, which must be one that may be named.
+pub fn allowed(coordinator: &Coordinator, metadata: &Metadata, files: &FilesAt) -> Result<Url> {
+    let url = locations::resolve(&files.location)?;
+    locations::check_allowed(&url, &coordinator.allowed_locations())?;
+    locations::check_apart(&url, metadata)?;
+    Ok(url)
+}
+
+/// Reads what the table's columns come from, away from the threads that clients are heard on.
+pub async fn open(
+    coordinator: &Coordinator,
+    name: TableName,
+    url: &Url,
+    files: &FilesAt,
+    declared: &Declared,
+) -> Result<TableDefinition> {
+    let state = planning_state(coordinator);
+    let (url, files, declared) = (url.to_string(), files.files.clone(), declared.clone());
+    on_planning_thread(coordinator, async move {
+        external::open(&state, name, &url, files, &declared).await
+    })
+    .await
+}
+
+/// The columns that the first file of `files` names, in its order.
+pub async fn first_columns(coordinator: &Coordinator, url: &Url, files: &FilesAt) -> Result<SchemaRef> {
+    let state = planning_state(coordinator);
+    let (url, files) = (url.to_string(), files.files.clone());
+    on_planning_thread(coordinator, async move { external::first_columns(&state, &url, &files).await }).await
+}
+
+fn planning_state(coordinator: &Coordinator) -> datafusion::execution::session_state::SessionState {
     let settings = StatementSettings {
         target_partitions: coordinator.config.server_threads(),
         time_zone: "UTC".to_owned(),
@@ -85,57 +116,118 @@ async fn open(coordinator: &Coordinator, name: TableName, location: String) -> R
         prefer_hash_join: true,
     };
     let catalogs = Arc::new(MemoryCatalogProviderList::new());
-    let state = coordinator.sessions.for_statement(Destination::Local, catalogs, &settings);
-    let opened =
-        coordinator.planning.spawn(async move { table::parquet::open(&state, name, &location).await }).await;
-    let definition = opened.map_err(|error| match error.is_panic() {
+    coordinator.sessions.for_statement(Destination::Local, catalogs, &settings)
+}
+
+async fn on_planning_thread<T: Send + 'static>(
+    coordinator: &Coordinator,
+    work: impl Future<Output = catalog::Result<T>> + Send + 'static,
+) -> Result<T> {
+    let opened = coordinator.planning.spawn(work).await;
+    let opened = opened.map_err(|error| match error.is_panic() {
         // A footer that lies about its length was seen to end the reader so.
-        true => Error::CorruptFile { message: "no file of the location can be read as Parquet".into() },
+        true => Error::CorruptFile { message: "no file of the location can be read as what it is said to be".into() },
         false => Error::ShuttingDown,
     })?;
-    Ok(definition?)
+    Ok(opened?)
 }
 
-/// `PARTITIONED BY` names the folders' columns; what it says must be so.
-fn check_partitions(definition: &TableDefinition, wanted: &[String]) -> Result<()> {
-    let found: Vec<&str> = definition.partition_columns.iter().map(|(name, _)| name.as_str()).collect();
-    if wanted.is_empty() || found.iter().copied().eq(wanted.iter().map(String::as_str)) {
-        return Ok(());
-    }
-    let message = match found.as_slice() {
-        [] => "the location has no folders of the form column=value".to_owned(),
-        found => format!("the location is partitioned by {}", found.join(", ")),
+/// Looks at the files of an external table again: columns, where they were not declared, and sizes.
+pub async fn refresh(
+    coordinator: &Coordinator,
+    session: &mut Session,
+    schema: Option<&str>,
+    table: &str,
+) -> Result<Outcome> {
+    const TAG: &str = "REFRESH TABLE";
+    let name = super::keys::find_table(coordinator, session, schema, table)?;
+    let seen = metadata(coordinator, session);
+    let known = seen.tables.get(&name).filter(|table| table.managed.is_none() && table.view.is_none());
+    let known = known.cloned().ok_or_else(|| Error::WrongObjectType {
+        message: format!("\"{table}\" is not a table that CREATE EXTERNAL TABLE made"),
+    })?;
+    must_own_table(&seen, session, &name)?;
+    session.check_may_write(TAG)?;
+    forget_listings(coordinator);
+    let url = Url::parse(&known.location).map_err(|error| Error::internal(error.to_string()))?;
+    let is_declared = known.files.is_declared;
+    let declared = Declared {
+        columns: is_declared.then(|| Arc::clone(&known.file_schema)),
+        partitions: match is_declared {
+            true => known.partition_columns.iter().map(|(name, kind)| (name.clone(), Some(kind.clone()))).collect(),
+            false => Vec::new(),
+        },
     };
-    Err(Error::InvalidTableDefinition { message })
+    let files = FilesAt { location: known.location.clone(), files: known.files.clone(), is_header_told: true };
+    let mut definition = open(coordinator, name, &url, &files, &declared).await?;
+    definition.oid = known.oid;
+    let changes = vec![Change::PutTable(Arc::new(definition))];
+    change_from(coordinator, session, seen, changes, TAG).await?;
+    Ok(Outcome::tag(TAG))
 }
 
-/// Forgets tables; their files stay.
+/// What was listed before is not trusted any more.
+pub fn forget_listings(coordinator: &Coordinator) {
+    if let Some(cache) = coordinator.runtime.env.cache_manager.get_list_files_cache() {
+        cache.clear();
+    }
+}
+
+/// Forgets tables or views; the files of external tables stay.
 pub async fn drop(coordinator: &Coordinator, session: &mut Session, wanted: &TableDrop) -> Result<Outcome> {
-    let (mut changes, mut notices) = (Vec::new(), Vec::new());
+    let (word, tag) = match wanted.kind {
+        RelationKind::Table => ("table", "DROP TABLE"),
+        RelationKind::View => ("view", "DROP VIEW"),
+        RelationKind::MaterializedView => ("materialized view", "DROP MATERIALIZED VIEW"),
+    };
+    let (mut dropped, mut notices) = (Vec::new(), Vec::new());
+    let snapshot = snapshot(coordinator, session);
+    let metadata = Arc::clone(snapshot.metadata());
     for (schema, table) in &wanted.names {
-        let metadata = metadata(coordinator, session);
-        let path = || session.settings.search_path();
+        let path = || session.search_path(&snapshot);
         let schemas = schema.clone().map_or_else(path, |schema| vec![schema]);
-        let names: Vec<_> =
-            schemas.into_iter().map(|schema| TableName::new(schema, table.as_str())).collect();
-        if let Some(name) = names.iter().find(|name| metadata.tables.contains_key(*name)) {
-            must_own_table(&metadata, session, name)?;
-            changes.push(Change::DropTable(name.clone()));
+        let mut names = schemas.into_iter().map(|schema| TableName::new(schema, table.as_str()));
+        let Some(found) = names.find_map(|name| snapshot.table(&name).cloned()) else {
+            if !wanted.if_exists {
+                return Err(Error::UndefinedTable { name: table.clone(), position: None });
+            }
+            notices.push(Notice::info("00000", format!("{word} \"{table}\" does not exist, skipping")));
             continue;
-        }
-        let snapshot = snapshot(coordinator, session);
-        if names.iter().any(|name| snapshot.table(name).is_some()) {
+        };
+        if !metadata.tables.contains_key(&found.name) {
             let message =
                 format!("table \"{table}\" was found in a location of the server and cannot be dropped");
             return Err(Error::NotSupported { message });
         }
-        if !wanted.if_exists {
-            return Err(Error::UndefinedTable { name: table.clone(), position: None });
+        if kind_of(&found) != wanted.kind {
+            return Err(Error::WrongObjectType { message: format!("\"{table}\" is not a {word}") });
         }
-        notices.push(Notice::info("00000", format!("table \"{table}\" does not exist, skipping")));
+        must_own_table(&metadata, session, &found.name)?;
+        dropped.push(found.name.clone());
     }
-    if !changes.is_empty() {
-        change(coordinator, session, changes, DROP_TAG).await?;
+    let dependents = views::dependents(&metadata, &session.facts(&snapshot), &dropped);
+    if let (false, Some(view)) = (wanted.is_cascade, dependents.first()) {
+        let name = &dropped[0].table;
+        return Err(Error::DependentObjects {
+            message: format!("cannot drop {word} {name} because other objects depend on it"),
+            detail: format!("view {} depends on it: DROP … CASCADE drops both", view.table),
+        });
     }
-    Ok(Outcome::with_notices(DROP_TAG, notices))
+    if !dependents.is_empty() {
+        let names: Vec<&str> = dependents.iter().map(|view| view.table.as_str()).collect();
+        notices.push(Notice::info("00000", format!("drop cascades to view {}", names.join(", "))));
+    }
+    if !dropped.is_empty() {
+        let changes = dependents.into_iter().chain(dropped).map(Change::DropTable).collect();
+        change(coordinator, session, changes, tag).await?;
+    }
+    Ok(Outcome::with_notices(tag, notices))
+}
+
+/// What `relation` is.
+fn kind_of(relation: &TableDefinition) -> RelationKind {
+    match relation.view.is_some() {
+        true => RelationKind::View,
+        false => RelationKind::Table,
+    }
 }

@@ -5,30 +5,40 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use catalog::lake::{NewColumn, NewFile};
-use catalog::{Change, GrantObject, Privilege, TableDefinition, TableName, Target, lake};
+use catalog::table::external::Declared;
+use catalog::{Change, ExternalFormat, GrantObject, Privilege, TableDefinition, TableName, Target, lake};
 use datafusion::arrow::array::{AsArray, RecordBatch};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::error::DataFusionError;
+use engine::operators::WrittenFile;
 use engine::{Error, Result};
 use futures::StreamExt;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::managed::{self, Named};
-use super::{Outcome, change_from};
-use crate::query::{self, QueryContext, Written};
+use super::{Outcome, change_from, export, tables};
+use crate::locations;
+use crate::query::{self, QueryContext, Sink, Written};
 use crate::session::{Notice, Session};
-use crate::sql::{CopyIn, Query, RowChange, TableMake, Write, WriteTo};
+use crate::sql::{self, CopyFrom, CopyIn, Query, RowChange, TableMake, Write, WriteTo};
 use crate::writes::PendingFiles;
 
 /// What is ready to be committed.
 pub struct Ready {
     changes: Vec<Change>,
     files: Option<(PendingFiles, HashSet<String>, bool)>,
+    export: Option<export::Ready>,
     tag: String,
     notices: Vec<Notice>,
+}
+
+impl Ready {
+    fn changes(changes: Vec<Change>, tag: String) -> Self {
+        Self { changes, files: None, export: None, tag, notices: Vec::new() }
+    }
 }
 
 /// Writes the rows of `write`. Nothing is changed yet; dropping the future stops the work and removes the
@@ -40,17 +50,24 @@ pub async fn prepare(context: &QueryContext, write: &Write, parameters: &[Scalar
             check_privilege(context, &target, Privilege::Insert)?;
             let (pending, written) = run(context, write, parameters, &target).await?;
             let tag = format!("INSERT 0 {}", written.rows());
-            let change = added(&target, &written.files);
+            let change = added(&target, written.table_files());
             Ok(ready(vec![change], pending, written, tag))
         }
         WriteTo::Rewrite => Err(Error::internal("files are rewritten by DELETE and UPDATE")),
         WriteTo::Create(make) => create(context, write, make, parameters).await,
+        WriteTo::Location(to) => {
+            let export = export::prepare(context, &write.query, parameters, to).await?;
+            Ok(Ready { export: Some(export), ..Ready::changes(Vec::new(), String::new()) })
+        }
     }
 }
 
 /// Commits what is ready, or keeps it for the end of the block.
 pub async fn commit(context: &QueryContext, session: &mut Session, ready: Ready) -> Result<Outcome> {
-    let Ready { changes, files, tag, notices } = ready;
+    let Ready { changes, files, export, tag, notices } = ready;
+    if let Some(export) = export {
+        return Ok(Outcome::tag(export::commit(context, export).await?));
+    }
     if !changes.is_empty() {
         let seen = Arc::clone(context.snapshot.metadata());
         // The files go with an error here, and with the block's end if it is not a commit.
@@ -71,12 +88,8 @@ async fn create(
     make: &TableMake,
     parameters: &[ScalarValue],
 ) -> Result<Ready> {
-    let done = |notice| Ready {
-        changes: Vec::new(),
-        files: None,
-        tag: "CREATE TABLE AS".to_owned(),
-        notices: vec![notice],
-    };
+    const TAG: &str = "CREATE TABLE AS";
+    let done = |notice| Ready { notices: vec![notice], ..Ready::changes(Vec::new(), TAG.to_owned()) };
     let name = match managed::name_for(context, make.schema.as_deref(), &make.table, make.if_not_exists)? {
         Named::Free(name) => name,
         Named::Exists(notice) => return Ok(done(notice)),
@@ -88,12 +101,11 @@ async fn create(
     let owned = Change::SetOwner { table: name, owner: context.role_oid };
     let change = Change::CreateTable(table);
     if write.query.is_empty {
-        let tag = "CREATE TABLE AS".to_owned();
-        return Ok(Ready { changes: vec![change, owned], files: None, tag, notices: Vec::new() });
+        return Ok(Ready::changes(vec![change, owned], TAG.to_owned()));
     }
     let (pending, written) = run(context, write, parameters, &target).await?;
     let tag = format!("SELECT {}", written.rows());
-    let files = added(&target, &written.files);
+    let files = added(&target, written.table_files());
     Ok(ready(vec![change, owned, files], pending, written, tag))
 }
 
@@ -119,12 +131,15 @@ async fn run(
     target: &Arc<TableDefinition>,
 ) -> Result<(PendingFiles, Written)> {
     let pending = context.coordinator.writes.begin(context.id.as_str(), &target.location)?;
-    let written = query::write(context, &write.query, parameters, target).await?;
+    let sink = Sink::Table(Arc::clone(target));
+    let written = query::write(context, &write.query, parameters, &sink).await?;
     Ok((pending, written))
 }
 
 fn ready(changes: Vec<Change>, pending: PendingFiles, written: Written, tag: String) -> Ready {
-    let name = |file: &NewFile| file.path.rsplit('/').next().unwrap_or_default().to_owned();
+    let name = |written: &WrittenFile| {
+        written.file.path.rsplit('/').next().unwrap_or_default().to_owned()
+    };
     let names = written.files.iter().map(name).collect();
     // Rows that are none leave the table as it is.
     let changes = if written.files.is_empty() {
@@ -132,16 +147,80 @@ fn ready(changes: Vec<Change>, pending: PendingFiles, written: Written, tag: Str
     } else {
         changes
     };
-    Ready { changes, files: Some((pending, names, written.was_retried)), tag, notices: Vec::new() }
+    Ready { files: Some((pending, names, written.was_retried)), ..Ready::changes(changes, tag) }
 }
 
-fn added(target: &TableDefinition, files: &[NewFile]) -> Change {
+fn added(target: &TableDefinition, files: Vec<NewFile>) -> Change {
     Change::Files {
         table: target.name.clone(),
         table_id: target.managed.as_ref().map_or(0, |managed| managed.id),
         removed: Vec::new(),
-        added: Arc::new(files.to_vec()),
+        added: Arc::new(files),
     }
+}
+
+/// Where the files of a COPY are while it runs.
+const COPIED_SCHEMA: &str = "sluice copied";
+
+/// Adds the rows of files that lie somewhere to a table.
+pub async fn prepare_copy(context: &QueryContext, copy: &CopyFrom) -> Result<Ready> {
+    let target = target(context, copy.schema.as_deref(), &copy.table)?;
+    check_privilege(context, &target, Privilege::Insert)?;
+    locations::must_be_superuser(context, "COPY from a location")?;
+    let coordinator = &context.coordinator;
+    let url = tables::allowed(coordinator, context.snapshot.metadata(), &copy.from)?;
+    let wanted = copied_columns(&target, &copy.columns)?;
+    let name = TableName::new(COPIED_SCHEMA, "files");
+    let is_csv = matches!(copy.from.files.format, ExternalFormat::Csv(_));
+    // Lines have their values in the order of the columns; other files name theirs.
+    let columns = is_csv.then(|| Arc::clone(&wanted));
+    if let (ExternalFormat::Csv(csv), false) = (&copy.from.files.format, copy.from.is_header_told)
+        && csv.has_header
+    {
+        let found = tables::first_columns(coordinator, &url, &copy.from).await?;
+        check_header(&found, &wanted)?;
+    }
+    let declared = Declared { columns, partitions: Vec::new() };
+    let files = tables::open(coordinator, name.clone(), &url, &copy.from, &declared).await?;
+    let has: Vec<String> = files.fields().iter().map(|field| field.name().clone()).collect();
+    let undefined = |column: &str| Error::UndefinedColumn {
+        column: column.to_owned(),
+        suggestion: None,
+        position: None,
+    };
+    let columns: Vec<String> = match copy.columns.is_empty() {
+        true => has,
+        false => wanted.fields().iter().map(|field| field.name().clone()).collect(),
+    };
+    for column in &columns {
+        if target.position(column).is_none() || files.position(column).is_none() {
+            return Err(undefined(column));
+        }
+    }
+    let query = sql::insert_of_files(&target.name, &columns, &name, &context.facts)?;
+    let mut context = context.clone();
+    context.snapshot = Arc::new(context.snapshot.with_table(files));
+    let to = WriteTo::Insert { schema: Some(target.name.schema.clone()), table: target.name.table.clone() };
+    let write = Write { to, query, text: Arc::clone(&copy.text) };
+    let (pending, written) = run(&context, &write, &[], &target).await?;
+    let tag = format!("COPY {}", written.rows());
+    let change = added(&target, written.table_files());
+    Ok(ready(vec![change], pending, written, tag))
+}
+
+/// A header line that names other columns is a row, or that of other files.
+fn check_header(found: &Schema, wanted: &Schema) -> Result<()> {
+    let alike = |(found, wanted): (&Arc<Field>, &Arc<Field>)| found.name().eq_ignore_ascii_case(wanted.name());
+    let width = found.fields().len();
+    if width == wanted.fields().len() && found.fields().iter().zip(wanted.fields()).all(alike) {
+        return Ok(());
+    }
+    let names: Vec<&str> = wanted.fields().iter().map(|field| field.name().as_str()).collect();
+    let message = format!(
+        "the first line of the files does not name the columns {}: say HEADER true to pass over it, or HEADER false",
+        names.join(", ")
+    );
+    Err(Error::BadCopyFormat { message })
 }
 
 /// Rows that a client sends, as they come.
@@ -158,22 +237,28 @@ pub struct CopyTarget {
 pub fn copy_target(context: &QueryContext, copy: &CopyIn) -> Result<CopyTarget> {
     let table = target(context, copy.schema.as_deref(), &copy.table)?;
     check_privilege(context, &table, Privilege::Insert)?;
+    let columns = copied_columns(&table, &copy.columns)?;
+    Ok(CopyTarget { table, columns })
+}
+
+/// The columns of `table` called `names`; all when there is none.
+fn copied_columns(table: &TableDefinition, names: &[String]) -> Result<SchemaRef> {
     let fields = table.fields();
     let field = |name: &String| {
         let found = fields.iter().find(|field| field.name() == name).cloned();
         found.ok_or_else(|| Error::UndefinedColumn { column: name.clone(), suggestion: None, position: None })
     };
-    let columns = if copy.columns.is_empty() {
+    let columns = if names.is_empty() {
         fields
     } else {
-        copy.columns.iter().map(field).collect::<Result<Vec<_>>>()?
+        names.iter().map(field).collect::<Result<Vec<_>>>()?
     };
     let mut seen = HashSet::new();
     if let Some(twice) = columns.iter().find(|field| !seen.insert(field.name())) {
         return Err(managed::duplicate_column(twice.name()));
     }
     let columns = columns.into_iter().map(|field| field.with_nullable(true)).collect::<Vec<_>>();
-    Ok(CopyTarget { table, columns: Arc::new(Schema::new(columns)) })
+    Ok(Arc::new(Schema::new(columns)))
 }
 
 /// Writes the rows that come in. An error among them ends it, and nothing of them stays.
@@ -188,7 +273,7 @@ pub async fn prepare_incoming(
     let rows = ReceiverStream::new(incoming).map(move |batch| batch.and_then(|batch| filled(&batch)));
     let written = query::write_rows(context, rows, table).await?;
     let tag = format!("COPY {}", written.rows());
-    let change = added(table, &written.files);
+    let change = added(table, written.table_files());
     Ok(ready(vec![change], pending, written, tag))
 }
 
@@ -244,8 +329,7 @@ pub async fn prepare_change(
         removed,
         added: Arc::new(added),
     };
-    let nothing =
-        |changes: Vec<Change>, rows: u64| Ready { changes, files: None, tag: tag(rows), notices: Vec::new() };
+    let nothing = |changes: Vec<Change>, rows: u64| Ready::changes(changes, tag(rows));
     if change.is_delete() && change.is_of_all() {
         let all = managed.files.iter().map(|file| file.id).collect();
         return Ok(nothing(vec![replaced(all, Vec::new())], managed.rows()));
@@ -282,7 +366,7 @@ pub async fn prepare_change(
         );
         return Err(Error::NotSupported { message });
     }
-    let replaced = replaced(removed, written.files.clone());
+    let replaced = replaced(removed, written.table_files());
     let mut ready = ready(Vec::new(), pending, written, tag(meant));
     ready.changes = vec![replaced];
     Ok(ready)

@@ -6,7 +6,8 @@ use datafusion::arrow::array::RecordBatch;
 use super::columns::Columns;
 use super::shapes::PG_CATALOG;
 use super::{
-    DATABASE_OID, INFORMATION_SCHEMA_OID, PG_CATALOG_OID, PUBLIC_OID, SYS_OID, View, acl, schema_oid,
+    DATABASE_OID, INFORMATION_SCHEMA_OID, PG_CATALOG_OID, PUBLIC_OID, SYS_OID, View, acl, is_system_schema,
+    schema_oid,
 };
 use crate::session;
 
@@ -24,19 +25,25 @@ pub const SCHEMAS: [(&str, i64); 4] = [
     ("sys", SYS_OID),
 ];
 
+/// The names of all schemas.
+pub fn schema_names(view: &View) -> Vec<String> {
+    let users = view.snapshot.schemas().into_iter().filter(|name| name != catalog::DEFAULT_SCHEMA);
+    SCHEMAS.iter().map(|(name, _)| (*name).to_owned()).chain(users).collect()
+}
+
 /// Schemas.
 pub fn pg_namespace(view: &View) -> RecordBatch {
+    let names = schema_names(view);
+    let metadata = view.snapshot.metadata();
     let readable = || Some(vec!["postgres=UC/postgres".to_owned(), "=U/postgres".to_owned()]);
-    let lists = SCHEMAS.iter().map(|(name, _)| match *name {
-        catalog::DEFAULT_SCHEMA => {
-            acl::of(view, &GrantObject::Schema((*name).to_owned()), &Privilege::OF_SCHEMAS)
-        }
-        _ => readable(),
+    let lists = names.iter().map(|name| match is_system_schema(name) {
+        false => acl::of(view, &GrantObject::Schema(name.clone()), &Privilege::OF_SCHEMAS),
+        true => readable(),
     });
     Columns::new()
-        .oid("oid", SCHEMAS.map(|(_, oid)| oid))
-        .name("nspname", SCHEMAS.map(|(name, _)| name))
-        .all_oid("nspowner", SCHEMAS.len(), FIRST_ROLE_OID.into())
+        .oid("oid", names.iter().map(|name| schema_oid(name)))
+        .name("nspname", names.iter().map(String::as_str))
+        .oid("nspowner", names.iter().map(|name| metadata.schema_owner(name).into()))
         .texts("nspacl", "_aclitem", lists)
         .finish_as(PG_CATALOG, "pg_namespace")
 }

@@ -6,7 +6,7 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::Field;
 
 use super::columns::Columns;
-use super::database::{SCHEMAS, may_read_of};
+use super::database::{may_read_of, schema_names};
 use super::shapes::INFORMATION_SCHEMA;
 use super::{Builder, View, types};
 
@@ -24,6 +24,7 @@ pub static RELATIONS: &[(&str, Builder)] = &[
     ("table_constraints", table_constraints),
     ("table_privileges", table_privileges),
     ("tables", tables),
+    ("views", views),
 ];
 
 fn database(rows: usize) -> Vec<&'static str> {
@@ -57,11 +58,17 @@ fn character_sets(_: &View) -> RecordBatch {
         .finish_as(INFORMATION_SCHEMA, "character_sets")
 }
 
-fn schemata(_: &View) -> RecordBatch {
+fn schemata(view: &View) -> RecordBatch {
+    let metadata = view.snapshot.metadata();
+    let names = schema_names(view);
+    let owner = |name: &String| {
+        let owner = metadata.role_by_oid(metadata.schema_owner(name));
+        owner.map_or(catalog::FIRST_ROLE, |role| role.name.as_str())
+    };
     Columns::new()
-        .name("catalog_name", database(SCHEMAS.len()))
-        .name("schema_name", SCHEMAS.map(|(name, _)| name))
-        .name("schema_owner", vec![catalog::FIRST_ROLE; SCHEMAS.len()])
+        .name("catalog_name", database(names.len()))
+        .name("schema_name", names.iter().map(String::as_str))
+        .name("schema_owner", names.iter().map(owner))
         .finish_as(INFORMATION_SCHEMA, "schemata")
 }
 
@@ -100,7 +107,8 @@ fn tables(view: &View) -> RecordBatch {
         tables.iter().map(|t| t.name.schema.as_str()).chain(system.iter().map(|(schema, _)| *schema));
     let names =
         tables.iter().map(|t| t.name.table.as_str()).chain(system.iter().map(|(_, name)| name.as_str()));
-    let kinds = tables.iter().map(|_| "BASE TABLE").chain(system.iter().map(|_| "VIEW"));
+    let kind = |table: &&TableDefinition| if table.view.is_some() { "VIEW" } else { "BASE TABLE" };
+    let kinds = tables.iter().map(kind).chain(system.iter().map(|_| "VIEW"));
     Columns::new()
         .name("table_catalog", database(rows))
         .name("table_schema", schemas)
@@ -109,6 +117,20 @@ fn tables(view: &View) -> RecordBatch {
         .varchar("is_insertable_into", vec![Some("NO"); rows])
         .varchar("is_typed", vec![Some("NO"); rows])
         .finish_as(INFORMATION_SCHEMA, "tables")
+}
+
+fn views(view: &View) -> RecordBatch {
+    let views: Vec<_> = visible(view).into_iter().filter(|table| table.view.is_some()).collect();
+    let text = |table: &&TableDefinition| table.view.as_ref().map(|view| view.sql.clone());
+    Columns::new()
+        .name("table_catalog", database(views.len()))
+        .name("table_schema", views.iter().map(|t| t.name.schema.as_str()))
+        .name("table_name", views.iter().map(|t| t.name.table.as_str()))
+        .varchar("view_definition", views.iter().map(text))
+        .varchar("check_option", vec![Some("NONE"); views.len()])
+        .varchar("is_updatable", vec![Some("NO"); views.len()])
+        .varchar("is_insertable_into", vec![Some("NO"); views.len()])
+        .finish_as(INFORMATION_SCHEMA, "views")
 }
 
 /// One column of one table as `columns` tells it.

@@ -78,6 +78,7 @@ static OF_CATALOG: &[(&str, Builder)] = &[
     ("pg_tables", objects::pg_tables),
     ("pg_tablespace", database::pg_tablespace),
     ("pg_user", roles::pg_user),
+    ("pg_views", objects::pg_views),
 ];
 
 /// Those that depend on the session or on the moment.
@@ -222,11 +223,16 @@ pub fn register_functions(
     functions::register(state, &view, names);
 }
 
-/// The object identifier of a schema, 0 when there is none.
+/// True for the schemas that every database of ours has, besides those of users' tables.
+pub fn is_system_schema(name: &str) -> bool {
+    name != DEFAULT_SCHEMA && database::SCHEMAS.iter().any(|(schema, _)| *schema == name)
+}
+
+/// The object identifier of a schema, whether it exists or not.
 pub fn schema_oid(name: &str) -> i64 {
-    match name {
-        DEFAULT_SCHEMA => PUBLIC_OID,
-        _ => database::SCHEMAS.iter().find(|(schema, _)| *schema == name).map_or(0, |(_, oid)| *oid),
+    match database::SCHEMAS.iter().find(|(schema, _)| *schema == name) {
+        Some((_, oid)) => *oid,
+        None => catalog::stable_oid(&format!("schema {name}")).into(),
     }
 }
 

@@ -51,7 +51,7 @@ fn relations(view: &View) -> Vec<Relation> {
         oid: table.oid.into(),
         name: table.name.table.clone(),
         schema: schema_oid(&table.name.schema),
-        kind: "r",
+        kind: if table.view.is_some() { "v" } else { "r" },
         owner: view.snapshot.metadata().owner(&table.name),
         columns: i16::try_from(table.fields().len()).unwrap_or(i16::MAX),
         pages: i32::try_from(table.statistics.file_bytes / 8192).unwrap_or(i32::MAX),
@@ -267,7 +267,7 @@ pub fn relation_oid(view: &View, schema: Option<&str>, name: &str) -> Option<i64
 
 /// Tables as `pg_tables` lists them.
 pub fn pg_tables(view: &View) -> RecordBatch {
-    let tables: Vec<_> = view.snapshot.tables().collect();
+    let tables: Vec<_> = view.snapshot.tables().filter(|table| table.view.is_none()).collect();
     let keyed = &view.snapshot.metadata().primary_keys;
     Columns::new()
         .name("schemaname", tables.iter().map(|t| t.name.schema.as_str()))
@@ -277,6 +277,17 @@ pub fn pg_tables(view: &View) -> RecordBatch {
         .finish_as(PG_CATALOG, "pg_tables")
 }
 
+/// Views as `pg_views` lists them.
+pub fn pg_views(view: &View) -> RecordBatch {
+    let views: Vec<_> = view.snapshot.tables().filter(|table| table.view.is_some()).collect();
+    Columns::new()
+        .name("schemaname", views.iter().map(|t| t.name.schema.as_str()))
+        .name("viewname", views.iter().map(|t| t.name.table.as_str()))
+        .name("viewowner", views.iter().map(|table| owner_name(view, table)))
+        .text("definition", views.iter().filter_map(|table| table.view.as_ref()).map(|v| v.sql.as_str()))
+        .finish_as(PG_CATALOG, "pg_views")
+}
+
 fn owner_name<'a>(view: &'a View, table: &TableDefinition) -> &'a str {
     let metadata = view.snapshot.metadata();
     metadata.role_by_oid(metadata.owner(&table.name)).map_or(catalog::FIRST_ROLE, |role| role.name.as_str())
@@ -284,7 +295,7 @@ fn owner_name<'a>(view: &'a View, table: &TableDefinition) -> &'a str {
 
 /// The counters clients read for row estimates. Nothing is counted per table yet but what it holds.
 pub fn pg_stat_user_tables(view: &View) -> RecordBatch {
-    let tables: Vec<_> = view.snapshot.tables().collect();
+    let tables: Vec<_> = view.snapshot.tables().filter(|table| table.view.is_none()).collect();
     Columns::new()
         .oid("relid", tables.iter().map(|t| t.oid.into()))
         .name("schemaname", tables.iter().map(|t| t.name.schema.as_str()))

@@ -87,6 +87,12 @@ impl QueryLog {
         records
     }
 
+    /// When the oldest of the running queries started; now, where none runs.
+    pub fn oldest_running(&self) -> SystemTime {
+        let oldest = self.inner.lock().running.values().map(|record| record.started_at).min();
+        oldest.unwrap_or_else(SystemTime::now)
+    }
+
     /// Notes that a query was started again because an executor was lost.
     pub fn retried(&self, id: &QueryId) {
         if let Some(record) = self.inner.lock().running.get_mut(id) {

@@ -3,6 +3,8 @@
 mod admission;
 mod estimate;
 mod explain;
+mod files;
+mod history;
 mod local;
 mod log;
 mod parameters;
@@ -14,7 +16,7 @@ mod write;
 
 use std::sync::Arc;
 
-use catalog::{Snapshot, Target};
+use catalog::{Snapshot, SnapshotRow, TableName, Target};
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::ScalarValue;
 use engine::session_state::StatementSettings;
@@ -24,6 +26,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use admission::{Admission, Permit};
 pub use estimate::Estimate;
+pub use files::{FileSink, Sink};
+pub use history::History;
 pub use log::{QueryLog, QueryState};
 pub use plan::{Description, Plan, SOURCE, output_schema};
 pub use route::Route;
@@ -32,8 +36,9 @@ pub use single_row::SingleRow;
 pub use write::{Written, write, write_rows};
 
 use crate::coordinator::Coordinator;
+use crate::pg_catalog;
 use crate::session::{Effects, RouteSetting, Session, Values};
-use crate::sql::Query;
+use crate::sql::{Query, SessionFacts};
 use plan::Planner;
 
 /// One run of a query: what it needs from its session, taken when it starts.
@@ -53,6 +58,8 @@ pub struct QueryContext {
     pub role_oid: u32,
     /// The schemas that names without one are looked up in.
     pub search_path: Vec<String>,
+    /// What its functions about the session stand for.
+    pub facts: SessionFacts,
     /// The one version of the catalog that this run sees.
     pub snapshot: Arc<Snapshot>,
     /// Changes of settings that the statement asks for.
@@ -73,6 +80,8 @@ pub struct QueryContext {
     pub settings: Arc<Values>,
     /// Ends the query from outside.
     pub cancel: CancellationToken,
+    /// The snapshots there are, for a query that asks for them.
+    pub snapshots: Arc<Vec<SnapshotRow>>,
     /// The table that the statement changes, where its own rows are read for that.
     pub target: Option<Target>,
     /// A written file that has grown to so many bytes is followed by another.
@@ -98,7 +107,8 @@ impl QueryContext {
             process_id: session.process_id,
             user,
             role_oid,
-            search_path: settings.search_path(),
+            search_path: session.search_path(&snapshot),
+            facts: session.facts(&snapshot),
             snapshot,
             effects: Arc::clone(&session.effects),
             route: settings.route(),
@@ -109,9 +119,24 @@ impl QueryContext {
             last_route: Arc::clone(&session.last_route),
             settings: settings.values(),
             cancel,
+            snapshots: Arc::default(),
             target: None,
             file_bytes_max: coordinator.config.catalog.file_size.0,
         }
+    }
+
+    /// The schema in which a relation without one is found.
+    pub fn schema_of(&self, relation: &str) -> Option<String> {
+        let is_there = |schema: &&String| {
+            let name = TableName::new(schema.as_str(), relation);
+            self.snapshot.table(&name).is_some() || pg_catalog::is_system_table(Some(schema), relation)
+        };
+        if pg_catalog::is_system_table(None, relation)
+            && self.snapshot.table(&TableName::new(catalog::DEFAULT_SCHEMA, relation)).is_none()
+        {
+            return Some("pg_catalog".to_owned());
+        }
+        self.search_path.iter().find(is_there).cloned()
     }
 
     fn statement_settings(&self, target_partitions: usize) -> StatementSettings {
@@ -138,6 +163,9 @@ pub async fn run_prepared(
     parameters: &[ScalarValue],
 ) -> Result<Rows> {
     let record = context.coordinator.queries.start(context);
+    let then = history::with_history(context, query).await;
+    let then = then.inspect_err(|error| record.fail(error))?;
+    let context = then.as_ref().unwrap_or(context);
     let outcome = tokio::select! {
         outcome = start(context, query, single_row, parameters, &record) => outcome,
         () = context.cancel.cancelled() => Err(Error::Cancelled),
@@ -195,7 +223,8 @@ pub async fn describe(
     query: &Query,
     declared: &[Option<DataType>],
 ) -> Result<Description> {
-    Planner::new(context, query, &[], None)?.describe(declared).await
+    let then = history::with_history(context, query).await?;
+    Planner::new(then.as_ref().unwrap_or(context), query, &[], None)?.describe(declared).await
 }
 
 /// The columns of `EXPLAIN`.

@@ -3,19 +3,22 @@
 //! The destination is known before the physical plan is made: the plan that was routed is the plan
 //! that runs.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use catalog::{GrantObject, Privilege, Snapshot, SnapshotCatalog, TableDefinition, TableName};
+use catalog::{
+    GrantObject, PlannedViews, Privilege, Snapshot, SnapshotCatalog, TableDefinition, TableName,
+};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, MemoryCatalogProviderList, SchemaProvider};
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{ParamValues, ScalarValue};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, ParamValues, ScalarValue, TableReference};
 use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{
-    DmlStatement, LogicalPlan, Statement as LogicalStatement, TableScan, WriteOp,
+    DmlStatement, Expr, LogicalPlan, LogicalPlanBuilder, Statement as LogicalStatement, TableScan, WriteOp,
 };
 use datafusion::physical_plan::ExecutionPlan;
 use engine::broadcast;
@@ -29,7 +32,8 @@ use super::parameters;
 use super::single_row::SingleRow;
 use crate::pg_catalog::{self, SystemSchema, types};
 use crate::sql::{
-    InsertSource, Query, name_columns, qualify_system_tables, read_bytea, read_values, type_arrays,
+    self, InsertSource, Query, name_columns, present_name, qualify_relations, read_bytea, read_values,
+    type_arrays,
 };
 
 /// A plan and the session it was made in.
@@ -57,10 +61,10 @@ pub struct Description {
 pub struct Planner {
     context: QueryContext,
     query: Query,
+    names: Names,
     parameters: Vec<ScalarValue>,
     snapshot: Arc<Snapshot>,
-    tables: Vec<Arc<TableDefinition>>,
-    reads_system: bool,
+    writes: bool,
     sources: Mutex<Vec<Source>>,
 }
 
@@ -74,44 +78,28 @@ impl Planner {
         parameters: &[ScalarValue],
         target: Option<&Arc<TableDefinition>>,
     ) -> Result<Arc<Self>> {
-        let snapshot = Arc::clone(&context.snapshot);
-        let mut tables: Vec<Arc<TableDefinition>> = target.into_iter().cloned().collect();
-        let mut reads_system = false;
-        for reference in &query.tables {
-            let schema = reference.schema.as_deref();
-            let path =
-                || schema.map_or_else(|| context.search_path.clone(), |schema| vec![schema.to_owned()]);
-            let own = |schema: String| match &context.target {
-                Some(_) => catalog::own_schema(&schema).to_owned(),
-                None => schema,
-            };
-            let names = path().into_iter().map(|schema| TableName::new(own(schema), &*reference.table));
-            if let Some(definition) = names.into_iter().find_map(|name| snapshot.table(&name).cloned()) {
-                tables.push(definition);
-            } else if pg_catalog::is_system_table(schema, &reference.table) {
-                reads_system = true;
-            } else if schema.is_none_or(|schema| schema == "pg_catalog")
-                && pg_catalog::is_table_function(&reference.table)
-            {
-                // A function in FROM is a relation to the parser.
-            } else {
-                return Err(Error::UndefinedTable { name: reference.shown(), position: reference.position });
-            }
-        }
+        let mut names = Names::default();
+        names.tables.extend(target.cloned());
+        names.resolve(context, query, &mut Vec::new())?;
         Ok(Arc::new(Self {
+            snapshot: Arc::clone(&context.snapshot),
             context: context.clone(),
             query: query.clone(),
+            names,
             parameters: parameters.to_vec(),
-            snapshot,
-            tables,
-            reads_system,
+            writes: target.is_some(),
             sources: Mutex::default(),
         }))
     }
 
     /// True when the query reads tables that only this process has.
     pub fn reads_system(&self) -> bool {
-        self.reads_system
+        self.names.reads_system
+    }
+
+    /// True when its rows go to files.
+    pub fn writes(&self) -> bool {
+        self.writes
     }
 
     /// Where the columns come from, once the query was planned.
@@ -121,7 +109,7 @@ impl Planner {
 
     /// The users' tables it reads.
     pub fn tables(&self) -> &[Arc<TableDefinition>] {
-        &self.tables
+        &self.names.tables
     }
 
     /// True when `scan` is of a user's table, and not of a function that gives rows.
@@ -161,7 +149,7 @@ impl Planner {
         let partitions = self
             .context
             .target_partitions
-            .unwrap_or_else(|| cluster.target_partitions(&self.tables, estimate));
+            .unwrap_or_else(|| cluster.target_partitions(&self.names.tables, estimate));
         let mut settings = self.context.statement_settings(partitions);
         settings.prefer_hash_join = cluster.hash_joins_fit(estimate, partitions);
         let bytes_max = settings.broadcast_bytes_max;
@@ -197,7 +185,9 @@ impl Planner {
     async fn description(&self, declared: &[Option<DataType>]) -> Result<Description> {
         let partitions = self.context.coordinator.config.server_threads();
         let settings = self.context.statement_settings(partitions);
-        let state = self.session_state(Destination::Local, &settings);
+        let views = PlannedViews::default();
+        let state = self.session_state(Destination::Local, &settings, &views);
+        let expansion = self.expansion(&state, &views).await?;
         let plan = self.planned(&state).await?;
         let parameters = parameters::types(&plan, declared, self.query.parameters.keys().last().copied())?;
         let plan = inserted_rows(plan);
@@ -206,28 +196,33 @@ impl Planner {
         if self.query.explain.is_some() {
             return Ok(Description { parameters, columns: super::explain_columns(), single_row: None });
         }
+        let plan = expansion.of(plan)?;
         let single_row = SingleRow::of(&plan, &parameters, &state, &self.context.time_zone).map(Arc::new);
         let nulls = parameters.iter().map(ScalarValue::try_from).collect::<DataFusionResult<Vec<_>>>()?;
         let plan = bind(plan, nulls)?;
         let plan = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})?;
         let columns = with_sources(&output_schema(plan.schema().as_arrow(), &self.query), &sources);
-        let columns = if self.reads_system { with_oid_arrays(&columns) } else { columns };
+        let columns = if self.names.reads_system { with_oid_arrays(&columns) } else { columns };
         Ok(Description { parameters, columns, single_row })
     }
 
     /// Refuses a plan that reads what the role was not given to read (42501). The plan is asked, not the
     /// text: a common table expression may have the name of the table it reads.
     fn check_may_read(&self, plan: &LogicalPlan) -> Result<()> {
-        if self.reads_system {
-            self.check_system(plan)?;
+        self.check_role_may_read(self.context.role_oid, plan)
+    }
+
+    fn check_role_may_read(&self, role: u32, plan: &LogicalPlan) -> Result<()> {
+        if self.names.reads_system {
+            self.check_system(role, plan)?;
         }
         let tables = estimate::tables(&self.snapshot, plan)?;
-        tables.iter().try_for_each(|table| check_may_read(&self.context, table))
+        tables.iter().try_for_each(|table| check_may_read(&self.snapshot, role, table))
     }
 
     /// The same for system relations, of which a few are for superusers.
-    fn check_system(&self, plan: &LogicalPlan) -> Result<()> {
-        let role = self.snapshot.metadata().role_by_oid(self.context.role_oid);
+    fn check_system(&self, role: u32, plan: &LogicalPlan) -> Result<()> {
+        let role = self.snapshot.metadata().role_by_oid(role);
         if role.is_some_and(|role| role.is_superuser) {
             return Ok(());
         }
@@ -280,12 +275,15 @@ impl Planner {
         destination: Destination,
         settings: StatementSettings,
     ) -> Result<(SessionState, LogicalPlan)> {
-        let state = self.session_state(destination, &settings);
+        let views = PlannedViews::default();
+        let state = self.session_state(destination, &settings, &views);
+        let expansion = self.expansion(&state, &views).await?;
         let plan = self.planned(&state).await?;
         let plan = inserted_rows(plan);
         refuse_writes(&plan)?;
         self.check_may_read(&plan)?;
         *self.sources.lock() = self.sources_of(&plan);
+        let plan = expansion.of(plan)?;
         let plan = bind(plan, self.parameters.clone())?;
         let plan = state.optimize(&plan)?;
         Ok((state, plan))
@@ -295,10 +293,10 @@ impl Planner {
     /// for the first of them only.
     async fn planned(&self, state: &SessionState) -> Result<LogicalPlan> {
         let mut statement = self.statement();
-        if let Some(target) = self.tables.first() {
+        if let Some(target) = self.names.tables.first() {
             read_values(&mut statement, target);
         }
-        if let (Some(source), Some(target)) = (InsertSource::of(&statement), self.tables.first()) {
+        if let (Some(source), Some(target)) = (InsertSource::of(&statement), self.names.tables.first()) {
             let width = match source {
                 InsertSource::Values(width) => width,
                 InsertSource::Query(query) => {
@@ -319,44 +317,67 @@ impl Planner {
     }
 
     fn statement(&self) -> datafusion::sql::parser::Statement {
-        let mut statement = self.query.statement.clone();
-        if !self.query.parameters.is_empty() {
+        self.prepared(&self.query)
+    }
+
+    /// The statement of `query` as DataFusion finds its relations.
+    fn prepared(&self, query: &Query) -> datafusion::sql::parser::Statement {
+        let mut statement = query.statement.clone();
+        if !query.parameters.is_empty() {
             type_arrays(&mut statement, |column| self.column_type(column));
         }
         let is_bytea = |column: &str| self.column_type(column) == Some(DataType::Binary);
-        if self.tables.iter().any(|table| table.fields().iter().any(|f| *f.data_type() == DataType::Binary)) {
+        if self.names.tables.iter().any(|table| table.fields().iter().any(|f| *f.data_type() == DataType::Binary)) {
             read_bytea(&mut statement, is_bytea);
         }
-        if self.reads_system {
-            qualify_system_tables(&mut statement, |table| {
-                let is_users = self.snapshot.table(&TableName::new(catalog::DEFAULT_SCHEMA, table));
-                is_users.is_none() && pg_catalog::is_system_table(None, table)
-            });
+        if !self.names.schemas.is_empty() {
+            qualify_relations(&mut statement, |relation| self.names.schemas.get(relation).cloned());
         }
         statement
     }
 
+    /// The plans of the views that the query reads, each as its owner may read. `planned` is told their columns.
+    async fn expansion(&self, state: &SessionState, planned: &PlannedViews) -> Result<Expansion> {
+        let mut expansion = Expansion::default();
+        for ViewUse { definition, query } in &self.names.views {
+            let name = &definition.name;
+            let plan = state.statement_to_plan(self.prepared(query)).await?;
+            refuse_writes(&plan)?;
+            self.check_role_may_read(self.snapshot.metadata().owner(name), &plan)?;
+            let plan = renamed(expansion.of(plan)?, query)?;
+            planned.write().insert(name.clone(), Arc::clone(plan.schema().inner()));
+            expansion.0.insert(name.clone(), plan);
+        }
+        Ok(expansion)
+    }
+
     /// The type of a column that one of the tables has, whatever its table.
     fn column_type(&self, column: &str) -> Option<DataType> {
-        self.tables
+        self.names.tables
             .iter()
             .find_map(|table| table.fields().get(table.position(column)?).map(|f| f.data_type().clone()))
     }
 
-    fn session_state(&self, destination: Destination, settings: &StatementSettings) -> SessionState {
+    fn session_state(
+        &self,
+        destination: Destination,
+        settings: &StatementSettings,
+        views: &PlannedViews,
+    ) -> SessionState {
         let coordinator = &self.context.coordinator;
         let tables = SnapshotCatalog::new(Arc::clone(&self.snapshot), destination.string_layout())
-            .with_target(self.context.target.clone());
+            .with_target(self.context.target.clone())
+            .with_views(Arc::clone(views));
         let catalogs = MemoryCatalogProviderList::new();
-        let database: Arc<dyn CatalogProvider> = if self.reads_system {
+        let database: Arc<dyn CatalogProvider> = if self.names.reads_system {
             Arc::new(WithSystemSchemas { tables, system: pg_catalog::schemas(&self.context, &self.snapshot) })
         } else {
             Arc::new(tables)
         };
         catalogs.register_catalog(catalog::DATABASE.to_owned(), database);
         let mut state = coordinator.sessions.for_statement(destination, Arc::new(catalogs), settings);
-        if self.reads_system || destination == Destination::Local {
-            pg_catalog::register_functions(&mut state, &self.context, &self.snapshot, &self.query.functions);
+        if self.names.reads_system || destination == Destination::Local {
+            pg_catalog::register_functions(&mut state, &self.context, &self.snapshot, &self.names.functions);
         }
         state
     }
@@ -376,6 +397,118 @@ impl Planner {
             Err(_) => Err(Error::PlanningTimeout),
         }
     }
+}
+
+/// What the names in a query stand for.
+#[derive(Default)]
+struct Names {
+    /// The users' tables, those behind views included.
+    tables: Vec<Arc<TableDefinition>>,
+    /// The views, each behind those that it reads.
+    views: Vec<ViewUse>,
+    /// Where relations are that were written without a schema, where that is not the one that DataFusion
+    /// would look in.
+    schemas: BTreeMap<String, String>,
+    /// The functions that are called.
+    functions: BTreeSet<String>,
+    /// Some of them only this process has.
+    reads_system: bool,
+}
+
+/// A view that is read.
+struct ViewUse {
+    definition: Arc<TableDefinition>,
+    query: Query,
+}
+
+impl Names {
+    /// Looks up the relations of `query`, which stands for the innermost of the views in `open`.
+    fn resolve(&mut self, context: &QueryContext, query: &Query, open: &mut Vec<TableName>) -> Result<()> {
+        /// Views over views, as deep as they may lie.
+        const VIEWS_MAX: usize = 64;
+        let snapshot = &context.snapshot;
+        self.functions.extend(query.functions.iter().cloned());
+        for reference in &query.tables {
+            let schema = reference.schema.as_deref();
+            let path =
+                || schema.map_or_else(|| context.search_path.clone(), |schema| vec![schema.to_owned()]);
+            let own = |schema: String| match &context.target {
+                Some(_) => catalog::own_schema(&schema).to_owned(),
+                None => schema,
+            };
+            let names = path().into_iter().map(|schema| TableName::new(own(schema), &*reference.table));
+            let found = names.into_iter().find_map(|name| snapshot.table(&name).cloned());
+            if let Some(definition) = found {
+                if schema.is_none() && definition.name.schema != catalog::DEFAULT_SCHEMA {
+                    let schema = definition.name.schema.clone();
+                    self.schemas.insert(reference.table.clone(), schema);
+                }
+                let Some(view) = &definition.view else {
+                    self.tables.push(definition);
+                    continue;
+                };
+                if open.contains(&definition.name) || open.len() == VIEWS_MAX {
+                    let name = &definition.name.table;
+                    let message = format!("infinite recursion detected in rules for relation \"{name}\"");
+                    return Err(Error::InvalidObjectDefinition { message });
+                }
+                if !self.views.iter().any(|known| known.definition.name == definition.name) {
+                    let query = sql::view_query(&view.sql, &context.facts)?;
+                    open.push(definition.name.clone());
+                    self.resolve(context, &query, open)?;
+                    open.pop();
+                    self.views.push(ViewUse { definition, query });
+                }
+            } else if pg_catalog::is_system_table(schema, &reference.table) {
+                self.reads_system = true;
+                if schema.is_none() {
+                    self.schemas.insert(reference.table.clone(), "pg_catalog".to_owned());
+                }
+            } else if schema.is_none_or(|schema| schema == "pg_catalog")
+                && pg_catalog::is_table_function(&reference.table)
+            {
+                // A function in FROM is a relation to the parser.
+            } else {
+                return Err(Error::UndefinedTable { name: reference.shown(), position: reference.position });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The plans of views, to be put in the place of their scans.
+#[derive(Default)]
+struct Expansion(BTreeMap<TableName, LogicalPlan>);
+
+impl Expansion {
+    fn of(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
+        if self.0.is_empty() {
+            return Ok(plan);
+        }
+        let expanded = plan.transform_down_with_subqueries(|node| {
+            let LogicalPlan::TableScan(scan) = &node else { return Ok(Transformed::no(node)) };
+            let Some(view) = self.0.get(&estimate::name_of(scan)) else { return Ok(Transformed::no(node)) };
+            let builder = LogicalPlanBuilder::from(view.clone()).alias(scan.table_name.clone())?;
+            let builder = match &scan.projection {
+                Some(columns) => builder.select(columns.iter().copied())?,
+                None => builder,
+            };
+            // What is in it was expanded before.
+            Ok(Transformed::new(builder.build()?, true, TreeNodeRecursion::Jump))
+        })?;
+        Ok(expanded.data)
+    }
+}
+
+/// `plan` with its columns under PostgreSQL's names.
+fn renamed(plan: LogicalPlan, query: &Query) -> Result<LogicalPlan> {
+    let columns = output_schema(plan.schema().as_arrow(), query);
+    let column = |((qualifier, field), wanted): ((Option<&TableReference>, &Arc<Field>), &Arc<Field>)| {
+        let column = Expr::Column(Column::new(qualifier.cloned(), field.name()));
+        column.alias(wanted.name())
+    };
+    let outputs: Vec<Expr> = plan.schema().iter().zip(columns.fields()).map(column).collect();
+    Ok(LogicalPlanBuilder::from(plan).project(outputs)?.build()?)
 }
 
 /// Planning that nobody waits for any more stops at its next pause.
@@ -410,16 +543,18 @@ impl CatalogProvider for WithSystemSchemas {
 }
 
 /// Refuses a table that the role was not given to read, or in a schema it may not use (42501).
-fn check_may_read(context: &QueryContext, table: &TableDefinition) -> Result<()> {
-    let metadata = context.snapshot.metadata();
+fn check_may_read(snapshot: &Snapshot, role: u32, table: &TableDefinition) -> Result<()> {
+    let metadata = snapshot.metadata();
     let schema = GrantObject::Schema(table.name.schema.clone());
     let denied =
         |what: String| Err(Error::PermissionDenied { message: format!("permission denied for {what}") });
-    if !metadata.allows(context.role_oid, &schema, Privilege::Usage) {
+    if !metadata.allows(role, &schema, Privilege::Usage) {
         return denied(schema.to_string());
     }
-    let object = GrantObject::Table(table.name.clone());
-    if !metadata.allows(context.role_oid, &object, Privilege::Select) {
+    // What was is read by who may read what is.
+    let name = TableName::new(table.name.schema.as_str(), present_name(&table.name.table));
+    let object = GrantObject::Table(name);
+    if !metadata.allows(role, &object, Privilege::Select) {
         return denied(object.to_string());
     }
     Ok(())

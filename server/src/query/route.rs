@@ -55,7 +55,8 @@ pub async fn choose(context: &QueryContext, planner: &Arc<Planner>) -> Result<Ch
         return Ok(local(reason, plan, Estimate::default(), false));
     }
     let estimate = match context.route {
-        RouteSetting::Local => Estimate::default(),
+        // What is written is cut into files by it.
+        RouteSetting::Local if !planner.writes() => Estimate::default(),
         _ => planner.estimate(&state, &logical).await?,
     };
     let threshold = route_threshold(context);

@@ -20,7 +20,7 @@ pub use transaction::Transaction;
 use catalog::{Change, Metadata, Snapshot};
 use engine::{Error, Result};
 
-use crate::pg_catalog::VERSION;
+use crate::pg_catalog::{self, VERSION};
 use crate::sql::SessionFacts;
 use crate::writes::PendingFiles;
 
@@ -98,13 +98,20 @@ impl Session {
         }
     }
 
+    /// The schemas that names without one are looked up in, those that `snapshot` does not know left out.
+    pub fn search_path(&self, snapshot: &Snapshot) -> Vec<String> {
+        let named = |name: String| if name == "$user" { self.current_user().to_owned() } else { name };
+        let is_known = |name: &String| snapshot.has_schema(name) || pg_catalog::is_system_schema(name);
+        self.settings.search_path().into_iter().map(named).filter(is_known).collect()
+    }
+
     /// What statements may ask about the session.
-    pub fn facts(&self) -> SessionFacts {
+    pub fn facts(&self, snapshot: &Snapshot) -> SessionFacts {
         SessionFacts {
             user: self.current_user().to_owned(),
             session_user: self.user.clone(),
             database: self.database.clone(),
-            schema: self.settings.search_path().first().cloned(),
+            schema: self.search_path(snapshot).into_iter().next(),
             version: VERSION.to_owned(),
             process_id: self.process_id,
         }

@@ -213,6 +213,12 @@ static REGISTRY: &[SettingDescription] = &[
         "Where queries run: auto lets the server choose.",
     ),
     setting(
+        "sluice.snapshot_retention",
+        "7d",
+        Kind::Milliseconds,
+        "How far back VACUUM leaves the snapshots of tables.",
+    ),
+    setting(
         "sluice.target_partitions",
         "0",
         Kind::Integer(0, 10_000),
@@ -398,9 +404,8 @@ impl Settings {
         self.values["sluice.broadcast_size"].parse().unwrap_or_default()
     }
 
-    /// The schemas that names without one are looked up in, those that do not exist left out.
+    /// The schemas that names without one are looked up in, as they were set.
     pub fn search_path(&self) -> Vec<String> {
-        let known = |name: &String| crate::pg_catalog::schema_oid(name) != 0;
         let name = |part: &str| {
             let part = part.trim();
             match part.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
@@ -408,7 +413,12 @@ impl Settings {
                 None => part.trim_matches('\'').to_ascii_lowercase(),
             }
         };
-        self.values["search_path"].split(',').map(name).filter(known).collect()
+        self.values["search_path"].split(',').map(name).collect()
+    }
+
+    /// How far back VACUUM leaves snapshots.
+    pub fn snapshot_retention(&self) -> Duration {
+        milliseconds(&self.values["sluice.snapshot_retention"])
     }
 
     /// How long a session may idle; `in_block` says whether it does so in a transaction block.

@@ -6,17 +6,23 @@ use std::sync::Arc;
 use datafusion::sql::parser::Statement;
 use engine::{Error, Result};
 use sqlparser::ast::{
-    AlterRoleOperation, AlterTable, AlterTableOperation, CloseCursor, CommentObject, ContextModifier,
+    AlterRoleOperation, AlterSchemaOperation, AlterTable, AlterTableOperation, CloseCursor, CommentObject, ContextModifier,
     CopyLegacyCsvOption, CopyLegacyOption, CopyOption, CopySource, CopyTarget, CreateRole, Declare, Expr,
     GrantObjects, Grantee, GranteeName, GranteesType, Ident, IndexColumn, ObjectName, ObjectNamePart,
-    ObjectType, Password, Privileges, Reset, RoleOption, Set, SetSessionAuthorizationParamKind,
+    ObjectType, Owner, Password, Privileges, Reset, RoleOption, SchemaName, Set, SetSessionAuthorizationParamKind,
     Statement as SqlStatement, TableConstraint, TransactionAccessMode, TransactionMode, Value,
 };
 
+use super::copy_files::CopyFiles;
 use super::dialect::{self, SessionFacts};
+use super::export;
+use super::external::{self, CopyFrom, ExternalTable};
 use super::names::{self, TableReference};
 use super::parameters;
-use super::tables::{self, Clauses, ExternalTable, RowChange, TableAlter, TableDrop, TableMake, Write};
+use super::tables::{
+    self, Clauses, RelationKind, RowChange, TableAlter, TableDrop, TableMake, Write, WriteTo,
+};
+use super::views::{self, ViewMake};
 use crate::pg_catalog;
 
 /// What a statement asks for.
@@ -50,6 +56,8 @@ pub enum Command {
     Copy(Box<CopyOut>),
     /// `COPY … FROM STDIN`.
     CopyIn(Box<CopyIn>),
+    /// `COPY … FROM 'location'`.
+    CopyFrom(Box<CopyFrom>),
     /// What is accepted and does nothing here: `LISTEN`, `LOCK` and their like. The tag of its answer.
     Accepted { tag: &'static str, needs_block: bool },
     /// `SET ROLE`; no name means the signed-in role.
@@ -68,11 +76,19 @@ pub enum Command {
     Write(Box<Write>),
     /// `DELETE` and `UPDATE`.
     ChangeRows(Box<RowChange>),
+    /// `CREATE VIEW`.
+    CreateView(Box<ViewMake>),
+    /// `CREATE SCHEMA` and its kin.
+    Schema(SchemaChange),
+    /// `REFRESH TABLE`: an external table's files are looked at again.
+    RefreshTable { schema: Option<String>, table: String },
+    /// `VACUUM`, of the whole catalog whatever it names.
+    Vacuum,
     /// `TRUNCATE`.
     Truncate(TableDrop),
     /// `ALTER TABLE`, save for keys.
     AlterTable(TableAlter),
-    /// `DROP TABLE`.
+    /// `DROP TABLE` and `DROP VIEW`.
     DropTable(TableDrop),
     /// `COMMENT ON`.
     Comment { on: CommentOn, text: Option<String> },
@@ -226,6 +242,15 @@ pub enum CommentOn {
     Role(String),
 }
 
+/// A change of schemas.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)] // PostgreSQL's words.
+pub enum SchemaChange {
+    Create { name: Option<String>, owner: Option<String>, if_not_exists: bool },
+    Drop { names: Vec<String>, if_exists: bool, is_cascade: bool },
+    OwnerTo { name: String, role: String },
+}
+
 /// A primary key declared or dropped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyChange {
@@ -317,6 +342,10 @@ pub fn classify(
     match statement {
         Statement::Statement(inner) => match *inner {
             SqlStatement::CreateTable(create) => tables::create(create, clauses, sql, facts),
+            SqlStatement::Copy { source, .. } if clauses.copy.is_some() => {
+                let files = clauses.copy.ok_or_else(|| Error::internal("a COPY without files"))?;
+                copy_files(source, files, sql, facts)
+            }
             other => classify_sql(other, sql, facts, is_user),
         },
         Statement::Explain(explain) => {
@@ -330,7 +359,7 @@ pub fn classify(
             }
         }
         Statement::Reset(reset) => Ok(reset_command(&reset.to_string())),
-        Statement::CreateExternalTable(create) => Ok(Command::CreateTable(tables::external(create)?)),
+        Statement::CreateExternalTable(create) => Ok(Command::CreateTable(external::external(create)?)),
         Statement::CopyTo(_) => Err(not_supported("COPY")),
     }
 }
@@ -419,7 +448,7 @@ fn classify_sql(statement: SqlStatement, sql: &str, facts: &SessionFacts, is_use
             }))
         }
         SqlStatement::Copy { to, .. } => {
-            let what = if to { "COPY to anything but STDOUT" } else { "COPY from anything but STDIN" };
+            let what = if to { "COPY to anything but STDOUT or a location" } else { "COPY from anything but STDIN or a location" };
             return Err(not_supported(what));
         }
         SqlStatement::LISTEN { .. } => Command::Accepted { tag: "LISTEN", needs_block: false },
@@ -431,9 +460,41 @@ fn classify_sql(statement: SqlStatement, sql: &str, facts: &SessionFacts, is_use
         SqlStatement::Drop { object_type: ObjectType::Role, if_exists, names, .. } => {
             Command::Role(RoleChange::Drop { names: names.iter().map(last_name).collect(), if_exists })
         }
-        SqlStatement::Drop { object_type: ObjectType::Table, if_exists, names, .. } => {
-            Command::DropTable(TableDrop { names: names.iter().map(schema_and_name).collect(), if_exists })
+        SqlStatement::Drop {
+            object_type: kind @ (ObjectType::Table | ObjectType::View | ObjectType::MaterializedView),
+            if_exists,
+            names,
+            cascade,
+            ..
+        } => Command::DropTable(TableDrop {
+            names: names.iter().map(schema_and_name).collect(),
+            if_exists,
+            kind: match kind {
+                ObjectType::Table => RelationKind::Table,
+                ObjectType::View => RelationKind::View,
+                _ => RelationKind::MaterializedView,
+            },
+            is_cascade: cascade,
+        }),
+        SqlStatement::Drop { object_type: ObjectType::Schema, if_exists, names, cascade, .. } => {
+            let names = names.iter().map(last_name).collect();
+            Command::Schema(SchemaChange::Drop { names, if_exists, is_cascade: cascade })
         }
+        SqlStatement::CreateSchema { schema_name, if_not_exists, .. } => {
+            let (name, owner) = match &schema_name {
+                SchemaName::Simple(name) => (Some(last_name(name)), None),
+                SchemaName::UnnamedAuthorization(role) => (None, Some(folded(role))),
+                SchemaName::NamedAuthorization(name, role) => (Some(last_name(name)), Some(folded(role))),
+            };
+            Command::Schema(SchemaChange::Create { name, owner, if_not_exists })
+        }
+        SqlStatement::AlterSchema(alter) => match alter.operations.as_slice() {
+            [AlterSchemaOperation::OwnerTo { owner: Owner::Ident(role) }] => {
+                Command::Schema(SchemaChange::OwnerTo { name: last_name(&alter.name), role: folded(role) })
+            }
+            _ => return Err(not_supported("ALTER SCHEMA other than OWNER TO a role")),
+        },
+        SqlStatement::CreateView(view) => Command::CreateView(Box::new(views::create(view, sql, facts)?)),
         SqlStatement::Grant(grant) => Command::Granting(Granting {
             is_grant: true,
             privileges: privileges(&grant.privileges),
@@ -502,6 +563,22 @@ fn one_row(values: &[Expr]) -> Result<SqlStatement> {
     let parsed = sqlparser::parser::Parser::parse_sql(&sqlparser::dialect::PostgreSqlDialect {}, &text);
     let statement = parsed.ok().and_then(|mut statements| statements.pop());
     statement.ok_or_else(|| Error::internal("arguments were printed so that they cannot be read"))
+}
+
+/// `COPY … TO 'location'` and `COPY … FROM 'location'`.
+fn copy_files(source: CopySource, files: CopyFiles, sql: &str, facts: &SessionFacts) -> Result<Command> {
+    if files.is_to {
+        let query = query(copy_source(source), sql, facts);
+        let to = WriteTo::Location(Box::new(export::export(files)?));
+        return Ok(Command::Write(Box::new(Write { to, query, text: Arc::from(sql) })));
+    }
+    let CopySource::Table { table_name, columns } = source else {
+        return Err(Error::Syntax { message: "COPY query cannot be FROM".to_owned(), position: None });
+    };
+    let (schema, table) = schema_and_name(&table_name);
+    let columns = columns.iter().map(folded).collect();
+    let text = Arc::from(sql);
+    Ok(Command::CopyFrom(Box::new(CopyFrom { schema, table, columns, from: external::copied(files)?, text })))
 }
 
 fn copy_source(source: CopySource) -> SqlStatement {

@@ -8,18 +8,18 @@ use sqlparser::tokenizer::{Token, TokenWithSpan};
 use super::classify::{Command, Fetch, Membership};
 
 /// The words of one statement.
-struct Words<'a> {
+pub(super) struct Words<'a> {
     tokens: std::iter::Peekable<std::slice::Iter<'a, TokenWithSpan>>,
 }
 
 impl<'a> Words<'a> {
-    fn new(tokens: &'a [TokenWithSpan]) -> Self {
+    pub(super) fn new(tokens: &'a [TokenWithSpan]) -> Self {
         Self { tokens: tokens.iter().peekable() }
     }
 
-    fn peek(&mut self) -> Option<&'a Token> {
+    pub(super) fn peek(&mut self) -> Option<&'a Token> {
         while let Some(token) = self.tokens.peek() {
-            if matches!(token.token, Token::Whitespace(_)) {
+            if matches!(token.token, Token::Whitespace(_) | Token::EOF) {
                 self.tokens.next();
             } else {
                 return Some(&token.token);
@@ -29,7 +29,7 @@ impl<'a> Words<'a> {
     }
 
     /// Takes the next word when it is `keyword`.
-    fn take(&mut self, keyword: &str) -> bool {
+    pub(super) fn take(&mut self, keyword: &str) -> bool {
         let is_it = matches!(self.peek(), Some(Token::Word(word))
             if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(keyword));
         if is_it {
@@ -38,12 +38,22 @@ impl<'a> Words<'a> {
         is_it
     }
 
-    fn take_comma(&mut self) -> bool {
-        let is_comma = self.peek() == Some(&Token::Comma);
-        if is_comma {
+    pub(super) fn take_comma(&mut self) -> bool {
+        self.take_token(&Token::Comma)
+    }
+
+    /// Takes the next token when it is `token`.
+    pub(super) fn take_token(&mut self, token: &Token) -> bool {
+        let is_it = self.peek() == Some(token);
+        if is_it {
             self.tokens.next();
         }
-        is_comma
+        is_it
+    }
+
+    /// Passes over the token that was looked at.
+    pub(super) fn skip(&mut self) {
+        self.tokens.next();
     }
 
     fn number(&mut self) -> Option<i64> {
@@ -62,7 +72,7 @@ impl<'a> Words<'a> {
         }
     }
 
-    fn name(&mut self) -> Result<String> {
+    pub(super) fn name(&mut self) -> Result<String> {
         match self.peek() {
             Some(Token::Word(word)) => {
                 self.tokens.next();
@@ -72,7 +82,7 @@ impl<'a> Words<'a> {
         }
     }
 
-    fn names(&mut self) -> Result<Vec<String>> {
+    pub(super) fn names(&mut self) -> Result<Vec<String>> {
         let mut names = vec![self.name()?];
         while self.take_comma() {
             names.push(self.name()?);
@@ -80,7 +90,7 @@ impl<'a> Words<'a> {
         Ok(names)
     }
 
-    fn end(&mut self) -> Result<()> {
+    pub(super) fn end(&mut self) -> Result<()> {
         match self.peek() {
             None => Ok(()),
             other => Err(unexpected(other)),
@@ -88,7 +98,7 @@ impl<'a> Words<'a> {
     }
 }
 
-fn unexpected(token: Option<&Token>) -> Error {
+pub(super) fn unexpected(token: Option<&Token>) -> Error {
     let message = match token {
         Some(token) => format!("syntax error at or near \"{token}\""),
         None => "syntax error at end of input".to_owned(),
@@ -109,6 +119,14 @@ pub fn parse(tokens: &[TokenWithSpan]) -> Option<Result<Command>> {
         return Some(Err(refused("ALTER DEFAULT PRIVILEGES")));
     }
     let mut words = Words::new(tokens);
+    if words.take("refresh") && words.take("table") {
+        return Some(refresh(words));
+    }
+    let mut words = Words::new(tokens);
+    if words.take("vacuum") {
+        return Some(vacuum(words));
+    }
+    let mut words = Words::new(tokens);
     for verb in ["drop", "reassign"] {
         if words.take(verb) && words.take("owned") {
             let hint = "REVOKE what the role was granted";
@@ -121,6 +139,47 @@ pub fn parse(tokens: &[TokenWithSpan]) -> Option<Result<Command>> {
         return Some(membership(words, is_grant));
     }
     None
+}
+
+/// `REFRESH TABLE [schema.]name`.
+fn refresh(mut words: Words<'_>) -> Result<Command> {
+    let mut table = words.name()?;
+    let mut schema = None;
+    if words.take_token(&Token::Period) {
+        schema = Some(std::mem::replace(&mut table, words.name()?));
+    }
+    words.end()?;
+    Ok(Command::RefreshTable { schema, table })
+}
+
+/// `VACUUM [(option, …)] [FULL] [FREEZE] [VERBOSE] [ANALYZE] [table, …]`.
+fn vacuum(mut words: Words<'_>) -> Result<Command> {
+    if words.take_token(&Token::LParen) {
+        loop {
+            words.name()?;
+            let _ = words.take("true") || words.take("on") || words.take("false") || words.take("off");
+            if !words.take_comma() {
+                break;
+            }
+        }
+        if !words.take_token(&Token::RParen) {
+            return Err(unexpected(words.peek()));
+        }
+    }
+    for word in ["full", "freeze", "verbose", "analyze"] {
+        words.take(word);
+    }
+    while words.peek().is_some() {
+        words.name()?;
+        if words.take_token(&Token::Period) {
+            words.name()?;
+        }
+        if !words.take_comma() {
+            break;
+        }
+    }
+    words.end()?;
+    Ok(Command::Vacuum)
 }
 
 fn refused(what: &str) -> Error {

@@ -1,25 +1,33 @@
 //! From the text of a client to statements: the one room that knows the SQL parser.
 
 mod classify;
+mod copy_files;
 mod dialect;
+mod export;
+mod external;
 mod hand_parsed;
+mod history;
 pub mod input;
 mod limits;
 mod names;
 mod parameters;
 mod parse;
 mod tables;
+mod views;
 
 pub use classify::{
     AccessMode, Command, CommentOn, CopyFormat, CopyIn, CopyOptions, CopyOut, DeclareCursor, Explain, Fetch,
-    GrantOn, Granting, KeyChange, Membership, Query, RoleChange, RoleOptions, TransactionCommand,
+    GrantOn, Granting, KeyChange, Membership, Query, RoleChange, RoleOptions, SchemaChange, TransactionCommand,
     TransactionModes,
 };
 pub use dialect::SessionFacts;
-pub use names::qualify_system_tables;
+pub use export::ExportTo;
+pub use external::{CopyFrom, ExternalTable, FilesAt};
+pub use history::{Moment, moment_of, present_name};
 pub use parameters::{read_bytea, type_arrays};
 pub use parse::parse;
 pub use tables::{
-    AlterStep, ColumnMake, ExternalTable, InsertSource, RowChange, TableAlter, TableDrop, TableMake, Write,
-    WriteTo, name_columns, read_values,
+    AlterStep, ColumnMake, InsertSource, RelationKind, RowChange, TableAlter, TableDrop, TableMake, Write, WriteTo,
+    insert_of_files, name_columns, read_values,
 };
+pub use views::{ViewMake, qualify_relations, view_query};

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use catalog::identifier;
-use datafusion::sql::parser::Statement;
 use sqlparser::ast::{
     Expr, Ident, ObjectName, ObjectNamePart, Query, SelectItem, SetExpr, Spanned, Statement as SqlStatement,
-    TableFactor, Visit, VisitMut, Visitor, VisitorMut,
+    TableFactor, Visit, Visitor,
 };
 
+use super::history::present_name;
 use super::parse::position_of;
 use crate::pg_catalog::types;
 
@@ -27,9 +27,10 @@ pub struct TableReference {
 impl TableReference {
     /// The name as PostgreSQL prints it in an error.
     pub fn shown(&self) -> String {
+        let table = present_name(&self.table);
         match &self.schema {
-            Some(schema) => format!("{schema}.{}", self.table),
-            None => self.table.clone(),
+            Some(schema) => format!("{schema}.{table}"),
+            None => table.to_owned(),
         }
     }
 }
@@ -112,26 +113,6 @@ impl Visitor for Collector<'_> {
 /// A name as the catalog knows it: in lower case unless it was quoted.
 pub fn folded(ident: &Ident) -> String {
     identifier::fold(&ident.value, ident.quote_style.is_some())
-}
-
-/// Writes `pg_catalog.` before the system tables that `statement` names without a schema, as
-/// PostgreSQL's search path does. `is_system_table` says which names those are.
-pub fn qualify_system_tables(statement: &mut Statement, is_system_table: impl Fn(&str) -> bool) {
-    let Statement::Statement(statement) = statement else { return };
-    struct Qualifier<F>(F);
-    impl<F: Fn(&str) -> bool> VisitorMut for Qualifier<F> {
-        type Break = ();
-        fn pre_visit_relation(&mut self, relation: &mut ObjectName) -> ControlFlow<()> {
-            if let [ObjectNamePart::Identifier(table)] = relation.0.as_slice()
-                && (self.0)(&folded(table))
-            {
-                let table = table.clone();
-                *relation = ObjectName::from(vec![Ident::new("pg_catalog"), table]);
-            }
-            ControlFlow::Continue(())
-        }
-    }
-    let _ = statement.visit(&mut Qualifier(is_system_table));
 }
 
 /// PostgreSQL's types for the columns of a query that are casts, where Arrow has no such type:

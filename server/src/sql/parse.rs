@@ -11,7 +11,7 @@ use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use super::classify::{Command, classify};
 use super::dialect::SessionFacts;
-use super::{hand_parsed, limits, tables};
+use super::{hand_parsed, history, limits, tables};
 
 /// How deep the parser itself may recurse; it runs on a large stack.
 pub(super) const PARSER_DEPTH_MAX: usize = 600;
@@ -61,6 +61,8 @@ fn parse_one(
     }
     let mut tokens = tokens.to_vec();
     let is_user = spell_user_as_role(&mut tokens);
+    spell_view_as_table(&mut tokens);
+    history::take_moments(&mut tokens);
     let clauses = tables::take_clauses(&mut tokens)?;
     let first = tokens.iter().find_map(|token| match &token.token {
         Token::Word(word) => Some(word.keyword),
@@ -85,6 +87,25 @@ fn parse_one(
         parsed.next().ok_or_else(|| Error::internal("a statement was parsed to none"))?
     };
     classify(statement, clauses, sql, facts, is_user)
+}
+
+/// `ALTER [MATERIALIZED] VIEW v RENAME TO w` is what `ALTER TABLE` does as well; the parser reads the latter.
+fn spell_view_as_table(tokens: &mut Vec<TokenWithSpan>) {
+    let is_space = |token: &TokenWithSpan| matches!(token.token, Token::Whitespace(_));
+    let words: Vec<usize> = (0..tokens.len()).filter(|at| !is_space(&tokens[*at])).take(3).collect();
+    let keyword = |place: usize| match words.get(place).map(|at| &tokens[*at].token) {
+        Some(Token::Word(word)) if word.quote_style.is_none() => Some(word.keyword),
+        _ => None,
+    };
+    let (removed, view) = match (keyword(0), keyword(1), keyword(2)) {
+        (Some(Keyword::ALTER), Some(Keyword::VIEW), _) => (None, words[1]),
+        (Some(Keyword::ALTER), Some(Keyword::MATERIALIZED), Some(Keyword::VIEW)) => (Some(words[1]), words[2]),
+        _ => return,
+    };
+    tokens[view].token = Token::make_keyword("TABLE");
+    if let Some(removed) = removed {
+        tokens.remove(removed);
+    }
 }
 
 /// `CREATE USER` is `CREATE ROLE … LOGIN`, and so on: sqlparser reads the latter. True when the word was

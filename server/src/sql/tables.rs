@@ -4,9 +4,9 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use catalog::TableDefinition;
+use catalog::{TableDefinition, TableName};
 use datafusion::arrow::datatypes::{DataType, Field, TimeUnit};
-use datafusion::sql::parser::{CreateExternalTable, Statement};
+use datafusion::sql::parser::Statement;
 use engine::{Error, Result};
 use sqlparser::ast::{
     AlterColumnOperation, AlterTable, AlterTableOperation, ArrayElemTypeDef, AssignmentTarget,
@@ -21,30 +21,30 @@ use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::classify::{Command, Query, folded, last_name, not_supported, query, schema_and_name};
 use super::dialect::{self, SessionFacts};
+use super::copy_files::{self, CopyFiles};
+use super::export::ExportTo;
 use crate::pg_catalog::types;
 
-/// A table over files of one location.
-#[derive(Debug, Clone)]
-pub struct ExternalTable {
-    /// The schema, when the name has one.
-    pub schema: Option<String>,
-    /// The table.
-    pub table: String,
-    /// A folder or a file, or the URL of one, as written.
-    pub location: String,
-    /// The columns that the folders' names hold, when the statement says so.
-    pub partitioned_by: Vec<String>,
-    /// Whether a table of that name is fine.
-    pub if_not_exists: bool,
-}
-
-/// `DROP TABLE a, b`.
+/// `DROP TABLE a, b`, and its like.
 #[derive(Debug, Clone)]
 pub struct TableDrop {
     /// Schema, where the name has one, and table.
     pub names: Vec<(Option<String>, String)>,
     /// Whether a name of no table is fine.
     pub if_exists: bool,
+    /// What the names are said to be.
+    pub kind: RelationKind,
+    /// The views over it go as well.
+    pub is_cascade: bool,
+}
+
+/// What a relation is said to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum RelationKind {
+    Table,
+    View,
+    MaterializedView,
 }
 
 /// A table whose rows are ours to write.
@@ -98,6 +98,8 @@ pub enum WriteTo {
     Create(TableMake),
     /// Files in place of others: `DELETE`, `UPDATE`.
     Rewrite,
+    /// `COPY … TO 'location'`: files that no catalog knows.
+    Location(Box<ExportTo>),
 }
 
 impl WriteTo {
@@ -107,6 +109,7 @@ impl WriteTo {
             Self::Insert { .. } => "INSERT",
             Self::Create(_) => "CREATE TABLE AS",
             Self::Rewrite => "UPDATE",
+            Self::Location(_) => "COPY",
         }
     }
 }
@@ -155,32 +158,6 @@ pub enum AlterStep {
     SetType { name: String, data_type: DataType },
     SetDefault { name: String, default: Option<String> },
     SetNullable { name: String, is_nullable: bool },
-}
-
-/// `CREATE EXTERNAL TABLE`.
-pub fn external(create: CreateExternalTable) -> Result<ExternalTable> {
-    let refused = [
-        (!create.file_type.eq_ignore_ascii_case("parquet"), "a format other than PARQUET"),
-        (!create.columns.is_empty(), "a list of columns (they are read from the files)"),
-        (!create.options.is_empty(), "OPTIONS"),
-        (!create.order_exprs.is_empty(), "WITH ORDER"),
-        (create.or_replace, "OR REPLACE"),
-        (create.temporary, "TEMPORARY"),
-        (create.unbounded, "UNBOUNDED"),
-        (!create.constraints.is_empty(), "constraints"),
-        (create.locations.len() != 1, "several locations"),
-    ];
-    if let Some((_, what)) = refused.into_iter().find(|(is_asked, _)| *is_asked) {
-        return Err(not_supported(&format!("CREATE EXTERNAL TABLE with {what}")));
-    }
-    let (schema, table) = schema_and_name(&create.name);
-    Ok(ExternalTable {
-        schema,
-        table,
-        location: create.locations.into_iter().next().unwrap_or_default(),
-        partitioned_by: create.table_partition_cols,
-        if_not_exists: create.if_not_exists,
-    })
 }
 
 /// `CREATE TABLE`, with columns or `AS` a query.
@@ -249,6 +226,23 @@ pub fn insert(insert: Insert, sql: &str, facts: &SessionFacts) -> Result<Command
     let query = query(SqlStatement::Insert(insert), sql, facts);
     let to = WriteTo::Insert { schema, table };
     Ok(Command::Write(Box::new(Write { to, query, text: Arc::from(sql) })))
+}
+
+/// The INSERT that adds `columns` of the rows in `files` to `target`.
+pub fn insert_of_files(
+    target: &TableName,
+    columns: &[String],
+    files: &TableName,
+    facts: &SessionFacts,
+) -> Result<Query> {
+    let quoted = |name: &str| Ident::with_quote('"', name).to_string();
+    let named = |name: &TableName| format!("{}.{}", quoted(&name.schema), quoted(&name.table));
+    let columns = columns.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ");
+    let sql = format!("INSERT INTO {} ({columns}) SELECT {columns} FROM {}", named(target), named(files));
+    match Parser::parse_sql(&PostgreSqlDialect {}, &sql).ok().and_then(|mut parsed| parsed.pop()) {
+        Some(statement @ SqlStatement::Insert(_)) => Ok(query(statement, &sql, facts)),
+        _ => Err(Error::internal("an INSERT was written that cannot be read")),
+    }
 }
 
 /// Where the rows of an INSERT that names no columns come from.
@@ -646,7 +640,8 @@ fn holds_query(expr: &Expr) -> bool {
 /// `TRUNCATE`.
 pub fn truncate(truncate: &Truncate) -> Command {
     let names = truncate.table_names.iter().map(|target| schema_and_name(&target.name)).collect();
-    Command::Truncate(TableDrop { names, if_exists: truncate.if_exists })
+    let (if_exists, kind) = (truncate.if_exists, RelationKind::Table);
+    Command::Truncate(TableDrop { names, if_exists, kind, is_cascade: false })
 }
 
 /// `ALTER TABLE`, save for keys.
@@ -796,9 +791,11 @@ fn decimal(info: &ExactNumberInfo) -> Result<DataType> {
     Ok(DataType::Decimal128(precision as u8, scale as i8))
 }
 
-/// What `CREATE TABLE` says that the parser does not read.
+/// What a statement says that the parser does not read.
 #[derive(Debug, Clone, Default)]
 pub struct Clauses {
+    /// Where a COPY finds or puts its files.
+    pub(super) copy: Option<CopyFiles>,
     /// `PARTITIONED BY (column, year(column), bucket(16, column))`.
     partitioned_by: Vec<(String, String)>,
     /// `SORTED BY (column [ASC | DESC] [NULLS FIRST | LAST])`.
@@ -807,9 +804,9 @@ pub struct Clauses {
     with_no_data: bool,
 }
 
-/// Takes the clauses out of a `CREATE TABLE` that the parser would not read.
+/// Takes the clauses out of a `CREATE TABLE` or a `COPY` that the parser would not read.
 pub fn take_clauses(tokens: &mut Vec<TokenWithSpan>) -> Result<Clauses> {
-    let mut clauses = Clauses::default();
+    let mut clauses = Clauses { copy: copy_files::take(tokens)?, ..Clauses::default() };
     let words = |tokens: &[TokenWithSpan], at: usize, wanted: &[&str]| -> Option<usize> {
         let mut at = at;
         for word in wanted {
@@ -863,7 +860,7 @@ pub fn take_clauses(tokens: &mut Vec<TokenWithSpan>) -> Result<Clauses> {
     Ok(clauses)
 }
 
-fn next_token(tokens: &[TokenWithSpan], from: usize) -> Option<usize> {
+pub(super) fn next_token(tokens: &[TokenWithSpan], from: usize) -> Option<usize> {
     (from..tokens.len()).find(|at| !matches!(tokens[*at].token, Token::Whitespace(_) | Token::EOF))
 }
 

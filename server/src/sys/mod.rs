@@ -9,7 +9,12 @@ use crate::query::QueryState;
 
 /// Every view of the schema.
 pub static RELATIONS: &[(&str, Builder)] =
-    &[("executors", executors), ("failed_sign_ins", failed_sign_ins), ("queries", queries)];
+    &[
+        ("executors", executors),
+        ("failed_sign_ins", failed_sign_ins),
+        ("queries", queries),
+        ("snapshots", snapshots),
+    ];
 
 /// Running queries, then the last finished ones.
 fn queries(view: &View) -> RecordBatch {
@@ -61,6 +66,17 @@ fn executors(view: &View) -> RecordBatch {
         .int4("tasks_running", reports().map(|r| r.tasks_running as i32))
         .int8("tasks_finished", reports().map(|r| bytes(r.tasks_finished)))
         .float8("heard_ms_ago", members.iter().map(|m| Some(m.heard_at.elapsed().as_secs_f64() * 1000.0)))
+        .finish()
+}
+
+/// The versions of the tables that this server writes, the newest last.
+fn snapshots(view: &View) -> RecordBatch {
+    let all = &view.context.snapshots;
+    Columns::new()
+        .int8("snapshot", all.iter().map(|row| i64::try_from(row.snapshot).unwrap_or(i64::MAX)))
+        .time("committed_at", all.iter().map(|row| Some(row.committed_at)))
+        .optional_text("changes", all.iter().map(|row| row.changes.as_ref()))
+        .optional_text("author", all.iter().map(|row| row.author.as_ref()))
         .finish()
 }
 

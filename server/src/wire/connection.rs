@@ -30,7 +30,7 @@ use super::{extended_query, simple_query, startup};
 use crate::coordinator::Coordinator;
 use crate::query::{self, QueryContext};
 use crate::session::{Notice, Session, SettingDescription, Transaction};
-use crate::sql::Command;
+use crate::sql::{Command, SessionFacts};
 
 /// Rows are handed to the socket in pieces of about this size.
 const SEND_BYTES: usize = 64 << 10;
@@ -427,6 +427,11 @@ impl Connection {
             outcome = work => outcome.map_err(Left::Failed),
             () = self.reader.gone() => Err(Left::Gone),
         }
+    }
+
+    /// What statements may ask about the session.
+    pub fn facts(&self) -> SessionFacts {
+        self.session.facts(&self.session.snapshot(self.coordinator.snapshot()))
     }
 
     /// Sends rows from `cursor`, at most `max_rows` (0: all). Gives their number, and whether some may

@@ -58,7 +58,7 @@ pub async fn run(connection: &mut Connection, message: PgWireFrontendMessage) ->
 async fn parse(connection: &mut Connection, message: Parse, interrupts: &Interrupts) -> StdResult<(), Left> {
     let text: Arc<str> = Arc::from(checked_text(&message.query)?);
     let limits = &connection.coordinator.config.limits;
-    let mut parsed = sql::parse(&text, limits, &connection.session.facts())?;
+    let mut parsed = sql::parse(&text, limits, &connection.facts())?;
     if parsed.len() > 1 {
         let message = "cannot insert multiple commands into a prepared statement".to_owned();
         return Err(Error::Syntax { message, position: None }.into());
@@ -259,7 +259,7 @@ async fn execute(
             super::cursor::declare(connection, declared, values, interrupts).await?;
             portal.progress = Progress::Done;
         }
-        Some(command @ (Command::Write(_) | Command::ChangeRows(_))) => {
+        Some(command @ (Command::Write(_) | Command::ChangeRows(_) | Command::CopyFrom(_))) => {
             let values = std::mem::take(&mut portal.parameters);
             run_write(connection, command, &values, interrupts).await?;
             portal.progress = Progress::Done;

@@ -34,7 +34,7 @@ pub async fn run(connection: &mut Connection, text: &str) -> StdResult<(), Left>
 
 async fn statements(connection: &mut Connection, text: &str) -> StdResult<(), Left> {
     let limits = &connection.coordinator.config.limits;
-    let parsed = sql::parse(checked_text(text)?, limits, &connection.session.facts())?;
+    let parsed = sql::parse(checked_text(text)?, limits, &connection.facts())?;
     if parsed.is_empty() {
         connection.send(PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse::new()));
         return Ok(());
@@ -127,7 +127,9 @@ pub async fn run_with_formats(
         }
         Command::Copy(copy) => copy::run(connection, copy, interrupts).await,
         Command::CopyIn(copy) => copy_in::run(connection, copy, interrupts).await,
-        Command::Write(_) | Command::ChangeRows(_) => run_write(connection, command, &[], interrupts).await,
+        Command::Write(_) | Command::ChangeRows(_) | Command::CopyFrom(_) => {
+            run_write(connection, command, &[], interrupts).await
+        }
         command => run_plain(connection, command, formats, interrupts).await,
     }
 }
@@ -141,6 +143,7 @@ pub async fn run_write(
 ) -> StdResult<(), Left> {
     let (what, text) = match command {
         Command::Write(write) => (write.to.statement(), &write.text),
+        Command::CopyFrom(copy) => ("COPY FROM", &copy.text),
         Command::ChangeRows(change) if change.is_delete() => ("DELETE", &change.text),
         Command::ChangeRows(change) => ("UPDATE", &change.text),
         _ => {
@@ -159,6 +162,7 @@ pub async fn run_write(
             Command::ChangeRows(change) => {
                 commands::write::prepare_change(&context, change, parameters).await
             }
+            Command::CopyFrom(copy) => commands::write::prepare_copy(&context, copy).await,
             Command::Write(write) => commands::write::prepare(&context, write, parameters).await,
             _ => Err(Error::internal("a statement that writes nothing")),
         }

@@ -16,7 +16,7 @@ pub const FUNCTIONS: &[Definition] = &[
     function("pg_get_expr", 2..=3, Body::Text(nothing)),
     function("pg_get_indexdef", 1..=3, Body::Text(index_definition)),
     function("pg_get_constraintdef", 1..=2, Body::Text(constraint_definition)),
-    function("pg_get_viewdef", 1..=2, Body::Text(nothing)),
+    function("pg_get_viewdef", 1..=2, Body::Text(view_definition)),
     function("pg_get_ruledef", 1..=2, Body::Text(nothing)),
     function("pg_get_triggerdef", 1..=2, Body::Text(nothing)),
     function("pg_get_functiondef", 1..=1, Body::Text(nothing)),
@@ -53,6 +53,11 @@ pub const FUNCTIONS: &[Definition] = &[
 
 fn nothing(_: &View, _: &[Value]) -> Outcome<String> {
     Ok(None)
+}
+
+fn view_definition(view: &View, call: &[Value]) -> Outcome<String> {
+    let table = call[0].int().and_then(|oid| view.snapshot.table_by_oid(oid));
+    Ok(table.and_then(|table| table.view.as_ref()).map(|view| format!(" {};", view.sql)))
 }
 
 fn never(_: &View, _: &[Value]) -> Outcome<bool> {

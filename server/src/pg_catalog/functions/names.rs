@@ -5,7 +5,7 @@ use engine::Error;
 
 use super::super::objects::{relation_name, relation_oid};
 use super::super::shapes::functions;
-use super::super::{PG_CATALOG_OID, View, database, schema_oid, types};
+use super::super::{PG_CATALOG_OID, View, database, is_system_schema, schema_oid, types};
 use super::{Body, Definition, Outcome, Value, failed, function, of_nulls};
 
 /// The functions of this family.
@@ -113,8 +113,9 @@ fn to_regproc(_: &View, call: &[Value]) -> Outcome<i64> {
     Ok(call[0].text().and_then(|name| functions().oid(&name)))
 }
 
-fn to_regnamespace(_: &View, call: &[Value]) -> Outcome<i64> {
-    let known = |name: &str| Some(schema_oid(name)).filter(|oid| *oid != 0);
+fn to_regnamespace(view: &View, call: &[Value]) -> Outcome<i64> {
+    let is_known = |name: &str| view.snapshot.has_schema(name) || is_system_schema(name);
+    let known = |name: &str| is_known(name).then(|| schema_oid(name));
     Ok(lookup(call, |_, name| known(name)).0)
 }
 

@@ -4,6 +4,8 @@
 //! goes when the statement's files are committed, or removed. What a killed server leaves is removed by the
 //! next start: files are found by the statement's identifier, which their names begin with.
 
+mod export;
+
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,16 +13,20 @@ use std::sync::Arc;
 use catalog::CatalogStore;
 use catalog::table::managed::split;
 use datafusion::execution::runtime_env::RuntimeEnv;
+use engine::object_stores::ObjectStores;
 use engine::{Error, Result};
 use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectStore;
 use tracing::{info, warn};
+
+pub use export::Export;
 
 /// Where the lines are.
 #[derive(Debug, Clone)]
 pub struct Writes {
     folder: PathBuf,
     env: Arc<RuntimeEnv>,
+    claims: export::Claims,
 }
 
 /// The files of one statement. Dropping it removes them, unless they were kept.
@@ -36,14 +42,12 @@ impl Writes {
     pub fn open(data_dir: &Path, env: Arc<RuntimeEnv>) -> std::io::Result<Self> {
         let folder = data_dir.join("writes");
         std::fs::create_dir_all(&folder)?;
-        Ok(Self { folder, env })
+        Ok(Self { folder, env, claims: export::Claims::default() })
     }
 
     /// Notes that the statement `write_id` is about to write below `table_folder`.
     pub fn begin(&self, write_id: &str, table_folder: &str) -> Result<PendingFiles> {
-        // Read after a crash of this process, not of the machine: it need not reach the disk.
-        std::fs::write(self.folder.join(write_id), table_folder)
-            .map_err(|error| Error::DiskFull { message: format!("could not note a write: {error}") })?;
+        self.note(write_id, table_folder)?;
         Ok(PendingFiles {
             writes: self.clone(),
             write_id: write_id.to_owned(),
@@ -51,12 +55,42 @@ impl Writes {
         })
     }
 
-    /// Removes what statements of an earlier start left behind.
-    pub async fn sweep_leftovers(&self, store: &CatalogStore) {
+    /// The identifiers of the statements that have files nobody has taken in yet.
+    pub fn running(&self) -> Vec<String> {
+        let lines = std::fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        lines.map(|line| line.file_name().to_string_lossy().into_owned()).collect()
+    }
+
+    fn note(&self, write_id: &str, line: &str) -> Result<()> {
+        // In one step: a kill leaves the old line or the new one. Read after a crash of this process, not of
+        // the machine: it need not reach the disk.
+        let (next, place) = (self.folder.join(format!(".{write_id}")), self.folder.join(write_id));
+        std::fs::write(&next, line)
+            .and_then(|()| std::fs::rename(&next, &place))
+            .map_err(|error| Error::DiskFull { message: format!("could not note a write: {error}") })
+    }
+
+    fn forget(&self, write_id: &str) {
+        let _ = std::fs::remove_file(self.folder.join(write_id));
+    }
+
+    /// Removes what statements of an earlier start left behind, and ends what they were about to end.
+    pub async fn sweep_leftovers(&self, store: &CatalogStore, stores: &ObjectStores) {
         let Ok(lines) = std::fs::read_dir(&self.folder) else { return };
         for line in lines.flatten() {
             let write_id = line.file_name().to_string_lossy().into_owned();
+            if write_id.starts_with('.') {
+                let _ = std::fs::remove_file(line.path());
+                continue;
+            }
             let Ok(table_folder) = std::fs::read_to_string(line.path()) else { continue };
+            if let Ok(export) = serde_json::from_str(&table_folder) {
+                match export::finish(stores, export).await {
+                    Ok(()) => self.forget(&write_id),
+                    Err(error) => warn!(write.id = write_id, %error, "a copy could not be brought to its end"),
+                }
+                continue;
+            }
             let known = match store.files_of(&write_id).await {
                 Ok(known) => known,
                 Err(error) => {

@@ -1,0 +1,452 @@
+//! Tables over files that lie somewhere: a single file, or a folder with optional Hive `key=value` folders.
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::TableReference;
+use datafusion::config::{CsvOptions, JsonOptions};
+use datafusion::datasource::file_format::FileFormat;
+use datafusion::datasource::file_format::arrow::ArrowFormat;
+use datafusion::datasource::file_format::csv::CsvFormat;
+use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
+use datafusion::datasource::file_format::json::JsonFormat;
+use datafusion::datasource::file_format::parquet::ParquetFormat;
+use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl};
+use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
+use datafusion::error::{DataFusionError, Result as DataFusionResult};
+use futures::{FutureExt, StreamExt, TryStreamExt};
+use object_store::{ObjectMeta, ObjectStore};
+
+use crate::definition::{
+    Compression, ExternalFiles, ExternalFormat, TableDefinition, TableName, TableStatistics, stable_oid,
+};
+use crate::table::StringLayout;
+use crate::{CatalogError, DATABASE, Result};
+
+/// Footers, or first lines, that are read at once.
+const FILES_READ_AT_ONCE: usize = 16;
+/// Bytes of a value of a line, of which nothing is known.
+const TEXT_ROW_BYTES: u64 = 100;
+
+/// What a statement says of a table's columns.
+#[derive(Debug, Clone, Default)]
+pub struct Declared {
+    /// The columns in the files; none when the files tell.
+    pub columns: Option<SchemaRef>,
+    /// The columns that the folders' names hold, and their types where they are said; none when the folders
+    /// tell.
+    pub partitions: Vec<(String, Option<DataType>)>,
+}
+
+/// Opens a table: reads what its schema comes from, where it is not declared, and names its partition columns.
+///
+/// Fails with [`CatalogError::Location`] when there is no file, with [`CatalogError::Unreadable`] when one
+/// cannot be read as what it is said to be, with [`CatalogError::Columns`] when files or folders do not fit
+/// each other or what is declared.
+pub async fn open(
+    session: &dyn Session,
+    name: TableName,
+    location: &str,
+    mut files: ExternalFiles,
+    declared: &Declared,
+) -> Result<TableDefinition> {
+    let unreadable = |source: DataFusionError| CatalogError::Unreadable { name: name.table.clone(), source };
+    let url = url(location, &files).map_err(unreadable)?;
+    let options = listing_options(&files, location);
+    let store = session.runtime_env().object_store(&url).map_err(unreadable)?;
+    let found: Vec<ObjectMeta> = url
+        .list_all_files(session, store.as_ref(), &options.file_extension)
+        .await
+        .map_err(unreadable)?
+        .try_collect()
+        .await
+        .map_err(unreadable)?;
+    if found.is_empty() {
+        let problem = match &files.format {
+            _ if files.glob.is_some() => "holds no file that fits the pattern".to_owned(),
+            ExternalFormat::Parquet => "holds no Parquet file".to_owned(),
+            format => format!("holds no file of the kind *{}", format.extension()),
+        };
+        return Err(CatalogError::Location { location: location.to_owned(), problem });
+    }
+    let partition_names = options.infer_partitions(session, &url).await.map_err(unreadable)?;
+    let wrong = |problem: String| CatalogError::Columns { problem };
+    let declared_names = declared.partitions.iter().map(|(name, _)| name);
+    if !declared.partitions.is_empty() && !declared_names.eq(&partition_names) {
+        return Err(wrong(match partition_names.as_slice() {
+            [] => "the location has no folders of the form column=value".to_owned(),
+            names => format!("the location is partitioned by {}", names.join(", ")),
+        }));
+    }
+    let columns = match &declared.columns {
+        Some(columns) => {
+            files.is_declared = true;
+            Arc::clone(columns)
+        }
+        None => schema_of(session, &store, options.format.as_ref(), &found, &name).await?,
+    };
+    // A folder column wins over a column of the same name inside the files, as in Spark and Hive.
+    let fields: Vec<_> =
+        columns.fields().iter().filter(|field| !partition_names.contains(field.name())).cloned().collect();
+    if fields.is_empty() && partition_names.is_empty() {
+        let source = DataFusionError::Plan("its files have no columns".to_owned());
+        return Err(unreadable(source));
+    }
+    let mut partition_columns = Vec::with_capacity(partition_names.len());
+    for partition in partition_names {
+        let declared = declared.partitions.iter().find(|(name, _)| *name == partition);
+        let declared = declared.and_then(|(_, kind)| kind.clone());
+        let data_type = declared.unwrap_or_else(|| partition_type(&found, &partition));
+        partition_columns.push((partition, data_type));
+    }
+    let statistics = match files.format {
+        ExternalFormat::Parquet => statistics(session, &store, &found, &fields).await.map_err(unreadable)?,
+        _ => text_statistics(&found, &fields, &files.format),
+    };
+    Ok(TableDefinition {
+        oid: stable_oid(&format!("{}.{}", name.schema, name.table)),
+        location: location.to_owned(),
+        statistics,
+        // Metadata differs from file to file and says nothing about the rows.
+        file_schema: StringLayout::Plain.apply(&Schema::new(fields)),
+        partition_columns,
+        files,
+        managed: None,
+        view: None,
+        name,
+    })
+}
+
+/// The columns of the first of the files at `location`, in the order in which it has them.
+pub async fn first_columns(session: &dyn Session, location: &str, files: &ExternalFiles) -> Result<SchemaRef> {
+    let unreadable = |source: DataFusionError| CatalogError::Unreadable { name: "files".to_owned(), source };
+    let url = url(location, files).map_err(unreadable)?;
+    let options = listing_options(files, location);
+    let store = session.runtime_env().object_store(&url).map_err(unreadable)?;
+    let mut found =
+        url.list_all_files(session, store.as_ref(), &options.file_extension).await.map_err(unreadable)?;
+    match found.try_next().await.map_err(unreadable)? {
+        Some(file) => options.format.infer_schema(session, &store, &[file]).await.map_err(unreadable),
+        None => Ok(Arc::new(Schema::empty())),
+    }
+}
+
+/// A scan of `definition` with its strings in `layout`.
+pub fn provider(
+    definition: &TableDefinition,
+    layout: StringLayout,
+) -> DataFusionResult<Arc<dyn TableProvider>> {
+    // The two layouts are different entries in the caches: a footer's statistics are kept per schema.
+    let scope = TableReference::full(
+        format!("{DATABASE}/{layout:?}"),
+        definition.name.schema.as_str(),
+        definition.name.table.as_str(),
+    );
+    let url = url(&definition.location, &definition.files)?.with_table_ref(scope);
+    let options = listing_options(&definition.files, &definition.location)
+        .with_table_partition_cols(definition.partition_columns.clone());
+    let config = ListingTableConfig::new(url)
+        .with_listing_options(options)
+        .with_schema(layout.apply(&definition.file_schema));
+    Ok(Arc::new(ListingTable::try_new(config)?))
+}
+
+fn url(location: &str, files: &ExternalFiles) -> DataFusionResult<ListingTableUrl> {
+    let url = ListingTableUrl::parse(location)?;
+    match &files.glob {
+        Some(glob) => url.with_glob(glob),
+        None => Ok(url),
+    }
+}
+
+fn listing_options(files: &ExternalFiles, location: &str) -> ListingOptions {
+    let compressed = |compression: Compression| match compression {
+        Compression::None => FileCompressionType::UNCOMPRESSED,
+        Compression::Gzip => FileCompressionType::GZIP,
+        Compression::Bzip2 => FileCompressionType::BZIP2,
+        Compression::Xz => FileCompressionType::XZ,
+        Compression::Zstd => FileCompressionType::ZSTD,
+    };
+    let format: Arc<dyn FileFormat> = match &files.format {
+        ExternalFormat::Parquet => Arc::new(ParquetFormat::default()),
+        ExternalFormat::Csv(csv) => Arc::new(
+            CsvFormat::default()
+                .with_options(CsvOptions::default())
+                .with_has_header(csv.has_header)
+                .with_delimiter(csv.delimiter)
+                .with_quote(csv.quote)
+                .with_escape(csv.escape)
+                .with_comment(csv.comment)
+                .with_newlines_in_values(csv.has_newlines)
+                .with_file_compression_type(compressed(csv.compression)),
+        ),
+        ExternalFormat::Json { compression } => Arc::new(
+            JsonFormat::default()
+                .with_options(JsonOptions::default())
+                .with_file_compression_type(compressed(*compression)),
+        ),
+        ExternalFormat::Arrow => Arc::new(ArrowFormat),
+    };
+    // A file that was named, or a pattern of names, says itself which files are meant.
+    let is_chosen = files.glob.is_some() || !location.ends_with('/');
+    let extension = if is_chosen { String::new() } else { files.format.extension() };
+    ListingOptions::new(format).with_file_extension(extension)
+}
+
+/// The columns of all `files`: every column that any of them has, of a type that holds the values of each.
+async fn schema_of(
+    session: &dyn Session,
+    store: &Arc<dyn ObjectStore>,
+    format: &dyn FileFormat,
+    files: &[ObjectMeta],
+    name: &TableName,
+) -> Result<SchemaRef> {
+    // Boxed: the compiler cannot tell the lifetimes of such a stream when it is sent to another thread.
+    let read = |file: &ObjectMeta| {
+        let file = file.clone();
+        async move {
+            let schema = format.infer_schema(session, store, std::slice::from_ref(&file)).await;
+            let shown = file.location.filename().unwrap_or_default().to_owned();
+            schema.map(|schema| (shown.clone(), schema)).map_err(|source| CatalogError::Unreadable {
+                name: name.table.clone(),
+                source: source.context(format!("file {shown}")),
+            })
+        }
+        .boxed()
+    };
+    let reads: Vec<_> = files.iter().map(read).collect();
+    let mut schemas = futures::stream::iter(reads).buffered(FILES_READ_AT_ONCE);
+    let mut fields: Vec<Field> = Vec::new();
+    while let Some((file, schema)) = schemas.try_next().await? {
+        for field in schema.fields() {
+            let Some(known) = fields.iter_mut().find(|known| known.name() == field.name()) else {
+                fields.push(field.as_ref().clone().with_nullable(true));
+                continue;
+            };
+            let wider = wider(known.data_type(), field.data_type()).ok_or_else(|| CatalogError::Columns {
+                problem: format!(
+                    "column \"{}\" is {} in file {} and {} in others",
+                    field.name(),
+                    field.data_type(),
+                    file,
+                    known.data_type(),
+                ),
+            })?;
+            *known = known.clone().with_data_type(wider);
+        }
+    }
+    Ok(Arc::new(Schema::new(fields)))
+}
+
+/// A type that holds every value of both.
+fn wider(a: &DataType, b: &DataType) -> Option<DataType> {
+    use DataType::*;
+    let bits = |kind: &DataType| kind.primitive_width().unwrap_or(0) * 8;
+    let pick = |kind: &DataType| Some(kind.clone());
+    Some(match (a, b) {
+        (a, b) if a == b => return pick(a),
+        (Null, other) | (other, Null) => return pick(other),
+        (a, b) if a.is_signed_integer() && b.is_signed_integer() => {
+            return pick(if bits(a) >= bits(b) { a } else { b });
+        }
+        (a, b) if a.is_unsigned_integer() && b.is_unsigned_integer() => {
+            return pick(if bits(a) >= bits(b) { a } else { b });
+        }
+        (signed, unsigned) | (unsigned, signed)
+            if signed.is_signed_integer() && unsigned.is_unsigned_integer() && bits(unsigned) < 64 =>
+        {
+            match bits(signed).max(bits(unsigned) * 2) {
+                16 => Int16,
+                32 => Int32,
+                _ => Int64,
+            }
+        }
+        (a, b) if a.is_floating() && b.is_floating() => {
+            return pick(if bits(a) >= bits(b) { a } else { b });
+        }
+        // A double holds every integer of up to 53 bits.
+        (float, int) | (int, float) if float.is_floating() && int.is_integer() && bits(int) <= 32 => Float64,
+        (Decimal128(p, s), Decimal128(q, t)) => decimal(*p, *s, *q, *t)?,
+        (Decimal128(p, s), int) | (int, Decimal128(p, s)) if int.is_integer() => {
+            let digits = match bits(int) {
+                8 => 3,
+                16 => 5,
+                32 => 10,
+                _ => 20,
+            };
+            decimal(*p, *s, digits, 0)?
+        }
+        (Date32, Timestamp(unit, None)) | (Timestamp(unit, None), Date32) => Timestamp(*unit, None),
+        (Timestamp(unit, zone), Timestamp(other, other_zone)) if zone == other_zone => {
+            let finer = [TimeUnit::Nanosecond, TimeUnit::Microsecond, TimeUnit::Millisecond, TimeUnit::Second];
+            let unit = finer.into_iter().find(|finer| finer == unit || finer == other)?;
+            Timestamp(unit, zone.clone())
+        }
+        (a, b) if is_text(a) && is_text(b) => Utf8,
+        (a, b) if is_bytes(a) && is_bytes(b) => Binary,
+        (List(a), List(b)) => {
+            let inner = wider(a.data_type(), b.data_type())?;
+            List(Arc::new(a.as_ref().clone().with_data_type(inner).with_nullable(true)))
+        }
+        _ => return None,
+    })
+}
+
+fn decimal(p: u8, s: i8, q: u8, t: i8) -> Option<DataType> {
+    let scale = s.max(t);
+    let whole = (p as i8 - s).max(q as i8 - t);
+    let precision = u8::try_from(whole + scale).ok()?;
+    (precision <= 38).then_some(DataType::Decimal128(precision, scale))
+}
+
+fn is_text(kind: &DataType) -> bool {
+    matches!(kind, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+}
+
+fn is_bytes(kind: &DataType) -> bool {
+    matches!(kind, DataType::Binary | DataType::LargeBinary | DataType::BinaryView)
+}
+
+/// Sizes from the listing and the footer of the largest file, which the session's cache already holds.
+async fn statistics(
+    session: &dyn Session,
+    store: &Arc<dyn ObjectStore>,
+    files: &[ObjectMeta],
+    fields: &[FieldRef],
+) -> DataFusionResult<TableStatistics> {
+    let file_bytes: u64 = files.iter().map(|file| file.size).sum();
+    let Some(sample) = files.iter().max_by_key(|file| file.size) else {
+        return Ok(TableStatistics::default());
+    };
+    let footer = DFParquetMetadata::new(store.as_ref(), sample)
+        .with_file_metadata_cache(Some(session.runtime_env().cache_manager.get_file_metadata_cache()))
+        .fetch_metadata()
+        .await?;
+    let scale = file_bytes as f64 / sample.size.max(1) as f64;
+    let rows = (footer.file_metadata().num_rows() as f64 * scale) as u64;
+    let column_bytes = fields.iter().map(|field| {
+        // Dictionary pages make the stored size of a column far smaller than its values.
+        let stored: i64 = footer
+            .row_groups()
+            .iter()
+            .flat_map(|group| group.columns())
+            .filter(|column| column.column_path().parts().first() == Some(field.name()))
+            .map(|column| column.uncompressed_size())
+            .sum();
+        match field.data_type().primitive_width() {
+            Some(width) => rows * width as u64,
+            None => ((stored.max(0) as f64 * scale) as u64).max(rows * STRING_BYTES_MIN),
+        }
+    });
+    Ok(TableStatistics { files: files.len() as u64, file_bytes, rows, column_bytes: column_bytes.collect() })
+}
+
+/// Sizes of files that do not tell their rows: a guess from their bytes.
+fn text_statistics(files: &[ObjectMeta], fields: &[FieldRef], format: &ExternalFormat) -> TableStatistics {
+    /// What text compresses to.
+    const COMPRESSED: u64 = 4;
+    let file_bytes: u64 = files.iter().map(|file| file.size).sum();
+    let is_compressed = match format {
+        ExternalFormat::Csv(csv) => csv.compression != Compression::None,
+        ExternalFormat::Json { compression } => *compression != Compression::None,
+        ExternalFormat::Parquet | ExternalFormat::Arrow => false,
+    };
+    let bytes = if is_compressed { file_bytes * COMPRESSED } else { file_bytes };
+    let columns = fields.len().max(1) as u64;
+    TableStatistics {
+        files: files.len() as u64,
+        file_bytes,
+        rows: bytes / TEXT_ROW_BYTES,
+        column_bytes: vec![bytes / columns; fields.len()],
+    }
+}
+
+/// What a short string takes in an array: its view or its offset, and a few letters.
+const STRING_BYTES_MIN: u64 = 16;
+
+/// `BIGINT` or `DATE` when every folder value reads as one, else text.
+fn partition_type(files: &[ObjectMeta], partition: &str) -> DataType {
+    let marker = format!("{partition}=");
+    let (mut saw_value, mut all_integers, mut all_dates) = (false, true, true);
+    for file in files {
+        let value = file.location.parts().find_map(|part| {
+            part.as_ref()
+                .strip_prefix(&marker)
+                .map(|v| percent_encoding::percent_decode_str(v).decode_utf8_lossy().into_owned())
+        });
+        let Some(value) = value else { continue };
+        saw_value = true;
+        // `01` stays text: folders are found by the text of a value, and 1 is not `01`. So does a column
+        // with Hive's null, which no number can stand for.
+        all_integers &= value.parse::<i64>().is_ok_and(|number| number.to_string() == value);
+        all_dates &= is_iso_date(&value);
+    }
+    match (saw_value, all_integers, all_dates) {
+        (true, true, _) => DataType::Int64,
+        (true, _, true) => DataType::Date32,
+        _ => DataType::Utf8,
+    }
+}
+
+/// `YYYY-MM-DD` of a day that exists.
+fn is_iso_date(value: &str) -> bool {
+    let bytes = value.as_bytes();
+    let is_shaped = bytes.len() == 10
+        && bytes.iter().enumerate().all(|(i, b)| match i {
+            4 | 7 => *b == b'-',
+            _ => b.is_ascii_digit(),
+        });
+    if !is_shaped {
+        return false;
+    }
+    let number = |range: std::ops::Range<usize>| value[range].parse::<u32>().unwrap_or(0);
+    let (year, month, day) = (number(0..4), number(5..7), number(8..10));
+    let is_leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let days = match month {
+        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
+        4 | 6 | 9 | 11 => 30,
+        2 if is_leap => 29,
+        2 => 28,
+        _ => 0,
+    };
+    (1..=days).contains(&day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wider_type_holds_the_values_of_both() {
+        use DataType::*;
+        let moment = |unit| Timestamp(unit, None);
+        for (a, b, both) in [
+            (Int32, Int64, Some(Int64)),
+            (Int16, Int8, Some(Int16)),
+            (Int32, UInt32, Some(Int64)),
+            (Int64, UInt64, None),
+            (Int32, Float32, Some(Float64)),
+            (Int64, Float64, None),
+            (Decimal128(10, 2), Decimal128(8, 4), Some(Decimal128(12, 4))),
+            (Decimal128(12, 2), Int32, Some(Decimal128(12, 2))),
+            (Decimal128(38, 2), Decimal128(38, 10), None),
+            (Date32, moment(TimeUnit::Microsecond), Some(moment(TimeUnit::Microsecond))),
+            (moment(TimeUnit::Millisecond), moment(TimeUnit::Nanosecond), Some(moment(TimeUnit::Nanosecond))),
+            (Utf8, Utf8View, Some(Utf8)),
+            (Null, Boolean, Some(Boolean)),
+            (Int32, Utf8, None),
+        ] {
+            assert_eq!(wider(&a, &b), both, "{a} and {b}");
+            assert_eq!(wider(&b, &a), both, "{b} and {a}");
+        }
+    }
+
+    #[test]
+    fn only_days_that_exist_are_dates() {
+        assert!(is_iso_date("2024-02-29"));
+        assert!(!is_iso_date("2023-02-29"));
+        assert!(!is_iso_date("2024-13-01"));
+        assert!(!is_iso_date("20240101xx"));
+    }
+}

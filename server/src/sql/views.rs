@@ -1,0 +1,196 @@
+//! `CREATE VIEW` and its kin. A view is kept as text whose names have their schemas, so that it means the same
+//! whatever the search path of who reads it.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use catalog::identifier;
+use datafusion::sql::parser::Statement;
+use engine::{Error, Result};
+use sqlparser::ast::{
+    CreateView, Ident, ObjectName, ObjectNamePart, Query as SqlQuery, Statement as SqlStatement, TableAlias,
+    TableFactor, VisitMut, VisitorMut,
+};
+use sqlparser::dialect::PostgreSqlDialect;
+use sqlparser::parser::Parser;
+
+use super::classify::{Query, folded, not_supported, query, schema_and_name};
+use super::dialect::SessionFacts;
+use super::parse::PARSER_DEPTH_MAX;
+
+/// A view to be made.
+#[derive(Debug, Clone)]
+pub struct ViewMake {
+    /// The schema, when the name has one.
+    pub schema: Option<String>,
+    /// The view.
+    pub view: String,
+    /// Names for its first columns.
+    pub columns: Vec<String>,
+    /// In place of a view of that name.
+    pub or_replace: bool,
+    /// Whether a relation of that name is fine.
+    pub if_not_exists: bool,
+    /// Its rows are kept.
+    pub is_materialized: bool,
+    /// Its rows.
+    pub query: Query,
+    /// The client's text.
+    pub text: Arc<str>,
+    body: SqlQuery,
+}
+
+/// `CREATE VIEW`.
+pub fn create(create: CreateView, sql: &str, facts: &SessionFacts) -> Result<ViewMake> {
+    let refused = [
+        (create.temporary, "TEMPORARY"),
+        (create.or_alter || create.secure, "that kind of view"),
+        (create.to.is_some(), "TO"),
+        (!create.cluster_by.is_empty(), "CLUSTER BY"),
+        (create.with_no_schema_binding, "NO SCHEMA BINDING"),
+    ];
+    if let Some((_, what)) = refused.into_iter().find(|(is_asked, _)| *is_asked) {
+        return Err(not_supported(&format!("CREATE VIEW with {what}")));
+    }
+    let (schema, view) = schema_and_name(&create.name);
+    let body = *create.query;
+    Ok(ViewMake {
+        schema,
+        view,
+        columns: create.columns.iter().map(|column| folded(&column.name)).collect(),
+        or_replace: create.or_replace,
+        if_not_exists: create.if_not_exists,
+        is_materialized: create.materialized,
+        query: query(SqlStatement::Query(Box::new(body.clone())), sql, facts),
+        text: Arc::from(sql),
+        body,
+    })
+}
+
+impl ViewMake {
+    /// Its text with the schemas that `schema_of` finds for names without one, and its columns under the names
+    /// in `columns`.
+    pub fn stored_text(&self, columns: &[String], schema_of: impl Fn(&str) -> Option<String>) -> String {
+        let mut body = SqlStatement::Query(Box::new(self.body.clone()));
+        qualify(&mut body, schema_of);
+        if self.columns.is_empty() {
+            return body.to_string();
+        }
+        let names: Vec<String> = columns.iter().map(|name| quoted(name)).collect();
+        format!("SELECT * FROM ({body}) AS {} ({})", quoted(&self.view), names.join(", "))
+    }
+}
+
+fn quoted(name: &str) -> String {
+    Ident::with_quote('"', name).to_string()
+}
+
+/// The query of a view's text, which was kept by [`ViewMake::stored_text`] or by another engine.
+pub fn view_query(text: &str, facts: &SessionFacts) -> Result<Query> {
+    let unreadable =
+        || Error::InvalidQuery { message: "a view of another engine's dialect cannot be read here".to_owned() };
+    let dialect = PostgreSqlDialect {};
+    let parser = Parser::new(&dialect).with_recursion_limit(PARSER_DEPTH_MAX);
+    let mut parser = parser.try_with_sql(text).map_err(|_| unreadable())?;
+    match parser.parse_statement() {
+        Ok(statement @ SqlStatement::Query(_)) => Ok(query(statement, text, facts)),
+        // DuckDB keeps the whole statement.
+        Ok(SqlStatement::CreateView(create)) => Ok(query(SqlStatement::Query(create.query), text, facts)),
+        _ => Err(unreadable()),
+    }
+}
+
+/// Writes the schema that `schema_of` finds before each name of a relation that has none.
+pub fn qualify_relations(statement: &mut Statement, schema_of: impl Fn(&str) -> Option<String>) {
+    if let Statement::Statement(statement) = statement {
+        qualify(statement, schema_of);
+    }
+}
+
+fn qualify(statement: &mut SqlStatement, schema_of: impl Fn(&str) -> Option<String>) {
+    struct Qualifier<F> {
+        schema_of: F,
+        // Names of the common table expressions of the queries that are open.
+        in_scope: Vec<BTreeSet<String>>,
+    }
+    impl<F: Fn(&str) -> Option<String>> VisitorMut for Qualifier<F> {
+        type Break = ();
+
+        fn pre_visit_query(&mut self, query: &mut SqlQuery) -> ControlFlow<()> {
+            let names = query.with.iter().flat_map(|with| &with.cte_tables);
+            self.in_scope.push(names.map(|cte| folded(&cte.alias.name)).collect());
+            ControlFlow::Continue(())
+        }
+
+        fn post_visit_query(&mut self, _: &mut SqlQuery) -> ControlFlow<()> {
+            self.in_scope.pop();
+            ControlFlow::Continue(())
+        }
+
+        fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+            let TableFactor::Table { name, alias: alias @ None, args: None, .. } = factor else {
+                return ControlFlow::Continue(());
+            };
+            let written = name.0.last().and_then(ObjectNamePart::as_ident).cloned();
+            let parts = name.0.len();
+            let flow = self.pre_visit_relation(name);
+            // `t.*` must go on to mean it.
+            if let (Some(name), true) = (written, name.0.len() > parts) {
+                *alias = Some(TableAlias { explicit: true, name, columns: Vec::new(), at: None });
+            }
+            flow
+        }
+
+        fn pre_visit_relation(&mut self, relation: &mut ObjectName) -> ControlFlow<()> {
+            if let [ObjectNamePart::Identifier(table)] = relation.0.as_slice() {
+                let name = folded(table);
+                let is_cte = self.in_scope.iter().any(|scope| scope.contains(&name));
+                if let (false, Some(schema)) = (is_cte, (self.schema_of)(&name)) {
+                    let table = match identifier::quote(&name) == name {
+                        true => table.clone(),
+                        false => Ident::with_quote('"', name),
+                    };
+                    let schema = match identifier::quote(&schema) == schema {
+                        true => Ident::new(schema),
+                        false => Ident::with_quote('"', schema),
+                    };
+                    *relation = ObjectName::from(vec![schema, table]);
+                }
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let _ = statement.visit(&mut Qualifier { schema_of, in_scope: Vec::new() });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn make(sql: &str) -> ViewMake {
+        let parsed = Parser::parse_sql(&PostgreSqlDialect {}, sql).expect("parsed").pop();
+        let Some(SqlStatement::CreateView(view)) = parsed else { panic!("a view") };
+        create(view, sql, &SessionFacts::for_tests()).expect("made")
+    }
+
+    #[test]
+    fn names_get_their_schemas_and_common_tables_do_not() {
+        let view = make(
+            "create view v as with t as (select * from a) select * from t, a, \"B\", s.c where x in (select y from a)",
+        );
+        let text = view.stored_text(&[], |name| (name != "B").then(|| "public".to_owned()));
+        assert_eq!(
+            text,
+            "WITH t AS (SELECT * FROM public.a AS a) SELECT * FROM t, public.a AS a, \"B\", s.c \
+             WHERE x IN (SELECT y FROM public.a AS a)"
+        );
+    }
+
+    #[test]
+    fn columns_are_renamed_around_the_query() {
+        let view = make("create view v (a, b) as select 1, 2, 3");
+        let text = view.stored_text(&["a".into(), "b".into(), "?column?".into()], |_| None);
+        assert_eq!(text, "SELECT * FROM (SELECT 1, 2, 3) AS \"v\" (\"a\", \"b\", \"?column?\")");
+    }
+}
