@@ -64,6 +64,19 @@ pub struct View {
     pub sql: String,
 }
 
+/// A query whose rows are kept, as those of a managed table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Materialized {
+    /// The query. Names in it have their schemas.
+    pub sql: String,
+    /// The version of the catalog that the rows were computed of.
+    pub snapshot: u64,
+    /// The relations that were read, and what they held: [`TableDefinition::contents`].
+    pub inputs: Vec<(String, String, Option<String>)>,
+    /// So many files, where it was said.
+    pub partitions: Option<usize>,
+}
+
 /// How files that lie somewhere are read.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExternalFiles {
@@ -196,6 +209,25 @@ impl TableDefinition {
             managed: None,
             view: None,
         }
+    }
+
+    /// Tells what the table holds from what it held before or will hold; `None` where only a look at its files
+    /// can tell.
+    pub fn contents(&self) -> Option<String> {
+        let managed = self.managed.as_ref()?;
+        let columns = managed.current_columns().map(|column| column.field.name().as_str());
+        let files = managed.files.iter().map(|file| {
+            let deletes = file.deletes.as_ref().map_or("", |deletes| deletes.location.as_str());
+            format!("{}{deletes}", file.id)
+        });
+        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+        for part in columns.map(str::to_owned).chain(files) {
+            // FNV-1a, with an end to each part.
+            for byte in part.bytes().chain([0xff]) {
+                hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+            }
+        }
+        Some(format!("{}-{hash:016x}", managed.id))
     }
 
     /// A view of `columns`.

@@ -17,7 +17,7 @@ pub mod stored_definition;
 pub mod table;
 
 pub use definition::{
-    Compression, CsvReading, ExternalFiles, ExternalFormat, TableDefinition, TableName, TableStatistics, View,
+    Compression, CsvReading, ExternalFiles, ExternalFormat, Materialized, TableDefinition, TableName, TableStatistics, View,
     stable_oid,
 };
 pub use discover::{DiscoveredTable, discover};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::SchemaRef;
 
-use crate::definition::View;
+use crate::definition::{Materialized, View};
 use crate::lake::{self, ColumnChange, LakeSchema, NewFile, NewTable};
 use crate::role::{FIRST_ROLE_OID, Grant, GrantObject, PUBLIC_GRANTEE, Privilege, Role};
 use crate::{DEFAULT_SCHEMA, TableDefinition, TableName};
@@ -71,6 +71,10 @@ pub struct Metadata {
     pub owners: BTreeMap<TableName, u32>,
     /// Who owns a schema, where it is not the first role.
     pub schema_owners: BTreeMap<String, u32>,
+    /// The tables whose rows are those of a query.
+    pub materialized: BTreeMap<TableName, Arc<Materialized>>,
+    /// How many different values the columns of tables have, about, where ANALYZE counted them.
+    pub distinct_counts: BTreeMap<TableName, Arc<BTreeMap<String, u64>>>,
     /// The tables that statements made, beside those found in the server's locations.
     pub tables: BTreeMap<TableName, Arc<TableDefinition>>,
 }
@@ -128,6 +132,10 @@ pub enum Change {
     Columns { table: TableName, change: ColumnChange },
     /// Adds a view, or replaces the one of its name.
     PutView(Arc<NewView>),
+    /// Says that a table's rows are those of a query, and what they were computed of.
+    PutMaterialized { table: TableName, of: Arc<Materialized> },
+    /// Notes how many different values columns have.
+    DistinctCounts { table: TableName, counts: Arc<BTreeMap<String, u64>> },
     /// Gives a schema to a role.
     SetSchemaOwner { schema: String, owner: u32 },
 }
@@ -198,6 +206,8 @@ impl Metadata {
                 }
                 self.primary_keys.remove(&table);
                 self.owners.remove(&table);
+                self.materialized.remove(&table);
+                self.distinct_counts.remove(&table);
                 self.grants.retain(|grant| grant.object != GrantObject::Table(table.clone()));
                 self.comments.retain(|target, _| match target {
                     CommentTarget::Table(name) | CommentTarget::Column(name, _) => *name != table,
@@ -209,6 +219,12 @@ impl Metadata {
             }
             Change::SetOwner { table, owner } => {
                 self.owners.insert(table, owner);
+            }
+            Change::PutMaterialized { table, of } => {
+                self.materialized.insert(table, of);
+            }
+            Change::DistinctCounts { table, counts } => {
+                self.distinct_counts.insert(table, counts);
             }
             Change::SetSchemaOwner { schema, owner: FIRST_ROLE_OID } => {
                 self.schema_owners.remove(&schema);
@@ -295,6 +311,12 @@ impl Metadata {
         if let Some(owner) = self.owners.remove(from) {
             self.owners.insert(to.clone(), owner);
         }
+        if let Some(of) = self.materialized.remove(from) {
+            self.materialized.insert(to.clone(), of);
+        }
+        if let Some(counts) = self.distinct_counts.remove(from) {
+            self.distinct_counts.insert(to.clone(), counts);
+        }
         for grant in &mut self.grants {
             if grant.object == GrantObject::Table(from.clone()) {
                 grant.object = GrantObject::Table(to.clone());
@@ -353,6 +375,13 @@ impl Metadata {
             Change::PutTable(table) => same_table(&table.name),
             Change::PutView(view) => {
                 same_table(&view.name) && self.schemas.contains_key(&view.name.schema)
+            }
+            Change::PutMaterialized { table, .. } => {
+                self.materialized.get(table) == from.materialized.get(table)
+            }
+            // About right is what they are in any case.
+            Change::DistinctCounts { table, .. } => {
+                self.tables.contains_key(table) == from.tables.contains_key(table)
             }
             Change::SetSchemaOwner { schema, .. } => {
                 self.schemas.get(schema) == from.schemas.get(schema) && self.roles == from.roles

@@ -25,7 +25,11 @@ struct Table {
 type Provider = std::result::Result<Arc<dyn TableProvider>, String>;
 
 impl Table {
-    fn new(definition: Arc<TableDefinition>, refused: &HashSet<String>) -> Self {
+    fn new(
+        definition: Arc<TableDefinition>,
+        refused: &HashSet<String>,
+        distinct_counts: Option<&Arc<BTreeMap<String, u64>>>,
+    ) -> Self {
         if refused.contains(&definition.location) {
             let name = &definition.name.table;
             let problem = format!(
@@ -41,7 +45,7 @@ impl Table {
         }
         let provider = |layout| -> Provider {
             match ManagedProvider::new(&definition, layout) {
-                Some(managed) => Ok(Arc::new(managed)),
+                Some(managed) => Ok(Arc::new(managed.with_distinct_counts(distinct_counts.cloned()))),
                 None => external::provider(&definition, layout).map_err(|problem| problem.to_string()),
             }
         };
@@ -59,6 +63,7 @@ pub struct Snapshot {
     metadata: Arc<Metadata>,
     /// Locations that must not be read any more.
     refused: Arc<HashSet<String>>,
+    has_more: bool,
 }
 
 impl Snapshot {
@@ -82,7 +87,7 @@ impl Snapshot {
                     second: definition.location.clone(),
                 });
             }
-            found.insert(definition.name.clone(), Table::new(Arc::new(definition), &HashSet::new()));
+            found.insert(definition.name.clone(), Table::new(Arc::new(definition), &HashSet::new(), None));
         }
         Ok(Self::of(Arc::new(found), metadata, Arc::new(refused), None))
     }
@@ -94,19 +99,22 @@ impl Snapshot {
         previous: Option<&Self>,
     ) -> Self {
         let is_same = |previous: &&Self| {
-            previous.metadata.tables.len() == metadata.tables.len()
+            previous.metadata.distinct_counts == metadata.distinct_counts
+                && previous.metadata.tables.len() == metadata.tables.len()
                 && previous.metadata.tables.values().zip(metadata.tables.values()).all(|(a, b)| a == b)
         };
         if let Some(previous) = previous.filter(is_same) {
             let (tables, names_by_oid) = (Arc::clone(&previous.tables), Arc::clone(&previous.names_by_oid));
-            return Self { found, tables, names_by_oid, metadata: Arc::new(metadata), refused };
+            return Self { found, tables, names_by_oid, metadata: Arc::new(metadata), refused, has_more: false };
         }
         let mut tables = BTreeMap::clone(&found);
         for (name, definition) in &metadata.tables {
             let known = previous.and_then(|previous| previous.tables.get(name));
-            let table = match known.filter(|table| table.definition == *definition) {
+            let counts = metadata.distinct_counts.get(name);
+            let is_counted = previous.is_some_and(|p| p.metadata.distinct_counts.get(name) == counts);
+            let table = match known.filter(|table| is_counted && table.definition == *definition) {
                 Some(table) => table.clone(),
-                None => Table::new(Arc::clone(definition), &refused),
+                None => Table::new(Arc::clone(definition), &refused, counts),
             };
             tables.insert(name.clone(), table);
         }
@@ -117,6 +125,7 @@ impl Snapshot {
             names_by_oid: Arc::new(names_by_oid),
             metadata: Arc::new(metadata),
             refused,
+            has_more: false,
         }
     }
 
@@ -167,16 +176,30 @@ impl Snapshot {
 
     /// The same with one more table, which this version of the catalog does not know.
     pub fn with_table(&self, definition: TableDefinition) -> Self {
+        self.with_tables([Arc::new(definition)])
+    }
+
+    /// The same with more tables.
+    pub fn with_tables(&self, definitions: impl IntoIterator<Item = Arc<TableDefinition>>) -> Self {
         let mut tables = BTreeMap::clone(&self.tables);
-        let definition = Arc::new(definition);
-        tables.insert(definition.name.clone(), Table::new(definition, &HashSet::new()));
+        let mut names_by_oid = HashMap::clone(&self.names_by_oid);
+        for definition in definitions {
+            names_by_oid.entry(definition.oid).or_insert_with(|| definition.name.clone());
+            tables.insert(definition.name.clone(), Table::new(definition, &HashSet::new(), None));
+        }
         Self {
             found: Arc::clone(&self.found),
             tables: Arc::new(tables),
-            names_by_oid: Arc::clone(&self.names_by_oid),
+            names_by_oid: Arc::new(names_by_oid),
             metadata: Arc::clone(&self.metadata),
             refused: Arc::clone(&self.refused),
+            has_more: true,
         }
+    }
+
+    /// True when it has tables that its version of the catalog does not know.
+    pub fn has_more(&self) -> bool {
+        self.has_more
     }
 
     /// The names of the files of the managed table in `folder`.

@@ -54,6 +54,13 @@ const TABLES: &[&str] = &[
        primary key (schema_name, table_name))",
     "create table if not exists sluice_schema_owners (
        schema_name text not null primary key, owner bigint not null)",
+    // What it is made of, as JSON.
+    "create table if not exists sluice_materialized_views (
+       schema_name text not null, table_name text not null, made_of text not null,
+       primary key (schema_name, table_name))",
+    "create table if not exists sluice_distinct_counts (
+       schema_name text not null, table_name text not null, column_name text not null, n bigint not null,
+       primary key (schema_name, table_name, column_name))",
     // The columns that a view had when it was made: the lake keeps its text alone.
     "create table if not exists sluice_views (
        schema_name text not null, view_name text not null, view_schema text not null,
@@ -272,6 +279,17 @@ impl CatalogStore {
         for row in rows(&mut transaction, "select * from sluice_owners").await? {
             let table = TableName::new(text(&row, "schema_name")?, text(&row, "table_name")?);
             metadata.owners.insert(table, oid(&row, "owner")?);
+        }
+        for row in rows(&mut transaction, "select * from sluice_materialized_views").await? {
+            let name = TableName::new(text(&row, "schema_name")?, text(&row, "table_name")?);
+            let of = serde_json::from_str(&text(&row, "made_of")?)
+                .map_err(|error| CatalogError::Store { problem: error.to_string() })?;
+            metadata.materialized.insert(name, Arc::new(of));
+        }
+        for row in rows(&mut transaction, "select * from sluice_distinct_counts").await? {
+            let name = TableName::new(text(&row, "schema_name")?, text(&row, "table_name")?);
+            let counts = Arc::make_mut(metadata.distinct_counts.entry(name).or_default());
+            counts.insert(text(&row, "column_name")?, number(&row, "n")?.max(0) as u64);
         }
         for row in rows(&mut transaction, "select * from sluice_schema_owners").await? {
             metadata.schema_owners.insert(text(&row, "schema_name")?, oid(&row, "owner")?);
@@ -590,6 +608,29 @@ async fn write(transaction: &mut Transaction<'static, Any>, change: &Change) -> 
                 .execute(&mut **transaction)
                 .await?;
         }
+        Change::PutMaterialized { table, of } => {
+            of_table(transaction, DELETE_MATERIALIZED, table).await?;
+            let of = serde_json::to_string(of.as_ref())
+                .map_err(|error| CatalogError::Store { problem: error.to_string() })?;
+            sqlx::query("insert into sluice_materialized_views values ($1, $2, $3)")
+                .bind(table.schema.clone())
+                .bind(table.table.clone())
+                .bind(of)
+                .execute(&mut **transaction)
+                .await?;
+        }
+        Change::DistinctCounts { table, counts } => {
+            of_table(transaction, DELETE_COUNTS, table).await?;
+            for (column, count) in counts.iter() {
+                sqlx::query("insert into sluice_distinct_counts values ($1, $2, $3, $4)")
+                    .bind(table.schema.clone())
+                    .bind(table.table.clone())
+                    .bind(column.clone())
+                    .bind(i64::try_from(*count).unwrap_or(i64::MAX))
+                    .execute(&mut **transaction)
+                    .await?;
+            }
+        }
         Change::SetSchemaOwner { schema, owner } => {
             of_schema(transaction, DELETE_SCHEMA_OWNER, schema).await?;
             if *owner != FIRST_ROLE_OID {
@@ -633,9 +674,16 @@ async fn write(transaction: &mut Transaction<'static, Any>, change: &Change) -> 
         | Change::Files { .. }
         | Change::Columns { .. } => {}
         Change::DropTable(name) => {
-            for sql in
-                [DELETE_TABLE, DELETE_VIEW, DELETE_OWNER, DELETE_KEY, DELETE_GRANTS, DELETE_COMMENTS]
-            {
+            for sql in [
+                DELETE_TABLE,
+                DELETE_VIEW,
+                DELETE_MATERIALIZED,
+                DELETE_COUNTS,
+                DELETE_OWNER,
+                DELETE_KEY,
+                DELETE_GRANTS,
+                DELETE_COMMENTS,
+            ] {
                 of_table(transaction, sql, name).await?;
             }
         }
@@ -671,6 +719,9 @@ async fn of_schema(transaction: &mut Transaction<'static, Any>, sql: &'static st
 const DELETE_SCHEMA_OWNER: &str = "delete from sluice_schema_owners where schema_name = $1";
 const DELETE_SCHEMA_GRANTS: &str = "delete from sluice_grants where kind = 'schema' and schema_name = $1";
 const DELETE_SCHEMA_COMMENTS: &str = "delete from sluice_comments where kind = 'schema' and schema_name = $1";
+const DELETE_MATERIALIZED: &str =
+    "delete from sluice_materialized_views where schema_name = $1 and table_name = $2";
+const DELETE_COUNTS: &str = "delete from sluice_distinct_counts where schema_name = $1 and table_name = $2";
 const DELETE_VIEW: &str = "delete from sluice_views where schema_name = $1 and view_name = $2";
 
 /// Runs `sql`, whose parameters are a table's schema and name.
@@ -688,6 +739,10 @@ const RENAMES: &[&str] = &[
      where schema_name = $1 and table_name = $2",
     "update sluice_views set schema_name = $3, view_name = $4
      where schema_name = $1 and view_name = $2",
+    "update sluice_materialized_views set schema_name = $3, table_name = $4
+     where schema_name = $1 and table_name = $2",
+    "update sluice_distinct_counts set schema_name = $3, table_name = $4
+     where schema_name = $1 and table_name = $2",
     "update sluice_owners set schema_name = $3, table_name = $4
      where schema_name = $1 and table_name = $2",
     "update sluice_primary_keys set schema_name = $3, table_name = $4

@@ -15,6 +15,7 @@ use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl};
 use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
+use datafusion::parquet::basic::Type as PhysicalType;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use object_store::{ObjectMeta, ObjectStore};
 
@@ -22,6 +23,7 @@ use crate::definition::{
     Compression, ExternalFiles, ExternalFormat, TableDefinition, TableName, TableStatistics, stable_oid,
 };
 use crate::table::StringLayout;
+use crate::table::managed::split;
 use crate::{CatalogError, DATABASE, Result};
 
 /// Footers, or first lines, that are read at once.
@@ -130,6 +132,82 @@ pub async fn first_columns(session: &dyn Session, location: &str, files: &Extern
         Some(file) => options.format.infer_schema(session, &store, &[file]).await.map_err(unreadable),
         None => Ok(Arc::new(Schema::empty())),
     }
+}
+
+/// The files of `definition`: their URLs and sizes.
+pub async fn files(session: &dyn Session, definition: &TableDefinition) -> Result<Vec<(String, u64)>> {
+    let unreadable =
+        |source: DataFusionError| CatalogError::Unreadable { name: definition.name.table.clone(), source };
+    let url = url(&definition.location, &definition.files).map_err(unreadable)?;
+    let options = listing_options(&definition.files, &definition.location);
+    let store = session.runtime_env().object_store(&url).map_err(unreadable)?;
+    let found = url.list_all_files(session, store.as_ref(), &options.file_extension).await.map_err(unreadable)?;
+    let base = url.object_store();
+    let file = |file: ObjectMeta| (format!("{}{}", base.as_str(), file.location), file.size);
+    found.map_ok(file).try_collect().await.map_err(unreadable)
+}
+
+/// What the footer of a Parquet file tells of its layout.
+#[derive(Debug, Clone)]
+pub struct FileFooter {
+    /// Its row groups, in order.
+    pub row_groups: Vec<RowGroupSize>,
+    /// Columns that at least one row group keeps no bounds of, save for those of floating point.
+    pub columns_without_bounds: usize,
+}
+
+/// One row group.
+#[derive(Debug, Clone, Copy)]
+pub struct RowGroupSize {
+    /// Rows in it.
+    pub rows: u64,
+    /// Its bytes as stored.
+    pub bytes: u64,
+}
+
+/// The footers of Parquet files, given by their URLs and sizes.
+pub async fn footers(session: &dyn Session, files: &[(String, u64)]) -> Result<Vec<FileFooter>> {
+    let unreadable = |source: DataFusionError| CatalogError::Unreadable { name: "files".to_owned(), source };
+    let read = |(location, size): &(String, u64)| {
+        let (location, size) = (location.clone(), *size);
+        async move {
+            let (url, path) = split(&location)?;
+            let store = session.runtime_env().object_store(&url)?;
+            let meta = ObjectMeta {
+                location: path,
+                last_modified: Default::default(),
+                size,
+                e_tag: None,
+                version: None,
+            };
+            let footer = DFParquetMetadata::new(store.as_ref(), &meta).fetch_metadata().await?;
+            let is_blind = |at: &usize| {
+                footer.row_groups().iter().any(|group| {
+                    let column = group.column(*at);
+                    let is_float = matches!(column.column_type(), PhysicalType::FLOAT | PhysicalType::DOUBLE);
+                    let has_bounds = column.statistics().is_some_and(|s| {
+                        s.min_bytes_opt().is_some() || s.null_count_opt() == Some(group.num_rows() as u64)
+                    });
+                    !is_float && !has_bounds
+                })
+            };
+            let columns = footer.file_metadata().schema_descr().num_columns();
+            Ok(FileFooter {
+                columns_without_bounds: (0..columns).filter(is_blind).count(),
+                row_groups: footer
+                    .row_groups()
+                    .iter()
+                    .map(|group| RowGroupSize {
+                        rows: group.num_rows().max(0) as u64,
+                        bytes: group.compressed_size().max(0) as u64,
+                    })
+                    .collect(),
+            })
+        }
+        .boxed()
+    };
+    let reads: Vec<_> = files.iter().map(read).collect();
+    futures::stream::iter(reads).buffered(FILES_READ_AT_ONCE).try_collect().await.map_err(unreadable)
 }
 
 /// A scan of `definition` with its strings in `layout`.

@@ -4,7 +4,7 @@
 //! A file has the column names of the snapshot that added it. Files whose columns lie otherwise than the
 //! table's of now are scanned by themselves, and their columns put in order behind the scan.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -55,6 +55,8 @@ pub struct ManagedProvider {
     /// Those of the files that are read; all when not given.
     only: Option<Arc<HashSet<i64>>>,
     layout: StringLayout,
+    /// About how many different values columns have, by name.
+    distinct_counts: Option<Arc<BTreeMap<String, u64>>>,
 }
 
 impl ManagedProvider {
@@ -78,7 +80,25 @@ impl ManagedProvider {
             managed,
             only: None,
             layout,
+            distinct_counts: None,
         })
+    }
+
+    /// The same, told how many different values its columns have.
+    pub fn with_distinct_counts(mut self, counts: Option<Arc<BTreeMap<String, u64>>>) -> Self {
+        self.distinct_counts = counts;
+        self
+    }
+
+    /// Puts what ANALYZE counted into `statistics`, which are those of all files.
+    fn counted(&self, mut statistics: Statistics) -> Statistics {
+        let Some(counts) = &self.distinct_counts else { return statistics };
+        for (field, column) in self.columns.fields().iter().zip(&mut statistics.column_statistics) {
+            if let Some(count) = counts.get(field.name()) {
+                column.distinct_count = Precision::Inexact(*count as usize);
+            }
+        }
+        statistics
     }
 
     /// The same over `only` some of the files, with the column [`FILE_COLUMN`] behind the table's own.
@@ -171,7 +191,7 @@ impl ManagedProvider {
         let mut config = FileScanConfigBuilder::new(store, source).with_file_groups(groups);
         if is_plain {
             let each = files.iter().map(|at| self.statistics[*at].as_ref());
-            let mut all = Statistics::try_merge_iter(each, &self.columns)?;
+            let mut all = self.counted(Statistics::try_merge_iter(each, &self.columns)?);
             if self.tells_file() {
                 all.column_statistics.push(ColumnStatistics::new_unknown());
             }
@@ -310,7 +330,8 @@ impl TableProvider for ManagedProvider {
         if self.tells_file() {
             return None;
         }
-        Statistics::try_merge_iter(self.statistics.iter().map(AsRef::as_ref), &self.columns).ok()
+        let all = Statistics::try_merge_iter(self.statistics.iter().map(AsRef::as_ref), &self.columns);
+        all.ok().map(|all| self.counted(all))
     }
 }
 

@@ -13,7 +13,7 @@ use super::{Outcome, change, change_from, current, metadata, must_own_table, own
 use crate::coordinator::Coordinator;
 use crate::pg_catalog;
 use crate::query::QueryContext;
-use crate::session::{Notice, Session};
+use crate::session::{Notice, Session, TEMPORARY_SCHEMA};
 use crate::sql::input;
 use crate::sql::{AlterStep, ColumnMake, TableAlter, TableDrop, TableMake};
 
@@ -36,14 +36,18 @@ pub async fn create(
 ) -> Result<Outcome> {
     const TAG: &str = "CREATE TABLE";
     session.check_may_write(TAG)?;
+    if make.is_temporary {
+        super::open_temporary(coordinator, session)?;
+    }
     let context = QueryContext::new(coordinator, session, Arc::from(TAG), Default::default());
-    let name = match name_for(&context, make.schema.as_deref(), &make.table, make.if_not_exists)? {
+    let kind = (make.if_not_exists, make.is_temporary);
+    let name = match name_for(&context, make.schema.as_deref(), &make.table, kind)? {
         Named::Free(name) => name,
         Named::Exists(notice) => return Ok(Outcome::with_notices(TAG, vec![notice])),
     };
     let columns = make.columns.iter().map(new_column).collect();
     let table = Arc::new(new_table(&name, columns, make)?);
-    defined(context.snapshot.metadata(), &table)?;
+    defined(&context, &table)?;
     let seen = Arc::clone(context.snapshot.metadata());
     let owned = owned(&seen, session, &name)?;
     change_from(coordinator, session, seen, vec![Change::CreateTable(table), owned], TAG).await?;
@@ -55,12 +59,20 @@ pub fn name_for(
     context: &QueryContext,
     schema: Option<&str>,
     table: &str,
-    if_not_exists: bool,
+    (if_not_exists, is_temporary): (bool, bool),
 ) -> Result<Named> {
     let metadata = context.snapshot.metadata();
+    if is_temporary {
+        check_temporary(context, schema)?;
+        check_name(table)?;
+        return named_in(context, TableName::new(TEMPORARY_SCHEMA, table), if_not_exists);
+    }
     let schema = match schema {
         Some(schema) => schema.to_owned(),
-        None => context.search_path.first().cloned().unwrap_or_else(|| DEFAULT_SCHEMA.to_owned()),
+        None => {
+            let first = context.search_path.iter().find(|schema| *schema != TEMPORARY_SCHEMA);
+            first.cloned().unwrap_or_else(|| DEFAULT_SCHEMA.to_owned())
+        }
     };
     if !metadata.schemas.contains_key(&schema) {
         if pg_catalog::is_system_schema(&schema) {
@@ -90,11 +102,32 @@ pub fn name_for(
         }
         return Ok(Named::Free(name));
     }
+    named_in(context, name, if_not_exists)
+}
+
+fn named_in(context: &QueryContext, name: TableName, if_not_exists: bool) -> Result<Named> {
+    if context.snapshot.table(&name).is_none() {
+        return Ok(Named::Free(name));
+    }
     if !if_not_exists {
         return Err(Error::DuplicateTable { name: name.table });
     }
-    let message = format!("relation \"{table}\" already exists, skipping");
+    let message = format!("relation \"{}\" already exists, skipping", name.table);
     Ok(Named::Exists(Notice::info("42P07", message)))
+}
+
+/// Refuses a table of the session's own that the role may not make, or that is to be in a schema of all.
+fn check_temporary(context: &QueryContext, schema: Option<&str>) -> Result<()> {
+    if schema.is_some_and(|schema| schema != TEMPORARY_SCHEMA) {
+        let message = "cannot create temporary relation in non-temporary schema".to_owned();
+        return Err(Error::InvalidTableDefinition { message });
+    }
+    let metadata = context.snapshot.metadata();
+    if metadata.allows(context.role_oid, &GrantObject::Database, Privilege::Temporary) {
+        return Ok(());
+    }
+    let message = "permission denied to create temporary tables in database \"postgres\"".to_owned();
+    Err(Error::PermissionDenied { message })
 }
 
 fn new_column(column: &ColumnMake) -> NewColumn {
@@ -196,9 +229,10 @@ fn check_default(column: &NewColumn) -> Result<()> {
     }
 }
 
-/// The definition that `table` will have on top of `metadata`.
-pub fn defined(metadata: &Metadata, table: &Arc<NewTable>) -> Result<TableDefinition> {
-    let mut next = Metadata::clone(metadata);
+/// The definition that `table` will have.
+pub fn defined(context: &QueryContext, table: &Arc<NewTable>) -> Result<TableDefinition> {
+    let own = context.temporary.as_ref().filter(|_| table.name.schema == TEMPORARY_SCHEMA);
+    let mut next = Metadata::clone(own.unwrap_or(context.snapshot.metadata()));
     next.apply(&Change::CreateTable(Arc::clone(table)));
     if let Some(definition) = next.tables.get(&table.name) {
         return Ok(TableDefinition::clone(definition));
@@ -250,6 +284,15 @@ fn named(
     Ok((found, notices))
 }
 
+/// The rows of a materialized view are those of its query.
+fn refuse_materialized(metadata: &Metadata, table: &TableDefinition) -> Result<()> {
+    if metadata.materialized.contains_key(&table.name) {
+        let message = format!("cannot change materialized view \"{}\"", table.name.table);
+        return Err(Error::WrongObjectType { message });
+    }
+    Ok(())
+}
+
 /// `TRUNCATE`: the files are no more the table's. They stay for the snapshots that know them.
 pub async fn truncate(
     coordinator: &Coordinator,
@@ -263,9 +306,11 @@ pub async fn truncate(
     let mut changes = Vec::new();
     for table in tables {
         let object = GrantObject::Table(table.name.clone());
-        if !metadata.allows(role, &object, Privilege::Truncate) {
+        let is_own = table.name.schema == TEMPORARY_SCHEMA;
+        if !is_own && !metadata.allows(role, &object, Privilege::Truncate) {
             return Err(Error::PermissionDenied { message: format!("permission denied for {object}") });
         }
+        refuse_materialized(&metadata, &table)?;
         let table = writable(&table)?;
         let Some(managed) = &table.managed else { continue };
         let removed: Vec<i64> = managed.files.iter().map(|file| file.id).collect();
@@ -289,6 +334,10 @@ pub async fn alter(coordinator: &Coordinator, session: &mut Session, wanted: &Ta
     let names = [(wanted.schema.clone(), wanted.table.clone())];
     let (tables, mut notices) = named(coordinator, session, &names, wanted.if_exists)?;
     let Some(table) = tables.into_iter().next() else { return Ok(Outcome::with_notices(TAG, notices)) };
+    if table.name.schema == TEMPORARY_SCHEMA {
+        let message = "ALTER TABLE of a temporary table is not supported".to_owned();
+        return Err(Error::NotSupported { message });
+    }
     if !seen.tables.contains_key(&table.name) {
         let message = format!(
             "table \"{}\" was found in a location of the server and cannot be altered",
@@ -329,6 +378,7 @@ pub async fn alter(coordinator: &Coordinator, session: &mut Session, wanted: &Ta
             }
             step => {
                 let table = next.tables.get(&name).ok_or_else(|| Error::internal("a table went away"))?;
+                refuse_materialized(&next, table)?;
                 let table = writable(table)?;
                 match column_change(&table, step, &mut notices)? {
                     Some(change) => Change::Columns { table: name.clone(), change },

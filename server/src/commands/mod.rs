@@ -1,11 +1,14 @@
 //! Statements that are not queries, one file for each family. What they change in the catalog is
 //! committed at once, or with the transaction block they stand in.
 
+pub mod analyze;
 mod comments;
 mod export;
 mod grants;
 mod keys;
+mod layout;
 mod managed;
+pub mod rewrite;
 mod roles;
 mod schemas;
 mod settings;
@@ -19,13 +22,21 @@ use std::sync::Arc;
 
 use catalog::{Change, Metadata, Role, Snapshot, TableName};
 use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
 use engine::{Error, Result};
 
-pub use settings::columns;
 
 use crate::coordinator::Coordinator;
-use crate::session::{Notice, Session, SettingDescription};
+use crate::session::{Notice, Session, SettingDescription, TEMPORARY_SCHEMA, Temporary, is_temporary};
 use crate::sql::Command;
+
+/// The columns a command gives, when it gives rows.
+pub fn columns(command: &Command) -> Option<SchemaRef> {
+    match command {
+        Command::CheckLayout { .. } => Some(layout::columns()),
+        command => settings::columns(command),
+    }
+}
 
 /// What a command leaves to be told to the client.
 #[derive(Debug, Default)]
@@ -78,6 +89,9 @@ pub async fn run(
             tables::refresh(coordinator, session, schema.as_deref(), table).await
         }
         Command::CreateView(make) => views::create(coordinator, session, make).await,
+        Command::CheckLayout { schema, table } => {
+            layout::check(coordinator, session, schema.as_deref(), table).await
+        }
         Command::Vacuum => vacuum::run(coordinator, session).await,
         Command::Schema(change) => schemas::run(coordinator, session, change).await,
         Command::MakeTable(make) => managed::create(coordinator, session, make).await,
@@ -94,6 +108,8 @@ pub async fn run(
         | Command::Execute { .. }
         | Command::Copy(_)
         | Command::CopyFrom(_)
+        | Command::Rewrite(_)
+        | Command::Analyze(_)
         | Command::CopyIn(_) => Err(Error::internal("a statement with rows was taken for a command")),
     }
 }
@@ -119,6 +135,14 @@ fn snapshot(coordinator: &Coordinator, session: &Session) -> Arc<Snapshot> {
     session.snapshot(coordinator.snapshot())
 }
 
+/// Gives the session a place for tables of its own, before it makes one.
+pub fn open_temporary(coordinator: &Coordinator, session: &mut Session) -> Result<()> {
+    if session.temporary.is_none() {
+        session.temporary = Some(Temporary::open(&coordinator.writes, coordinator.store.data_folder())?);
+    }
+    Ok(())
+}
+
 /// Commits `changes`, or keeps them for the end of the block.
 async fn change(
     coordinator: &Coordinator,
@@ -140,6 +164,14 @@ async fn change_from(
     statement: &str,
 ) -> Result<()> {
     session.check_may_write(statement)?;
+    let in_block = session.transaction.is_block();
+    let (own, changes): (Vec<Change>, Vec<Change>) = changes.into_iter().partition(is_temporary);
+    if let Some(temporary) = &mut session.temporary {
+        own.iter().for_each(|change| temporary.apply(change, in_block));
+    }
+    if changes.is_empty() {
+        return Ok(());
+    }
     if !session.transaction.is_block() {
         return coordinator.commit(&current, &changes).await;
     }
@@ -170,6 +202,9 @@ fn denied(what: &str) -> Error {
 
 /// Refuses what only the owner of a table may do.
 fn must_own_table(metadata: &Metadata, session: &Session, table: &TableName) -> Result<()> {
+    if table.schema == TEMPORARY_SCHEMA {
+        return Ok(());
+    }
     let role = current(metadata, session)?;
     if role.is_superuser || metadata.roles_of(role.oid).contains(&metadata.owner(table)) {
         return Ok(());

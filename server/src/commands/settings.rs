@@ -48,6 +48,9 @@ pub fn reset(session: &mut Session, name: Option<&str>) -> Result<Outcome> {
 
 /// `DISCARD ALL`, or a part of it, of which there is nothing to discard here.
 pub fn discard(session: &mut Session, what: &str) -> Result<Outcome> {
+    if matches!(what, "TEMP" | "TEMPORARY") {
+        session.temporary = None;
+    }
     if what != "ALL" {
         return Ok(Outcome::tag(format!("DISCARD {what}")));
     }
@@ -56,6 +59,7 @@ pub fn discard(session: &mut Session, what: &str) -> Result<Outcome> {
         return Err(Error::ActiveTransaction { message });
     }
     session.prepared.clear();
+    session.temporary = None;
     let changed = session.settings.reset(None)?;
     Ok(Outcome { changed, ..Outcome::tag("DISCARD ALL") })
 }

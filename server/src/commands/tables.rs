@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use catalog::table::external::{self, Declared};
-use catalog::{Change, DEFAULT_SCHEMA, Metadata, TableDefinition, TableName};
+use catalog::table::external::{self, Declared, FileFooter};
+use catalog::{Change, DEFAULT_SCHEMA, ExternalFiles, Metadata, TableDefinition, TableName};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::MemoryCatalogProviderList;
 use engine::session_state::{Destination, StatementSettings};
@@ -14,7 +14,7 @@ use super::{Outcome, change, change_from, current, metadata, must_own_table, sna
 use crate::coordinator::Coordinator;
 use crate::locations;
 use crate::pg_catalog;
-use crate::session::{Notice, Session};
+use crate::session::{Notice, Session, TEMPORARY_SCHEMA};
 use crate::sql::{ExternalTable, FilesAt, RelationKind, TableDrop};
 
 const TAG: &str = "CREATE TABLE";
@@ -150,20 +150,36 @@ pub async fn refresh(
     session.check_may_write(TAG)?;
     forget_listings(coordinator);
     let url = Url::parse(&known.location).map_err(|error| Error::internal(error.to_string()))?;
-    let is_declared = known.files.is_declared;
-    let declared = Declared {
-        columns: is_declared.then(|| Arc::clone(&known.file_schema)),
-        partitions: match is_declared {
-            true => known.partition_columns.iter().map(|(name, kind)| (name.clone(), Some(kind.clone()))).collect(),
-            false => Vec::new(),
-        },
-    };
-    let files = FilesAt { location: known.location.clone(), files: known.files.clone(), is_header_told: true };
+    let (files, declared) = as_it_was_made(&known);
+    let files = FilesAt { location: known.location.clone(), files, is_header_told: true };
     let mut definition = open(coordinator, name, &url, &files, &declared).await?;
     definition.oid = known.oid;
     let changes = vec![Change::PutTable(Arc::new(definition))];
     change_from(coordinator, session, seen, changes, TAG).await?;
     Ok(Outcome::tag(TAG))
+}
+
+/// What the statement that made `table` said of its files and columns.
+pub fn as_it_was_made(table: &TableDefinition) -> (ExternalFiles, Declared) {
+    let is_declared = table.files.is_declared;
+    let partitions = table.partition_columns.iter().map(|(name, kind)| (name.clone(), Some(kind.clone())));
+    let declared = Declared {
+        columns: is_declared.then(|| Arc::clone(&table.file_schema)),
+        partitions: if is_declared { partitions.collect() } else { Vec::new() },
+    };
+    (table.files.clone(), declared)
+}
+
+/// The files of a table that lies somewhere: their URLs and sizes.
+pub async fn files_of(coordinator: &Coordinator, table: &Arc<TableDefinition>) -> Result<Vec<(String, u64)>> {
+    let (state, table) = (planning_state(coordinator), Arc::clone(table));
+    on_planning_thread(coordinator, async move { external::files(&state, &table).await }).await
+}
+
+/// What the footers of Parquet files tell of their row groups.
+pub async fn footers_of(coordinator: &Coordinator, files: Vec<(String, u64)>) -> Result<Vec<FileFooter>> {
+    let state = planning_state(coordinator);
+    on_planning_thread(coordinator, async move { external::footers(&state, &files).await }).await
 }
 
 /// What was listed before is not trusted any more.
@@ -194,12 +210,12 @@ pub async fn drop(coordinator: &Coordinator, session: &mut Session, wanted: &Tab
             notices.push(Notice::info("00000", format!("{word} \"{table}\" does not exist, skipping")));
             continue;
         };
-        if !metadata.tables.contains_key(&found.name) {
+        if !metadata.tables.contains_key(&found.name) && found.name.schema != TEMPORARY_SCHEMA {
             let message =
                 format!("table \"{table}\" was found in a location of the server and cannot be dropped");
             return Err(Error::NotSupported { message });
         }
-        if kind_of(&found) != wanted.kind {
+        if kind_of(&metadata, &found) != wanted.kind {
             return Err(Error::WrongObjectType { message: format!("\"{table}\" is not a {word}") });
         }
         must_own_table(&metadata, session, &found.name)?;
@@ -225,9 +241,10 @@ pub async fn drop(coordinator: &Coordinator, session: &mut Session, wanted: &Tab
 }
 
 /// What `relation` is.
-fn kind_of(relation: &TableDefinition) -> RelationKind {
-    match relation.view.is_some() {
-        true => RelationKind::View,
-        false => RelationKind::Table,
+fn kind_of(metadata: &Metadata, relation: &TableDefinition) -> RelationKind {
+    match (relation.view.is_some(), metadata.materialized.contains_key(&relation.name)) {
+        (true, _) => RelationKind::View,
+        (false, true) => RelationKind::MaterializedView,
+        (false, false) => RelationKind::Table,
     }
 }

@@ -105,6 +105,9 @@ async fn end(coordinator: &Coordinator, session: &mut Session, wants_commit: boo
     }
     let Pending { from, changes, files, .. } = std::mem::take(&mut session.pending);
     session.transaction = Transaction::Idle;
+    if let Some(own) = &mut session.temporary {
+        own.end_block(is_commit);
+    }
     if let (true, Some(from)) = (is_commit, from)
         && let Err(error) = coordinator.commit(&from, &changes).await
     {

@@ -11,7 +11,7 @@ use super::managed::{self, Named};
 use super::{Outcome, change_from, must_own_table, owned};
 use crate::coordinator::Coordinator;
 use crate::query::{self, QueryContext, SOURCE};
-use crate::session::Session;
+use crate::session::{Session, TEMPORARY_SCHEMA};
 use crate::sql::{self, SessionFacts, ViewMake};
 
 const TAG: &str = "CREATE VIEW";
@@ -27,7 +27,7 @@ pub async fn create(
     let replaced = replaced(&context, session, make)?;
     let name = match &replaced {
         Some(view) => view.name.clone(),
-        None => match managed::name_for(&context, make.schema.as_deref(), &make.view, make.if_not_exists)? {
+        None => match managed::name_for(&context, make.schema.as_deref(), &make.view, (make.if_not_exists, false))? {
             Named::Free(name) => name,
             Named::Exists(notice) => return Ok(Outcome::with_notices(TAG, vec![notice])),
         },
@@ -43,6 +43,11 @@ pub async fn create(
     let columns = named_columns(&columns, &make.columns)?;
     if let Some(view) = &replaced {
         check_keeps(&view.file_schema, &columns)?;
+    }
+    let own = |table: &sql::TableReference| context.schema_of(&table.table).as_deref() == Some(TEMPORARY_SCHEMA);
+    if make.query.tables.iter().any(own) {
+        let message = "views over temporary tables are not supported".to_owned();
+        return Err(Error::NotSupported { message });
     }
     let names: Vec<String> = columns.fields().iter().map(|field| field.name().clone()).collect();
     let sql = make.stored_text(&names, |table| context.schema_of(table));

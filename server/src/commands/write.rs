@@ -19,10 +19,10 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::managed::{self, Named};
-use super::{Outcome, change_from, export, tables};
+use super::{Outcome, change_from, export, rewrite, tables};
 use crate::locations;
 use crate::query::{self, QueryContext, Sink, Written};
-use crate::session::{Notice, Session};
+use crate::session::{Notice, Session, TEMPORARY_SCHEMA};
 use crate::sql::{self, CopyFrom, CopyIn, Query, RowChange, TableMake, Write, WriteTo};
 use crate::writes::PendingFiles;
 
@@ -36,8 +36,20 @@ pub struct Ready {
 }
 
 impl Ready {
-    fn changes(changes: Vec<Change>, tag: String) -> Self {
+    /// Changes of the catalog alone.
+    pub fn changes(changes: Vec<Change>, tag: String) -> Self {
         Self { changes, files: None, export: None, tag, notices: Vec::new() }
+    }
+
+    /// The same with other changes.
+    pub fn with_changes(self, changes: Vec<Change>) -> Self {
+        Self { changes, ..self }
+    }
+
+    /// The same with something more to tell.
+    pub fn with_notice(mut self, notice: Notice) -> Self {
+        self.notices.push(notice);
+        self
     }
 }
 
@@ -48,7 +60,7 @@ pub async fn prepare(context: &QueryContext, write: &Write, parameters: &[Scalar
         WriteTo::Insert { schema, table } => {
             let target = target(context, schema.as_deref(), table)?;
             check_privilege(context, &target, Privilege::Insert)?;
-            let (pending, written) = run(context, write, parameters, &target).await?;
+            let (pending, written) = run(context, write, parameters, &target, None).await?;
             let tag = format!("INSERT 0 {}", written.rows());
             let change = added(&target, written.table_files());
             Ok(ready(vec![change], pending, written, tag))
@@ -74,7 +86,9 @@ pub async fn commit(context: &QueryContext, session: &mut Session, ready: Ready)
         change_from(&context.coordinator, session, seen, changes, "INSERT").await?;
     }
     if let Some((pending, names, was_retried)) = files {
-        match session.transaction.is_block() {
+        // A session's own files go with the session.
+        let is_own = session.temporary.as_ref().is_some_and(|own| own.holds(pending.table_folder()));
+        match session.transaction.is_block() && !is_own {
             true => session.pending.files.push((pending, names, was_retried)),
             false => pending.keep(names, was_retried),
         }
@@ -88,25 +102,40 @@ async fn create(
     make: &TableMake,
     parameters: &[ScalarValue],
 ) -> Result<Ready> {
-    const TAG: &str = "CREATE TABLE AS";
-    let done = |notice| Ready { notices: vec![notice], ..Ready::changes(Vec::new(), TAG.to_owned()) };
-    let name = match managed::name_for(context, make.schema.as_deref(), &make.table, make.if_not_exists)? {
+    let tag = write.to.statement();
+    let done = |notice| Ready { notices: vec![notice], ..Ready::changes(Vec::new(), tag.to_owned()) };
+    let kind = (make.if_not_exists, make.is_temporary);
+    let name = match managed::name_for(context, make.schema.as_deref(), &make.table, kind)? {
         Named::Free(name) => name,
         Named::Exists(notice) => return Ok(done(notice)),
     };
     let columns = query::describe(context, &write.query, &[]).await?.columns;
     let columns = renamed(&columns, make)?;
     let table = Arc::new(managed::new_table(&name, columns, make)?);
-    let target = Arc::new(managed::defined(context.snapshot.metadata(), &table)?);
-    let owned = Change::SetOwner { table: name, owner: context.role_oid };
-    let change = Change::CreateTable(table);
-    if write.query.is_empty {
-        return Ok(Ready::changes(vec![change, owned], TAG.to_owned()));
+    let target = Arc::new(managed::defined(context, &table)?);
+    let owned = Change::SetOwner { table: name.clone(), owner: context.role_oid };
+    let mut changes = vec![Change::CreateTable(table), owned];
+    if let Some(view) = &make.materialized {
+        if write.query.parameters.keys().next().is_some() {
+            return Err(Error::UndefinedParameter { name: "$1".to_owned() });
+        }
+        let names: Vec<String> = target.fields().iter().map(|field| field.name().clone()).collect();
+        let sql = view.stored_text(&names, |table| context.schema_of(table));
+        let query = sql::view_query(&sql, &context.facts)?;
+        let mut of = rewrite::materialized(context, &query, sql, make.partitions)?;
+        if write.query.is_empty {
+            // It was computed of nothing: it has changed since.
+            of.inputs.iter_mut().for_each(|(.., contents)| *contents = Some(String::new()));
+        }
+        changes.push(Change::PutMaterialized { table: name, of: Arc::new(of) });
     }
-    let (pending, written) = run(context, write, parameters, &target).await?;
+    if write.query.is_empty {
+        return Ok(Ready::changes(changes, tag.to_owned()));
+    }
+    let (pending, written) = run(context, write, parameters, &target, make.partitions).await?;
     let tag = format!("SELECT {}", written.rows());
-    let files = added(&target, written.table_files());
-    Ok(ready(vec![change, owned, files], pending, written, tag))
+    changes.push(added(&target, written.table_files()));
+    Ok(ready(changes, pending, written, tag))
 }
 
 /// The query's columns as those of a table, under the names that the statement gives.
@@ -124,19 +153,22 @@ fn renamed(columns: &Schema, make: &TableMake) -> Result<Vec<NewColumn>> {
     Ok(columns.fields().iter().enumerate().map(column).collect())
 }
 
-async fn run(
+/// Writes the rows of `write` to `target`, to so many files of about one size where it is said.
+pub async fn run(
     context: &QueryContext,
     write: &Write,
     parameters: &[ScalarValue],
     target: &Arc<TableDefinition>,
+    partitions: Option<usize>,
 ) -> Result<(PendingFiles, Written)> {
     let pending = context.coordinator.writes.begin(context.id.as_str(), &target.location)?;
-    let sink = Sink::Table(Arc::clone(target));
+    let sink = Sink::Table(Arc::clone(target), partitions);
     let written = query::write(context, &write.query, parameters, &sink).await?;
     Ok((pending, written))
 }
 
-fn ready(changes: Vec<Change>, pending: PendingFiles, written: Written, tag: String) -> Ready {
+/// What was written, with the changes that take it in.
+pub fn ready(changes: Vec<Change>, pending: PendingFiles, written: Written, tag: String) -> Ready {
     let name = |written: &WrittenFile| {
         written.file.path.rsplit('/').next().unwrap_or_default().to_owned()
     };
@@ -202,7 +234,7 @@ pub async fn prepare_copy(context: &QueryContext, copy: &CopyFrom) -> Result<Rea
     context.snapshot = Arc::new(context.snapshot.with_table(files));
     let to = WriteTo::Insert { schema: Some(target.name.schema.clone()), table: target.name.table.clone() };
     let write = Write { to, query, text: Arc::clone(&copy.text) };
-    let (pending, written) = run(&context, &write, &[], &target).await?;
+    let (pending, written) = run(&context, &write, &[], &target, None).await?;
     let tag = format!("COPY {}", written.rows());
     let change = added(&target, written.table_files());
     Ok(ready(vec![change], pending, written, tag))
@@ -359,7 +391,7 @@ pub async fn prepare_change(
     context.target = Some(Target { table: Arc::clone(&table), files: Some(Arc::new(rewritten)) });
     context.id = engine::QueryId::generate();
     let write = Write { to: WriteTo::Rewrite, query: rest, text: Arc::clone(&change.text) };
-    let (pending, written) = run(&context, &write, parameters, &table).await?;
+    let (pending, written) = run(&context, &write, parameters, &table, None).await?;
     if written.rows() != before - gone {
         let message = format!(
             "the rows that {word} means must be the same when they are looked for again: its condition is volatile"
@@ -400,15 +432,28 @@ pub fn described(context: &QueryContext, change: &RowChange) -> Result<(QueryCon
 
 /// The table that a statement writes to.
 fn target(context: &QueryContext, schema: Option<&str>, table: &str) -> Result<Arc<TableDefinition>> {
+    let found = find(context, schema, table)?;
+    if context.snapshot.metadata().materialized.contains_key(&found.name) {
+        let message = format!("cannot change materialized view \"{table}\"");
+        return Err(Error::WrongObjectType { message });
+    }
+    managed::writable(&found)
+}
+
+/// A relation by name.
+pub fn find(context: &QueryContext, schema: Option<&str>, table: &str) -> Result<Arc<TableDefinition>> {
     let schemas = schema.map_or_else(|| context.search_path.clone(), |schema| vec![schema.to_owned()]);
     let mut names = schemas.into_iter().map(|schema| TableName::new(schema, table));
     let found = names.find_map(|name| context.snapshot.table(&name).cloned());
     let missing = || Error::UndefinedTable { name: table.to_owned(), position: None };
-    managed::writable(&found.ok_or_else(missing)?)
+    found.ok_or_else(missing)
 }
 
 /// Refuses what the role was not given (42501).
 pub fn check_privilege(context: &QueryContext, table: &TableDefinition, wanted: Privilege) -> Result<()> {
+    if table.name.schema == TEMPORARY_SCHEMA {
+        return Ok(());
+    }
     let metadata = context.snapshot.metadata();
     let schema = GrantObject::Schema(table.name.schema.clone());
     let object = GrantObject::Table(table.name.clone());

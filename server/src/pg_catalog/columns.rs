@@ -230,6 +230,11 @@ impl Columns {
         self.push(name, "bool", Arc::new(values.into_iter().map(Some).collect::<BooleanArray>()))
     }
 
+    /// `boolean` that may be missing.
+    pub fn optional_bool(self, name: &str, values: impl IntoIterator<Item = Option<bool>>) -> Self {
+        self.push(name, "bool", Arc::new(values.into_iter().collect::<BooleanArray>()))
+    }
+
     /// `timestamp with time zone`, in microseconds since 1970, that may be missing.
     pub fn time(self, name: &str, values: impl IntoIterator<Item = Option<i64>>) -> Self {
         let array = TimestampMicrosecondArray::from_iter(values).with_timezone("+00:00");

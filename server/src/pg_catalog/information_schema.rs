@@ -36,6 +36,10 @@ fn visible(view: &View) -> Vec<&TableDefinition> {
     let metadata = view.snapshot.metadata();
     let role = view.context.role_oid;
     let may_see = |table: &&TableDefinition| {
+        // PostgreSQL's views leave materialized ones out: the standard does not know them.
+        if metadata.materialized.contains_key(&table.name) {
+            return false;
+        }
         let object = GrantObject::Table(table.name.clone());
         Privilege::OF_TABLES.iter().any(|privilege| metadata.allows(role, &object, *privilege))
     };

@@ -71,6 +71,7 @@ static OF_CATALOG: &[(&str, Builder)] = &[
     ("pg_database", database::pg_database),
     ("pg_description", database::pg_description),
     ("pg_index", objects::pg_index),
+    ("pg_matviews", objects::pg_matviews),
     ("pg_namespace", database::pg_namespace),
     ("pg_roles", roles::pg_roles),
     ("pg_shdescription", database::pg_shdescription),
@@ -103,6 +104,10 @@ struct BuiltVersion {
 
 impl Built {
     fn get(&self, view: &View, name: &'static str, build: Builder) -> RecordBatch {
+        // What one session alone has is built for it alone.
+        if view.snapshot.has_more() {
+            return build(view);
+        }
         let mut built = self.last.lock();
         let metadata = view.snapshot.metadata();
         if !built.metadata.as_ref().is_some_and(|known| Arc::ptr_eq(known, metadata)) {

@@ -47,11 +47,16 @@ fn sys_oid(name: &str) -> i64 {
 
 fn relations(view: &View) -> Vec<Relation> {
     let keyed = &view.snapshot.metadata().primary_keys;
+    let materialized = &view.snapshot.metadata().materialized;
     let tables = view.snapshot.tables().map(|table| Relation {
         oid: table.oid.into(),
         name: table.name.table.clone(),
         schema: schema_oid(&table.name.schema),
-        kind: if table.view.is_some() { "v" } else { "r" },
+        kind: match (table.view.is_some(), materialized.contains_key(&table.name)) {
+            (true, _) => "v",
+            (false, true) => "m",
+            (false, false) => "r",
+        },
         owner: view.snapshot.metadata().owner(&table.name),
         columns: i16::try_from(table.fields().len()).unwrap_or(i16::MAX),
         pages: i32::try_from(table.statistics.file_bytes / 8192).unwrap_or(i32::MAX),
@@ -98,7 +103,7 @@ pub fn pg_class(view: &View) -> RecordBatch {
         .oid(
             "relam",
             all.iter().map(|r| match r.kind {
-                "r" => 2,
+                "r" | "m" => 2,
                 "i" => 403,
                 _ => 0,
             }),
@@ -267,7 +272,9 @@ pub fn relation_oid(view: &View, schema: Option<&str>, name: &str) -> Option<i64
 
 /// Tables as `pg_tables` lists them.
 pub fn pg_tables(view: &View) -> RecordBatch {
-    let tables: Vec<_> = view.snapshot.tables().filter(|table| table.view.is_none()).collect();
+    let materialized = &view.snapshot.metadata().materialized;
+    let is_table = |t: &&std::sync::Arc<TableDefinition>| t.view.is_none() && !materialized.contains_key(&t.name);
+    let tables: Vec<_> = view.snapshot.tables().filter(is_table).collect();
     let keyed = &view.snapshot.metadata().primary_keys;
     Columns::new()
         .name("schemaname", tables.iter().map(|t| t.name.schema.as_str()))
@@ -286,6 +293,21 @@ pub fn pg_views(view: &View) -> RecordBatch {
         .name("viewowner", views.iter().map(|table| owner_name(view, table)))
         .text("definition", views.iter().filter_map(|table| table.view.as_ref()).map(|v| v.sql.as_str()))
         .finish_as(PG_CATALOG, "pg_views")
+}
+
+/// Materialized views as `pg_matviews` lists them.
+pub fn pg_matviews(view: &View) -> RecordBatch {
+    let materialized = &view.snapshot.metadata().materialized;
+    let known = materialized.iter().filter_map(|(name, of)| Some((view.snapshot.table(name)?, of)));
+    let known: Vec<_> = known.collect();
+    Columns::new()
+        .name("schemaname", known.iter().map(|(t, _)| t.name.schema.as_str()))
+        .name("matviewname", known.iter().map(|(t, _)| t.name.table.as_str()))
+        .name("matviewowner", known.iter().map(|(table, _)| owner_name(view, table)))
+        .bool("hasindexes", known.iter().map(|_| false))
+        .bool("ispopulated", known.iter().map(|_| true))
+        .text("definition", known.iter().map(|(_, of)| of.sql.as_str()))
+        .finish_as(PG_CATALOG, "pg_matviews")
 }
 
 fn owner_name<'a>(view: &'a View, table: &TableDefinition) -> &'a str {

@@ -35,8 +35,8 @@ use crate::sql::Query;
 /// Where the rows of a query go.
 #[derive(Debug, Clone)]
 pub enum Sink {
-    /// Files of a managed table, whose columns they match by place.
-    Table(Arc<TableDefinition>),
+    /// Files of a managed table, whose columns they match by place: so many of about one size, where it is said.
+    Table(Arc<TableDefinition>, Option<usize>),
     /// Files that no catalog knows.
     Files(Arc<FileSink>),
 }
@@ -73,7 +73,7 @@ impl Sink {
     /// What must be reached by whoever writes.
     pub fn place(&self) -> &Arc<TableDefinition> {
         match self {
-            Self::Table(table) => table,
+            Self::Table(table, _) => table,
             Self::Files(files) => &files.folder,
         }
     }
@@ -88,7 +88,7 @@ pub fn into_files(
     input: Input,
 ) -> Result<Plan> {
     match sink {
-        Sink::Table(table) => into_table(context, plan, table, input),
+        Sink::Table(table, partitions) => into_table(context, plan, table, *partitions, input),
         Sink::Files(files) => {
             let Plan { physical, state, mut tables } = plan;
             let physical = exported(physical, query, files, input, false)?;
@@ -121,6 +121,7 @@ pub fn into_table(
     context: &QueryContext,
     plan: Plan,
     table: &Arc<TableDefinition>,
+    partitions: Option<usize>,
     input: Input,
 ) -> Result<Plan> {
     let managed = table.managed.as_deref().ok_or_else(|| Error::internal("a table has no files of ours"))?;
@@ -132,11 +133,13 @@ pub fn into_table(
     }
     let keys = table_keys(&physical, &state, managed)?;
     let partition_by = partition_columns(&keys);
-    let physical = if keys.is_empty() {
-        gathered(physical, input)?
-    } else {
-        let partitions = physical.output_partitioning().partition_count();
-        cut(plain_columns(&physical.schema()), keys, physical, partitions)?
+    let physical = match (keys.is_empty(), partitions) {
+        (true, None) => gathered(physical, input)?,
+        (true, Some(partitions)) => spread(physical, partitions)?,
+        (false, wanted) => {
+            let partitions = wanted.unwrap_or_else(|| physical.output_partitioning().partition_count());
+            cut(plain_columns(&physical.schema()), keys, physical, partitions)?
+        }
     };
     let physical = sorted(physical, managed, columns);
     let target = WriteTarget {

@@ -16,7 +16,7 @@ mod write;
 
 use std::sync::Arc;
 
-use catalog::{Snapshot, SnapshotRow, TableName, Target};
+use catalog::{Metadata, Snapshot, SnapshotRow, TableDefinition, TableName, Target};
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::ScalarValue;
 use engine::session_state::StatementSettings;
@@ -80,6 +80,8 @@ pub struct QueryContext {
     pub settings: Arc<Values>,
     /// Ends the query from outside.
     pub cancel: CancellationToken,
+    /// The catalog of the session's own tables, once it made one.
+    pub temporary: Option<Arc<Metadata>>,
     /// The snapshots there are, for a query that asks for them.
     pub snapshots: Arc<Vec<SnapshotRow>>,
     /// The table that the statement changes, where its own rows are read for that.
@@ -119,6 +121,7 @@ impl QueryContext {
             last_route: Arc::clone(&session.last_route),
             settings: settings.values(),
             cancel,
+            temporary: session.temporary.as_ref().map(|own| Arc::clone(own.metadata())),
             snapshots: Arc::default(),
             target: None,
             file_bytes_max: coordinator.config.catalog.file_size.0,
@@ -225,6 +228,11 @@ pub async fn describe(
 ) -> Result<Description> {
     let then = history::with_history(context, query).await?;
     Planner::new(then.as_ref().unwrap_or(context), query, &[], None)?.describe(declared).await
+}
+
+/// The users' tables that `query` reads, those behind views included.
+pub fn tables_of(context: &QueryContext, query: &Query) -> Result<Vec<Arc<TableDefinition>>> {
+    Ok(Planner::new(context, query, &[], None)?.tables().to_vec())
 }
 
 /// The columns of `EXPLAIN`.

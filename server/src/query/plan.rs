@@ -31,6 +31,7 @@ use super::estimate::{self, Estimate};
 use super::parameters;
 use super::single_row::SingleRow;
 use crate::pg_catalog::{self, SystemSchema, types};
+use crate::session::TEMPORARY_SCHEMA;
 use crate::sql::{
     self, InsertSource, Query, name_columns, present_name, qualify_relations, read_bytea, read_values,
     type_arrays,
@@ -544,6 +545,10 @@ impl CatalogProvider for WithSystemSchemas {
 
 /// Refuses a table that the role was not given to read, or in a schema it may not use (42501).
 fn check_may_read(snapshot: &Snapshot, role: u32, table: &TableDefinition) -> Result<()> {
+    // Only its own session finds it.
+    if table.name.schema == TEMPORARY_SCHEMA {
+        return Ok(());
+    }
     let metadata = snapshot.metadata();
     let schema = GrantObject::Schema(table.name.schema.clone());
     let denied =

@@ -139,7 +139,7 @@ pub async fn write_rows(
             Arc::new(FromClient { schema: Arc::clone(&schema), rows: Mutex::new(Some(rows.boxed())) });
         let physical = Arc::new(StreamingTableExec::try_new(schema, vec![source], None, [], false, None)?);
         let plan = Plan { physical, state: local_state(context), tables: Vec::new() };
-        let plan = into_table(context, plan, target, Input { estimate: Estimate::default(), on: Destination::Local })?;
+        let plan = into_table(context, plan, target, None, Input { estimate: Estimate::default(), on: Destination::Local })?;
         let mut rows = local::run(context, plan, permit).await?;
         let files = files(&mut rows).await?;
         Ok(Written { files, was_retried: false })

@@ -4,6 +4,7 @@ mod notice;
 mod prepared;
 mod registry;
 mod settings;
+mod temporary;
 mod transaction;
 
 use std::collections::HashSet;
@@ -15,6 +16,7 @@ pub use notice::Notice;
 pub use prepared::{Prepared, PreparedStatements};
 pub use registry::OpenSessions;
 pub use settings::{RouteSetting, SettingDescription, Settings, Values, descriptions};
+pub use temporary::{TEMPORARY_SCHEMA, Temporary, is_temporary};
 pub use transaction::Transaction;
 
 use catalog::{Change, Metadata, Snapshot};
@@ -57,6 +59,8 @@ pub struct Session {
     pub transaction: Transaction,
     /// What the block has changed.
     pub pending: Pending,
+    /// The tables that are its own, once it made one.
+    pub temporary: Option<Temporary>,
     /// What functions such as `set_config` ask for.
     pub effects: Effects,
     /// Named and unnamed prepared statements.
@@ -76,6 +80,7 @@ impl Session {
             database,
             transaction: Transaction::Idle,
             pending: Pending::default(),
+            temporary: None,
             effects: Effects::default(),
             prepared: PreparedStatements::new(prepared_max),
             last_route: Arc::new(Mutex::new(String::new())),
@@ -90,11 +95,15 @@ impl Session {
         }
     }
 
-    /// The catalog as the session sees it: `current`, with its block's own changes.
+    /// The catalog as the session sees it: `current`, with its block's own changes and its own tables.
     pub fn snapshot(&self, current: Arc<Snapshot>) -> Arc<Snapshot> {
-        match &self.pending.overlay {
+        let current = match &self.pending.overlay {
             Some(overlay) => Arc::new(current.with_metadata(Metadata::clone(overlay))),
             None => current,
+        };
+        match &self.temporary {
+            Some(own) if own.tables().next().is_some() => Arc::new(current.with_tables(own.tables().cloned())),
+            _ => current,
         }
     }
 
@@ -102,7 +111,10 @@ impl Session {
     pub fn search_path(&self, snapshot: &Snapshot) -> Vec<String> {
         let named = |name: String| if name == "$user" { self.current_user().to_owned() } else { name };
         let is_known = |name: &String| snapshot.has_schema(name) || pg_catalog::is_system_schema(name);
-        self.settings.search_path().into_iter().map(named).filter(is_known).collect()
+        let path = self.settings.search_path().into_iter().map(named).filter(is_known);
+        // A session's own tables are found first.
+        let own = self.temporary.as_ref().and_then(|own| own.tables().next());
+        own.map(|_| TEMPORARY_SCHEMA.to_owned()).into_iter().chain(path).collect()
     }
 
     /// What statements may ask about the session.
@@ -111,7 +123,7 @@ impl Session {
             user: self.current_user().to_owned(),
             session_user: self.user.clone(),
             database: self.database.clone(),
-            schema: self.search_path(snapshot).into_iter().next(),
+            schema: self.search_path(snapshot).into_iter().find(|schema| schema != TEMPORARY_SCHEMA),
             version: VERSION.to_owned(),
             process_id: self.process_id,
         }

@@ -82,6 +82,12 @@ pub enum Command {
     Schema(SchemaChange),
     /// `REFRESH TABLE`: an external table's files are looked at again.
     RefreshTable { schema: Option<String>, table: String },
+    /// `OPTIMIZE TABLE`, `REFRESH MATERIALIZED VIEW`: a table's files are written again.
+    Rewrite(RewriteTable),
+    /// `ANALYZE`; of every table when none is named.
+    Analyze(Vec<(Option<String>, String)>),
+    /// `CHECK LAYOUT`.
+    CheckLayout { schema: Option<String>, table: String },
     /// `VACUUM`, of the whole catalog whatever it names.
     Vacuum,
     /// `TRUNCATE`.
@@ -242,6 +248,19 @@ pub enum CommentOn {
     Role(String),
 }
 
+/// A table whose files are to be written again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RewriteTable {
+    /// The schema, when the name has one.
+    pub schema: Option<String>,
+    /// The table.
+    pub table: String,
+    /// As what its query gives now: `REFRESH`; else as they are: `OPTIMIZE`.
+    pub is_refresh: bool,
+    /// The client's text.
+    pub text: Arc<str>,
+}
+
 /// A change of schemas.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)] // PostgreSQL's words.
@@ -342,6 +361,9 @@ pub fn classify(
     match statement {
         Statement::Statement(inner) => match *inner {
             SqlStatement::CreateTable(create) => tables::create(create, clauses, sql, facts),
+            SqlStatement::CreateView(create) if create.materialized => {
+                tables::materialized(create, clauses, sql, facts)
+            }
             SqlStatement::Copy { source, .. } if clauses.copy.is_some() => {
                 let files = clauses.copy.ok_or_else(|| Error::internal("a COPY without files"))?;
                 copy_files(source, files, sql, facts)

@@ -5,7 +5,7 @@ use engine::{Error, Result};
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::classify::{Command, Fetch, Membership};
+use super::classify::{Command, Fetch, Membership, RewriteTable};
 
 /// The words of one statement.
 pub(super) struct Words<'a> {
@@ -119,8 +119,25 @@ pub fn parse(tokens: &[TokenWithSpan]) -> Option<Result<Command>> {
         return Some(Err(refused("ALTER DEFAULT PRIVILEGES")));
     }
     let mut words = Words::new(tokens);
-    if words.take("refresh") && words.take("table") {
-        return Some(refresh(words));
+    if words.take("refresh") {
+        if words.take("table") {
+            return Some(refresh(words));
+        }
+        if words.take("materialized") && words.take("view") {
+            words.take("concurrently");
+            return Some(rewrite(words, tokens, true));
+        }
+    }
+    let mut words = Words::new(tokens);
+    if words.take("optimize") {
+        words.take("table");
+        return Some(rewrite(words, tokens, false));
+    }
+    if words.take("analyze") || words.take("analyse") {
+        return Some(analyze(words));
+    }
+    if words.take("check") && words.take("layout") {
+        return Some(check_layout(words));
     }
     let mut words = Words::new(tokens);
     if words.take("vacuum") {
@@ -141,39 +158,84 @@ pub fn parse(tokens: &[TokenWithSpan]) -> Option<Result<Command>> {
     None
 }
 
-/// `REFRESH TABLE [schema.]name`.
-fn refresh(mut words: Words<'_>) -> Result<Command> {
+/// `[schema.]name`.
+fn relation(words: &mut Words<'_>) -> Result<(Option<String>, String)> {
     let mut table = words.name()?;
     let mut schema = None;
     if words.take_token(&Token::Period) {
         schema = Some(std::mem::replace(&mut table, words.name()?));
     }
+    Ok((schema, table))
+}
+
+/// `REFRESH TABLE [schema.]name`.
+fn refresh(mut words: Words<'_>) -> Result<Command> {
+    let (schema, table) = relation(&mut words)?;
     words.end()?;
     Ok(Command::RefreshTable { schema, table })
 }
 
-/// `VACUUM [(option, …)] [FULL] [FREEZE] [VERBOSE] [ANALYZE] [table, …]`.
-fn vacuum(mut words: Words<'_>) -> Result<Command> {
-    if words.take_token(&Token::LParen) {
-        loop {
-            words.name()?;
-            let _ = words.take("true") || words.take("on") || words.take("false") || words.take("off");
-            if !words.take_comma() {
-                break;
-            }
-        }
-        if !words.take_token(&Token::RParen) {
-            return Err(unexpected(words.peek()));
+/// `OPTIMIZE [TABLE] name` and `REFRESH MATERIALIZED VIEW [CONCURRENTLY] name [WITH DATA]`.
+fn rewrite(mut words: Words<'_>, tokens: &[TokenWithSpan], is_refresh: bool) -> Result<Command> {
+    let (schema, table) = relation(&mut words)?;
+    if is_refresh && words.take("with") && !words.take("data") {
+        return Err(refused("REFRESH MATERIALIZED VIEW … WITH NO DATA"));
+    }
+    words.end()?;
+    let text: String = tokens.iter().map(|token| token.token.to_string()).collect();
+    let text = std::sync::Arc::from(text.trim());
+    Ok(Command::Rewrite(RewriteTable { schema, table, is_refresh, text }))
+}
+
+/// `ANALYZE [(option, …)] [VERBOSE] [table, …]`.
+fn analyze(mut words: Words<'_>) -> Result<Command> {
+    options(&mut words)?;
+    words.take("verbose");
+    let mut tables = Vec::new();
+    while words.peek().is_some() {
+        tables.push(relation(&mut words)?);
+        if !words.take_comma() {
+            break;
         }
     }
+    words.end()?;
+    Ok(Command::Analyze(tables))
+}
+
+/// `CHECK LAYOUT [OF] [schema.]name`.
+fn check_layout(mut words: Words<'_>) -> Result<Command> {
+    words.take("of");
+    let (schema, table) = relation(&mut words)?;
+    words.end()?;
+    Ok(Command::CheckLayout { schema, table })
+}
+
+/// `(option [on | off], …)`, which says nothing here.
+fn options(words: &mut Words<'_>) -> Result<()> {
+    if !words.take_token(&Token::LParen) {
+        return Ok(());
+    }
+    loop {
+        words.name()?;
+        let _ = words.take("true") || words.take("on") || words.take("false") || words.take("off");
+        if !words.take_comma() {
+            break;
+        }
+    }
+    match words.take_token(&Token::RParen) {
+        true => Ok(()),
+        false => Err(unexpected(words.peek())),
+    }
+}
+
+/// `VACUUM [(option, …)] [FULL] [FREEZE] [VERBOSE] [ANALYZE] [table, …]`.
+fn vacuum(mut words: Words<'_>) -> Result<Command> {
+    options(&mut words)?;
     for word in ["full", "freeze", "verbose", "analyze"] {
         words.take(word);
     }
     while words.peek().is_some() {
-        words.name()?;
-        if words.take_token(&Token::Period) {
-            words.name()?;
-        }
+        relation(&mut words)?;
         if !words.take_comma() {
             break;
         }

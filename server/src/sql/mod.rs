@@ -17,17 +17,18 @@ mod views;
 
 pub use classify::{
     AccessMode, Command, CommentOn, CopyFormat, CopyIn, CopyOptions, CopyOut, DeclareCursor, Explain, Fetch,
-    GrantOn, Granting, KeyChange, Membership, Query, RoleChange, RoleOptions, SchemaChange, TransactionCommand,
+    GrantOn, Granting, KeyChange, Membership, Query, RewriteTable, RoleChange, RoleOptions, SchemaChange, TransactionCommand,
     TransactionModes,
 };
 pub use dialect::SessionFacts;
 pub use export::ExportTo;
 pub use external::{CopyFrom, ExternalTable, FilesAt};
 pub use history::{Moment, moment_of, present_name};
+pub use names::TableReference;
 pub use parameters::{read_bytea, type_arrays};
 pub use parse::parse;
 pub use tables::{
     AlterStep, ColumnMake, InsertSource, RelationKind, RowChange, TableAlter, TableDrop, TableMake, Write, WriteTo,
-    insert_of_files, name_columns, read_values,
+    columns_of, distinct_counts_of, insert_of_files, name_columns, read_values,
 };
 pub use views::{ViewMake, qualify_relations, view_query};

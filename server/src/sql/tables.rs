@@ -10,9 +10,9 @@ use datafusion::sql::parser::Statement;
 use engine::{Error, Result};
 use sqlparser::ast::{
     AlterColumnOperation, AlterTable, AlterTableOperation, ArrayElemTypeDef, AssignmentTarget,
-    BinaryOperator, ColumnDef, ColumnOption, CreateTable, CreateTableOptions, DataType as SqlType, Delete,
+    BinaryOperator, ColumnDef, ColumnOption, CreateTable, CreateTableOptions, CreateView, DataType as SqlType, Delete,
     ExactNumberInfo, Expr, FromTable, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
-    Insert, ObjectName, Owner, RenameTableNameKind, SelectItem, SetExpr, Statement as SqlStatement,
+    Insert, ObjectName, OnCommit, Owner, RenameTableNameKind, SelectItem, SetExpr, SqlOption, Statement as SqlStatement,
     TableFactor, TableObject, TableWithJoins, Truncate, Update, Value, Visit, Visitor,
 };
 use sqlparser::dialect::PostgreSqlDialect;
@@ -23,6 +23,7 @@ use super::classify::{Command, Query, folded, last_name, not_supported, query, s
 use super::dialect::{self, SessionFacts};
 use super::copy_files::{self, CopyFiles};
 use super::export::ExportTo;
+use super::views::{self, ViewMake};
 use crate::pg_catalog::types;
 
 /// `DROP TABLE a, b`, and its like.
@@ -62,6 +63,12 @@ pub struct TableMake {
     pub partition_by: Vec<(String, String)>,
     /// The order of its rows: column, from the largest, nulls first.
     pub sorted_by: Vec<(String, bool, bool)>,
+    /// It is the session's own, and goes with it.
+    pub is_temporary: bool,
+    /// So many files, where it is said.
+    pub partitions: Option<usize>,
+    /// Its rows stay those of the query.
+    pub materialized: Option<Box<ViewMake>>,
 }
 
 /// A column to be made.
@@ -96,17 +103,23 @@ pub enum WriteTo {
     Insert { schema: Option<String>, table: String },
     /// `CREATE TABLE … AS`; without rows for `WITH NO DATA`.
     Create(TableMake),
-    /// Files in place of others: `DELETE`, `UPDATE`.
+    /// Files in place of others: `DELETE`, `UPDATE`, `OPTIMIZE`, `REFRESH`.
     Rewrite,
     /// `COPY … TO 'location'`: files that no catalog knows.
     Location(Box<ExportTo>),
 }
 
 impl WriteTo {
+    /// True for a table of the session's own that is to be made.
+    pub fn is_temporary(&self) -> bool {
+        matches!(self, Self::Create(make) if make.is_temporary)
+    }
+
     /// The statement's name.
     pub fn statement(&self) -> &'static str {
         match self {
             Self::Insert { .. } => "INSERT",
+            Self::Create(make) if make.materialized.is_some() => "CREATE MATERIALIZED VIEW",
             Self::Create(_) => "CREATE TABLE AS",
             Self::Rewrite => "UPDATE",
             Self::Location(_) => "COPY",
@@ -164,13 +177,15 @@ pub enum AlterStep {
 pub fn create(create: CreateTable, clauses: Clauses, sql: &str, facts: &SessionFacts) -> Result<Command> {
     let refused = [
         (create.or_replace, "OR REPLACE"),
-        (create.temporary, "TEMPORARY"),
         (create.transient || create.volatile || create.external, "that kind of table"),
         (create.like.is_some(), "LIKE"),
         (create.inherits.is_some(), "INHERITS"),
         (create.partition_of.is_some(), "PARTITION OF"),
         (create.partition_by.is_some(), "PARTITION BY (write PARTITIONED BY)"),
-        (create.on_commit.is_some(), "ON COMMIT"),
+        (
+            !matches!(create.on_commit, None | Some(OnCommit::PreserveRows)),
+            "ON COMMIT DROP or DELETE ROWS",
+        ),
         (!matches!(create.table_options, CreateTableOptions::None), "WITH options"),
         (!create.constraints.is_empty(), "constraints (declare keys with ALTER TABLE … NOT ENFORCED)"),
     ];
@@ -189,6 +204,9 @@ pub fn create(create: CreateTable, clauses: Clauses, sql: &str, facts: &SessionF
         columns,
         partition_by: clauses.partitioned_by,
         sorted_by: clauses.sorted_by,
+        is_temporary: create.temporary,
+        partitions: None,
+        materialized: None,
     };
     let Some(body) = create.query else {
         if make.columns.is_empty() {
@@ -243,6 +261,23 @@ pub fn insert_of_files(
         Some(statement @ SqlStatement::Insert(_)) => Ok(query(statement, &sql, facts)),
         _ => Err(Error::internal("an INSERT was written that cannot be read")),
     }
+}
+
+/// The query of `columns` of the relation `name`.
+pub fn columns_of(name: &TableName, columns: &[String], facts: &SessionFacts) -> Result<Query> {
+    let quoted = |name: &str| Ident::with_quote('"', name).to_string();
+    let columns = columns.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ");
+    let text = format!("SELECT {columns} FROM {}.{}", quoted(&name.schema), quoted(&name.table));
+    views::view_query(&text, facts)
+}
+
+/// The query of how many different values `columns` of the relation `name` have, about.
+pub fn distinct_counts_of(name: &TableName, columns: &[&str], facts: &SessionFacts) -> Result<Query> {
+    let quoted = |name: &str| Ident::with_quote('"', name).to_string();
+    let count = |column: &&str| format!("approx_distinct({})", quoted(column));
+    let counts = columns.iter().map(count).collect::<Vec<_>>().join(", ");
+    let text = format!("SELECT {counts} FROM {}.{}", quoted(&name.schema), quoted(&name.table));
+    views::view_query(&text, facts)
 }
 
 /// Where the rows of an INSERT that names no columns come from.
@@ -644,6 +679,69 @@ pub fn truncate(truncate: &Truncate) -> Command {
     Command::Truncate(TableDrop { names, if_exists, kind, is_cascade: false })
 }
 
+/// `CREATE MATERIALIZED VIEW`: a table whose rows stay those of its query.
+pub fn materialized(
+    create: CreateView,
+    clauses: Clauses,
+    sql: &str,
+    facts: &SessionFacts,
+) -> Result<Command> {
+    let partitions = match &create.options {
+        CreateTableOptions::None => None,
+        CreateTableOptions::With(options) => partitions(options)?,
+        _ => return Err(not_supported("CREATE MATERIALIZED VIEW with such options")),
+    };
+    if create.or_replace {
+        return Err(not_supported("CREATE OR REPLACE MATERIALIZED VIEW"));
+    }
+    let view = views::create(CreateView { options: CreateTableOptions::None, ..create }, sql, facts)?;
+    let column = |name: &String| ColumnMake {
+        name: name.clone(),
+        data_type: DataType::Null,
+        is_nullable: true,
+        default: None,
+    };
+    let make = TableMake {
+        schema: view.schema.clone(),
+        table: view.view.clone(),
+        if_not_exists: view.if_not_exists,
+        columns: view.columns.iter().map(column).collect(),
+        partition_by: clauses.partitioned_by,
+        sorted_by: clauses.sorted_by,
+        is_temporary: false,
+        partitions,
+        materialized: Some(Box::new(view.clone())),
+    };
+    let mut query = view.query;
+    query.is_empty = clauses.with_no_data;
+    Ok(Command::Write(Box::new(Write { to: WriteTo::Create(make), query, text: Arc::from(sql) })))
+}
+
+/// `partitions = n`, the one option.
+fn partitions(options: &[SqlOption]) -> Result<Option<usize>> {
+    const PARTITIONS_MAX: usize = 10_000;
+    let mut found = None;
+    for option in options {
+        let SqlOption::KeyValue { key, value } = option else {
+            return Err(not_supported(&format!("the option {option}")));
+        };
+        let count = value.to_string().parse().ok().filter(|count| (1..=PARTITIONS_MAX).contains(count));
+        match (folded(key).as_str(), count) {
+            ("partitions", Some(count)) => found = Some(count),
+            ("partitions", None) => {
+                let message = format!("partitions takes a number from 1 to {PARTITIONS_MAX}");
+                return Err(Error::InvalidParameterValue { message });
+            }
+            (other, _) => {
+                return Err(Error::InvalidParameterValue {
+                    message: format!("unrecognized parameter \"{other}\""),
+                });
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// `ALTER TABLE`, save for keys.
 pub fn alter(alter: &AlterTable) -> Result<Command> {
     let (schema, table) = schema_and_name(&alter.name);
@@ -819,7 +917,13 @@ pub fn take_clauses(tokens: &mut Vec<TokenWithSpan>) -> Result<Clauses> {
         }
         Some(at)
     };
-    if words(tokens, 0, &["create", "table"]).is_none() {
+    let makes: [&[&str]; 4] = [
+        &["create", "table"],
+        &["create", "temp", "table"],
+        &["create", "temporary", "table"],
+        &["create", "materialized", "view"],
+    ];
+    if makes.iter().all(|wanted| words(tokens, 0, wanted).is_none()) {
         return Ok(clauses);
     }
     let mut depth = 0_usize;

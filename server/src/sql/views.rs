@@ -32,8 +32,6 @@ pub struct ViewMake {
     pub or_replace: bool,
     /// Whether a relation of that name is fine.
     pub if_not_exists: bool,
-    /// Its rows are kept.
-    pub is_materialized: bool,
     /// Its rows.
     pub query: Query,
     /// The client's text.
@@ -61,7 +59,6 @@ pub fn create(create: CreateView, sql: &str, facts: &SessionFacts) -> Result<Vie
         columns: create.columns.iter().map(|column| folded(&column.name)).collect(),
         or_replace: create.or_replace,
         if_not_exists: create.if_not_exists,
-        is_materialized: create.materialized,
         query: query(SqlStatement::Query(Box::new(body.clone())), sql, facts),
         text: Arc::from(sql),
         body,

@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use catalog::{Materialized, TableName};
 use datafusion::arrow::array::RecordBatch;
 
 use crate::pg_catalog::{Builder, Columns, View, may_read_of, shown_to};
@@ -12,6 +13,7 @@ pub static RELATIONS: &[(&str, Builder)] =
     &[
         ("executors", executors),
         ("failed_sign_ins", failed_sign_ins),
+        ("materialized_views", materialized_views),
         ("queries", queries),
         ("snapshots", snapshots),
     ];
@@ -66,6 +68,37 @@ fn executors(view: &View) -> RecordBatch {
         .int4("tasks_running", reports().map(|r| r.tasks_running as i32))
         .int8("tasks_finished", reports().map(|r| bytes(r.tasks_finished)))
         .float8("heard_ms_ago", members.iter().map(|m| Some(m.heard_at.elapsed().as_secs_f64() * 1000.0)))
+        .finish()
+}
+
+/// Queries whose rows are kept, and whether what they read has changed since. That of tables over files that
+/// others may change cannot be told: it is null.
+fn materialized_views(view: &View) -> RecordBatch {
+    let snapshot = &view.snapshot;
+    let all: Vec<_> = snapshot.metadata().materialized.iter().collect();
+    let table = |name| snapshot.table(name);
+    let is_stale = |of: &Materialized| {
+        let states = of.inputs.iter().map(|(schema, name, then)| {
+            let now = snapshot.table(&TableName::new(schema.as_str(), name.as_str()));
+            match (then, now.map(|table| table.contents())) {
+                (_, None) => Some(true),
+                (Some(then), Some(now)) => Some(now.as_ref() != Some(then)),
+                (None, Some(_)) => None,
+            }
+        });
+        let states: Vec<Option<bool>> = states.collect();
+        if states.contains(&Some(true)) { Some(true) } else if states.contains(&None) { None } else { Some(false) }
+    };
+    let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    Columns::new()
+        .text("schema_name", all.iter().map(|(name, _)| name.schema.as_str()))
+        .text("view_name", all.iter().map(|(name, _)| name.table.as_str()))
+        .int8("snapshot", all.iter().map(|(_, of)| count(of.snapshot)))
+        .optional_bool("is_stale", all.iter().map(|(_, of)| is_stale(of)))
+        .int8("rows", all.iter().map(|(name, _)| count(table(name).map_or(0, |t| t.statistics.rows))))
+        .int8("files", all.iter().map(|(name, _)| count(table(name).map_or(0, |t| t.statistics.files))))
+        .int8("file_bytes", all.iter().map(|(name, _)| count(table(name).map_or(0, |t| t.statistics.file_bytes))))
+        .text("definition", all.iter().map(|(_, of)| of.sql.as_str()))
         .finish()
 }
 

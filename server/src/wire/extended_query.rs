@@ -259,7 +259,13 @@ async fn execute(
             super::cursor::declare(connection, declared, values, interrupts).await?;
             portal.progress = Progress::Done;
         }
-        Some(command @ (Command::Write(_) | Command::ChangeRows(_) | Command::CopyFrom(_))) => {
+        Some(
+            command @ (Command::Write(_)
+            | Command::ChangeRows(_)
+            | Command::CopyFrom(_)
+            | Command::Rewrite(_)
+            | Command::Analyze(_)),
+        ) => {
             let values = std::mem::take(&mut portal.parameters);
             run_write(connection, command, &values, interrupts).await?;
             portal.progress = Progress::Done;

@@ -127,7 +127,11 @@ pub async fn run_with_formats(
         }
         Command::Copy(copy) => copy::run(connection, copy, interrupts).await,
         Command::CopyIn(copy) => copy_in::run(connection, copy, interrupts).await,
-        Command::Write(_) | Command::ChangeRows(_) | Command::CopyFrom(_) => {
+        Command::Write(_)
+        | Command::ChangeRows(_)
+        | Command::CopyFrom(_)
+        | Command::Rewrite(_)
+        | Command::Analyze(_) => {
             run_write(connection, command, &[], interrupts).await
         }
         command => run_plain(connection, command, formats, interrupts).await,
@@ -141,9 +145,13 @@ pub async fn run_write(
     parameters: &[ScalarValue],
     interrupts: &Interrupts,
 ) -> StdResult<(), Left> {
+    let analyze = Arc::from("ANALYZE");
     let (what, text) = match command {
         Command::Write(write) => (write.to.statement(), &write.text),
         Command::CopyFrom(copy) => ("COPY FROM", &copy.text),
+        Command::Rewrite(table) if table.is_refresh => ("REFRESH MATERIALIZED VIEW", &table.text),
+        Command::Rewrite(table) => ("OPTIMIZE TABLE", &table.text),
+        Command::Analyze(_) => ("ANALYZE", &analyze),
         Command::ChangeRows(change) if change.is_delete() => ("DELETE", &change.text),
         Command::ChangeRows(change) => ("UPDATE", &change.text),
         _ => {
@@ -151,6 +159,11 @@ pub async fn run_write(
         }
     };
     connection.session.check_may_write(what)?;
+    if let Command::Write(write) = command
+        && write.to.is_temporary()
+    {
+        commands::open_temporary(&connection.coordinator, &mut connection.session)?;
+    }
     let context = QueryContext::new(
         &connection.coordinator,
         &connection.session,
@@ -162,6 +175,8 @@ pub async fn run_write(
             Command::ChangeRows(change) => {
                 commands::write::prepare_change(&context, change, parameters).await
             }
+            Command::Rewrite(table) => commands::rewrite::prepare(&context, table).await,
+            Command::Analyze(tables) => commands::analyze::prepare(&context, tables).await,
             Command::CopyFrom(copy) => commands::write::prepare_copy(&context, copy).await,
             Command::Write(write) => commands::write::prepare(&context, write, parameters).await,
             _ => Err(Error::internal("a statement that writes nothing")),

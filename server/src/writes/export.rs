@@ -9,6 +9,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use catalog::table::managed::split;
 use datafusion::error::DataFusionError;
 use datafusion::execution::object_store::ObjectStoreRegistry;
 use engine::object_stores::ObjectStores;
@@ -53,6 +54,8 @@ enum To {
 pub(super) enum Line {
     /// A folder of files that nobody sees, or of those that were replaced.
     Staging(PathBuf),
+    /// The folder of a session's own tables, a URL that ends in `/`.
+    Temporary(String),
     /// Objects to be completed, and then others to be removed.
     Completing { url: String, objects: Vec<(String, StagedObject)>, removed: Vec<String> },
 }
@@ -297,6 +300,7 @@ pub(super) async fn finish(stores: &ObjectStores, line: Line) -> Result<()> {
             info!("a copy that was not finished is removed");
             blocking(move || remove_folder(&folder)).await
         }
+        Line::Temporary(folder) => remove_all(stores, &folder).await,
         Line::Completing { url, objects, removed } => {
             let url = Url::parse(&url).map_err(|error| Error::internal(error.to_string()))?;
             let (store, uploads) = (stores.get_store(&url)?, stores.uploads(&url)?);
@@ -317,6 +321,23 @@ pub(super) async fn finish(stores: &ObjectStores, line: Line) -> Result<()> {
             remove(&store, removed).await
         }
     }
+}
+
+/// Removes everything below `folder`, a URL.
+pub(super) async fn remove_all(stores: &ObjectStores, folder: &str) -> Result<()> {
+    if let Some(path) = folder.strip_prefix("file://") {
+        let path = PathBuf::from(path);
+        return blocking(move || remove_folder(&path)).await;
+    }
+    let (url, prefix) = split(folder.trim_end_matches('/'))?;
+    let store = stores.get_store(url.as_ref())?;
+    let found: Vec<StorePath> = store
+        .list(Some(&prefix))
+        .map_ok(|file| file.location)
+        .try_collect()
+        .await
+        .map_err(stored)?;
+    remove(&store, found).await
 }
 
 /// Gives what `staging` holds the name `target`.

@@ -26,6 +26,7 @@ pub use export::Export;
 pub struct Writes {
     folder: PathBuf,
     env: Arc<RuntimeEnv>,
+    stores: Arc<ObjectStores>,
     claims: export::Claims,
 }
 
@@ -39,10 +40,10 @@ pub struct PendingFiles {
 
 impl Writes {
     /// Keeps its lines in `data_dir`.
-    pub fn open(data_dir: &Path, env: Arc<RuntimeEnv>) -> std::io::Result<Self> {
+    pub fn open(data_dir: &Path, env: Arc<RuntimeEnv>, stores: Arc<ObjectStores>) -> std::io::Result<Self> {
         let folder = data_dir.join("writes");
         std::fs::create_dir_all(&folder)?;
-        Ok(Self { folder, env, claims: export::Claims::default() })
+        Ok(Self { folder, env, stores, claims: export::Claims::default() })
     }
 
     /// Notes that the statement `write_id` is about to write below `table_folder`.
@@ -61,6 +62,15 @@ impl Writes {
         lines.map(|line| line.file_name().to_string_lossy().into_owned()).collect()
     }
 
+    /// Notes that a session has tables of its own in `folder`, a URL.
+    pub fn begin_temporary(&self, folder: &str) -> Result<TemporaryFiles> {
+        let id = format!("session-{}", engine::new_uuid());
+        let line = serde_json::to_string(&export::Line::Temporary(folder.to_owned()))
+            .map_err(|error| Error::internal(error.to_string()))?;
+        self.note(&id, &line)?;
+        Ok(TemporaryFiles { writes: self.clone(), id, folder: folder.to_owned() })
+    }
+
     fn note(&self, write_id: &str, line: &str) -> Result<()> {
         // In one step: a kill leaves the old line or the new one. Read after a crash of this process, not of
         // the machine: it need not reach the disk.
@@ -75,7 +85,7 @@ impl Writes {
     }
 
     /// Removes what statements of an earlier start left behind, and ends what they were about to end.
-    pub async fn sweep_leftovers(&self, store: &CatalogStore, stores: &ObjectStores) {
+    pub async fn sweep_leftovers(&self, store: &CatalogStore) {
         let Ok(lines) = std::fs::read_dir(&self.folder) else { return };
         for line in lines.flatten() {
             let write_id = line.file_name().to_string_lossy().into_owned();
@@ -85,7 +95,7 @@ impl Writes {
             }
             let Ok(table_folder) = std::fs::read_to_string(line.path()) else { continue };
             if let Ok(export) = serde_json::from_str(&table_folder) {
-                match export::finish(stores, export).await {
+                match export::finish(&self.stores, export).await {
                     Ok(()) => self.forget(&write_id),
                     Err(error) => warn!(write.id = write_id, %error, "a copy could not be brought to its end"),
                 }
@@ -165,6 +175,36 @@ fn sweep_folder(folder: &Path, write_id: &str, kept: &HashSet<String>) -> std::i
         }
     }
     Ok(removed)
+}
+
+/// The files of a session's own tables, removed when dropped.
+#[derive(Debug)]
+pub struct TemporaryFiles {
+    writes: Writes,
+    id: String,
+    folder: String,
+}
+
+impl TemporaryFiles {
+    /// Their folder, a URL that ends in `/`.
+    pub fn folder(&self) -> &str {
+        &self.folder
+    }
+}
+
+impl Drop for TemporaryFiles {
+    fn drop(&mut self) {
+        let (writes, id) = (self.writes.clone(), std::mem::take(&mut self.id));
+        let folder = std::mem::take(&mut self.folder);
+        // Without a runtime the next start does it.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        runtime.spawn(async move {
+            match export::remove_all(&writes.stores, &folder).await {
+                Ok(()) => writes.forget(&id),
+                Err(error) => warn!(%error, "files of a session's own tables could not be removed"),
+            }
+        });
+    }
 }
 
 impl PendingFiles {

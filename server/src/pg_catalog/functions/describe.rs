@@ -57,7 +57,12 @@ fn nothing(_: &View, _: &[Value]) -> Outcome<String> {
 
 fn view_definition(view: &View, call: &[Value]) -> Outcome<String> {
     let table = call[0].int().and_then(|oid| view.snapshot.table_by_oid(oid));
-    Ok(table.and_then(|table| table.view.as_ref()).map(|view| format!(" {};", view.sql)))
+    let kept = |name| view.snapshot.metadata().materialized.get(name).map(|of| of.sql.as_str());
+    let sql = table.and_then(|table| match &table.view {
+        Some(view) => Some(view.sql.as_str()),
+        None => kept(&table.name),
+    });
+    Ok(sql.map(|sql| format!(" {sql};")))
 }
 
 fn never(_: &View, _: &[Value]) -> Outcome<bool> {
