@@ -666,3 +666,118 @@ async fn what_cannot_be_written_is_told_and_leaves_nothing() {
         let _ = std::process::Command::new("umount").arg("-l").arg(&disk).status();
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_is_read_until_it_is_vacuumed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data_dir = folder.path().join("data");
+    let options = Options {
+        locations: vec![data("0.01").await],
+        executors: 1,
+        data_dir: Some(data_dir.clone()),
+        ..Options::default()
+    };
+    let cluster = TestCluster::start(binary(), &options).await.expect("a cluster");
+    let client = cluster.connect().await.expect("a session");
+    client
+        .batch_execute(
+            "create table kept as select o_orderkey as k, o_orderstatus as s from orders;
+             create view seen as select s, count(*) as n from kept group by s",
+        )
+        .await
+        .expect("a table");
+    let then = number(&client, "select max(snapshot) from sys.snapshots").await;
+    client
+        .batch_execute(
+            "alter table kept rename column s to status;
+             delete from kept where k < 1000;
+             create or replace view seen as select status as s, count(*) as n from kept group by status;
+             create materialized view counted as select status, count(*) as n from kept group by status",
+        )
+        .await
+        .expect("changes");
+    let before = format!("select count(*), sum(k), count(distinct s) from kept at (snapshot => {then})");
+    let expected = rows(&client, "select count(*), sum(o_orderkey), 3 from orders").await;
+    for route in ["local", "cluster"] {
+        client.batch_execute(&format!("set sluice.route = {route}")).await.expect("a route");
+        assert_eq!(rows(&client, &before).await, expected, "{route}");
+        let both = format!(
+            "select count(*) from kept at (snapshot => {then}) a left join kept b on a.k = b.k where b.k is null"
+        );
+        assert_eq!(
+            number(&client, &both).await,
+            number(&client, "select count(*) from orders where o_orderkey < 1000").await
+        );
+    }
+    // DuckDB sees the same, views included.
+    let catalog = data_dir.join("catalog.sqlite");
+    let questions = [
+        format!("select count(*), sum(k), count(distinct s) from kept at (version => {then})"),
+        "select s, n from seen order by s".to_owned(),
+        "select status, n from counted order by status".to_owned(),
+    ];
+    let theirs = duckdb(&catalog, None, &questions.each_ref().map(String::as_str)).await;
+    assert_eq!(texts(&theirs[0]), expected);
+    for (theirs, ours) in theirs[1..].iter().zip(&questions[1..]) {
+        assert_eq!(texts(theirs), rows(&client, ours).await, "{ours}");
+    }
+
+    // Nothing is that old: all stays. Then only the newest does, and files that nobody committed go with age.
+    client.batch_execute("vacuum").await.expect("vacuumed");
+    assert_eq!(rows(&client, &before).await, expected);
+    let mut found = BTreeSet::new();
+    files(&data_dir.join("warehouse/public"), &mut found);
+    let beside = found.first().expect("a file").parent().expect("a folder").to_owned();
+    for (name, age) in [("old.parquet", "2 days ago"), ("new.parquet", "now")] {
+        std::fs::write(beside.join(name), "nobody's").expect("a file");
+        let touched =
+            tokio::process::Command::new("touch").args(["-d", age]).arg(beside.join(name)).status().await;
+        assert!(touched.expect("touch runs").success());
+    }
+    client.batch_execute("set sluice.snapshot_retention = '0'; vacuum").await.expect("vacuumed");
+    let outcome = client.batch_execute(&before).await;
+    assert_eq!(sqlstate(&outcome), "42704");
+    assert!(!beside.join("old.parquet").exists() && beside.join("new.parquet").exists());
+    std::fs::remove_file(beside.join("new.parquet")).expect("removed");
+    only_known_files_stay(&data_dir).await;
+    let left = "select count(*), sum(k) from kept";
+    assert_eq!(
+        rows(&client, left).await,
+        rows(&client, "select count(*), sum(o_orderkey) from orders where o_orderkey >= 1000").await
+    );
+    assert_eq!(texts(&duckdb(&catalog, None, &[left]).await[0]), rows(&client, left).await);
+
+    // Small files become one, and are read the same on both routes.
+    for k in 0..5 {
+        client.batch_execute(&format!("insert into kept values ({k}, 'x')")).await.expect("a row");
+    }
+    let question = "select count(*), sum(k), count(*) filter (where status = 'x') from kept";
+    let unoptimized = rows(&client, question).await;
+    client.batch_execute("optimize kept; analyze kept").await.expect("optimized");
+    assert_eq!(rows(&client, question).await, unoptimized);
+    assert_eq!(
+        number(&client, "select count(*) from sys.snapshots where changes like '%deleted_from_table%'").await,
+        1
+    );
+    let end =
+        client.batch_execute("drop view seen; drop materialized view counted; drop table kept; vacuum").await;
+    end.expect("dropped");
+    only_known_files_stay(&data_dir).await;
+
+    // A session's own tables go with it.
+    let own = cluster.connect().await.expect("a session");
+    own.batch_execute("set sluice.route = cluster; create temp table mine as select * from lineitem")
+        .await
+        .expect("a table");
+    let folder = data_dir.join("warehouse/.temporary");
+    assert_eq!(number(&own, "select count(*) from mine").await, 60_175);
+    assert_eq!(sqlstate(&client.batch_execute("select * from pg_temp.mine").await), "42P01");
+    assert_eq!(std::fs::read_dir(&folder).expect("a folder").count(), 1);
+    drop(own);
+    let gone = async {
+        while std::fs::read_dir(&folder).is_ok_and(|mut entries| entries.next().is_some()) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), gone).await.expect("its files are removed");
+}

@@ -21,6 +21,7 @@ async fn every_file_agrees_on_both_routes() {
     let data = tpch::data(binary, Path::new(env!("CARGO_TARGET_TMPDIR")), "0.01").await.expect("data");
     let options = Options { locations: vec![data], ..Options::default() };
     let cluster = TestCluster::start(binary, &options).await.expect("a cluster");
+    let written = cluster.data_dir().join("warehouse/files");
     let mut files = Vec::new();
     slt_files(Path::new("sql-tests/slt"), &mut files);
     files.sort();
@@ -29,7 +30,7 @@ async fn every_file_agrees_on_both_routes() {
     for file in &files {
         for route in [Route::Local, Route::Cluster] {
             for protocol in [Protocol::Simple, Protocol::Extended] {
-                if let Err(error) = run_file(&cluster, file, route, protocol).await {
+                if let Err(error) = run_file(&cluster, file, &written, route, protocol).await {
                     failures.push(format!("{} {route:?} {protocol:?}: {error}", file.display()));
                 }
             }

@@ -17,14 +17,15 @@ pub mod stored_definition;
 pub mod table;
 
 pub use definition::{
-    Compression, CsvReading, ExternalFiles, ExternalFormat, Materialized, TableDefinition, TableName, TableStatistics, View,
-    stable_oid,
+    Compression, CsvReading, ExternalFiles, ExternalFormat, Materialized, TableDefinition, TableName,
+    TableStatistics, View, stable_oid,
 };
 pub use discover::{DiscoveredTable, discover};
 pub use error::{CatalogError, Result};
 pub use metadata::{Change, CommentTarget, Metadata, NewView, NextIds, PrimaryKey};
 pub use provider::{
-    DATABASE, DEFAULT_SCHEMA, FILE_COLUMN, PlannedViews, SnapshotCatalog, SnapshotSchema, Target, own_schema, target_schema,
+    DATABASE, DEFAULT_SCHEMA, FILE_COLUMN, PlannedViews, SnapshotCatalog, SnapshotSchema, Target, own_schema,
+    target_schema,
 };
 pub use role::{FIRST_ROLE, FIRST_ROLE_OID, Grant, GrantObject, PUBLIC_GRANTEE, Privilege, Role};
 pub use snapshot::{Snapshot, SnapshotStore};

@@ -200,7 +200,8 @@ impl Metadata {
                 self.tables.insert(definition.name.clone(), definition);
             }
             Change::DropTable(table) => {
-                let is_of_lake = |table: Arc<TableDefinition>| table.managed.is_some() || table.view.is_some();
+                let is_of_lake =
+                    |table: Arc<TableDefinition>| table.managed.is_some() || table.view.is_some();
                 if self.tables.remove(&table).is_some_and(is_of_lake) {
                     self.next.schema_version += 1;
                 }
@@ -373,9 +374,7 @@ impl Metadata {
                 }
             }
             Change::PutTable(table) => same_table(&table.name),
-            Change::PutView(view) => {
-                same_table(&view.name) && self.schemas.contains_key(&view.name.schema)
-            }
+            Change::PutView(view) => same_table(&view.name) && self.schemas.contains_key(&view.name.schema),
             Change::PutMaterialized { table, .. } => {
                 self.materialized.get(table) == from.materialized.get(table)
             }

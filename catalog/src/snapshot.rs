@@ -41,7 +41,11 @@ impl Table {
             let provider = |layout: StringLayout| -> Provider {
                 Ok(Arc::new(ViewProvider::new(layout.apply(&definition.file_schema))))
             };
-            return Self { view: provider(StringLayout::View), plain: provider(StringLayout::Plain), definition };
+            return Self {
+                view: provider(StringLayout::View),
+                plain: provider(StringLayout::Plain),
+                definition,
+            };
         }
         let provider = |layout| -> Provider {
             match ManagedProvider::new(&definition, layout) {
@@ -105,7 +109,14 @@ impl Snapshot {
         };
         if let Some(previous) = previous.filter(is_same) {
             let (tables, names_by_oid) = (Arc::clone(&previous.tables), Arc::clone(&previous.names_by_oid));
-            return Self { found, tables, names_by_oid, metadata: Arc::new(metadata), refused, has_more: false };
+            return Self {
+                found,
+                tables,
+                names_by_oid,
+                metadata: Arc::new(metadata),
+                refused,
+                has_more: false,
+            };
         }
         let mut tables = BTreeMap::clone(&found);
         for (name, definition) in &metadata.tables {

@@ -47,13 +47,15 @@ impl PhysicalExtensionCodec for PhysicalCodec {
             return self.ballista.try_decode(bytes, inputs, context, converter);
         };
         let [input] = inputs else {
-            return Err(DataFusionError::Internal("an operator has more or fewer inputs than one".to_owned()));
+            return Err(DataFusionError::Internal(
+                "an operator has more or fewer inputs than one".to_owned(),
+            ));
         };
         let input = Arc::clone(input);
         match body.split_first() {
             Some((&WRITE_FILES, target)) => {
-                let target: WriteTarget =
-                    serde_json::from_slice(target).map_err(|error| DataFusionError::External(Box::new(error)))?;
+                let target: WriteTarget = serde_json::from_slice(target)
+                    .map_err(|error| DataFusionError::External(Box::new(error)))?;
                 Ok(Arc::new(WriteFiles::new(input, target)?))
             }
             Some((&NUMBER_ROWS, _)) => Ok(Arc::new(NumberRows::new(input))),

@@ -205,9 +205,9 @@ impl Error {
             Self::OutOfMemory { .. } => {
                 Some("Give the process more --memory, or make the statement touch less at once.".into())
             }
-            Self::DuplicateLocation { .. } => {
-                Some("Name another place, or say OVERWRITE to put the new files in place of what is there.".into())
-            }
+            Self::DuplicateLocation { .. } => Some(
+                "Name another place, or say OVERWRITE to put the new files in place of what is there.".into(),
+            ),
             Self::LocationBusy { .. } => Some("Run the statement again when the other one has ended.".into()),
             Self::SerializationFailure => Some("Run the statement again.".into()),
             Self::ConnectionsReserved => Some("Sign in as a superuser, or close other sessions.".into()),

@@ -7,6 +7,7 @@ pub mod broadcast;
 pub mod codec;
 pub mod config;
 mod error;
+pub mod exchange;
 pub mod functions;
 mod ids;
 pub mod memory;

@@ -67,7 +67,10 @@ impl ObjectStores {
     /// or a web server.
     pub fn uploads(&self, url: &Url) -> DataFusionResult<Arc<dyn MultipartStore>> {
         self.opened(url)?.uploads.ok_or_else(|| {
-            DataFusionError::NotImplemented(format!("locations of the kind {}:// are only read", url.scheme()))
+            DataFusionError::NotImplemented(format!(
+                "locations of the kind {}:// are only read",
+                url.scheme()
+            ))
         })
     }
 
@@ -93,7 +96,9 @@ impl ObjectStores {
             "file" => OpenStore::of_objects(LocalFileSystem::new()),
             "s3" | "s3a" if !bucket.is_empty() => OpenStore::of_uploads(self.s3(bucket)?),
             "gs" | "gcs" if !bucket.is_empty() => OpenStore::of_uploads(self.gcs(bucket)?),
-            "az" | "azure" | "abfs" | "abfss" if !bucket.is_empty() => OpenStore::of_uploads(self.azure(url)?),
+            "az" | "azure" | "abfs" | "abfss" if !bucket.is_empty() => {
+                OpenStore::of_uploads(self.azure(url)?)
+            }
             "http" | "https" => OpenStore::of_objects(
                 HttpBuilder::new()
                     .with_url(&url[..url::Position::BeforePath])

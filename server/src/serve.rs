@@ -93,8 +93,9 @@ impl Server {
                 .map_err(internal)?;
         let sessions = SessionStates::new(&runtime);
         let (store, metadata) = open_catalog(&config).await?;
-        let writes = Writes::open(&config.server.data_dir, Arc::clone(&runtime.env), Arc::clone(&runtime.stores))
-            .map_err(|error| unusable(&config.server.data_dir, &error))?;
+        let writes =
+            Writes::open(&config.server.data_dir, Arc::clone(&runtime.env), Arc::clone(&runtime.stores))
+                .map_err(|error| unusable(&config.server.data_dir, &error))?;
         writes.sweep_leftovers(&store).await;
         let tls = ServerTls::load(&config.tls).map_err(ServeError::Environment)?;
         let mut allowed = config.server.locations.clone();

@@ -42,25 +42,34 @@ impl Route {
 
 const STAYS_LOCAL: &str = "-- stays local";
 
-/// Runs `file` and gives its first failure.
+/// The name under which `.slt` files know a folder that the server may write to.
+const FILES: &str = "SLUICE_FILES";
+
+/// Runs `file` and gives its first failure. `files` is a folder that the server may write to.
 pub async fn run_file(
     cluster: &TestCluster,
     file: &Path,
+    files: &Path,
     route: Route,
     protocol: Protocol,
 ) -> anyhow::Result<()> {
+    let files = files.to_string_lossy().into_owned();
     let mut config = cluster.config();
     config.options(format!("-c sluice.route={}", route.as_str()));
     match protocol {
         Protocol::Simple => {
             let connect =
                 || async { Ok(Routed { engine: PostgresSimple::connect(config.clone()).await?, route }) };
-            Runner::new(connect).run_file_async(file).await?;
+            let mut runner = Runner::new(connect);
+            runner.set_var(FILES.to_owned(), files);
+            runner.run_file_async(file).await?;
         }
         Protocol::Extended => {
             let connect =
                 || async { Ok(Routed { engine: PostgresExtended::connect(config.clone()).await?, route }) };
-            Runner::new(connect).run_file_async(file).await?;
+            let mut runner = Runner::new(connect);
+            runner.set_var(FILES.to_owned(), files);
+            runner.run_file_async(file).await?;
         }
     }
     Ok(())

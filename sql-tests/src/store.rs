@@ -1,4 +1,5 @@
-//! A real S3 store, SeaweedFS, behind a proxy that notes what it is asked for.
+//! A real S3 store, SeaweedFS, behind a proxy that notes what it is asked for, and refuses or holds back some of
+//! it when told to.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -10,6 +11,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
+use tokio::sync::Notify;
 
 /// What the store is entered with.
 pub const ACCESS_KEY: &str = "testkey";
@@ -20,12 +22,55 @@ pub const BUCKET: &str = "lake";
 
 const START_LIMIT: Duration = Duration::from_secs(60);
 
+/// What the proxy does to requests.
+#[derive(Debug, Default)]
+struct Faults {
+    /// After so many further requests that write, each is refused (403).
+    writes_left: Mutex<Option<usize>>,
+    /// After so many further completions of uploads, each is held back for ever.
+    completions_left: Mutex<Option<usize>>,
+    held: Notify,
+}
+
+/// What becomes of a request.
+enum Verdict {
+    Pass,
+    Refuse,
+    Hold,
+}
+
+impl Faults {
+    fn judge(&self, request: &str) -> Verdict {
+        let is_spent = |left: &Mutex<Option<usize>>| {
+            let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
+            match left.as_mut() {
+                Some(0) => true,
+                Some(left) => {
+                    *left -= 1;
+                    false
+                }
+                None => false,
+            }
+        };
+        // Several objects are removed by a POST.
+        let is_removal = request.contains("?delete");
+        let is_write = request.starts_with("PUT ") || request.starts_with("POST ") && !is_removal;
+        let is_completion = request.starts_with("POST ") && request.contains("uploadId=");
+        if is_completion && is_spent(&self.completions_left) {
+            self.held.notify_one();
+            return Verdict::Hold;
+        }
+        if is_write && is_spent(&self.writes_left) { Verdict::Refuse } else { Verdict::Pass }
+    }
+}
+
 /// A running store, ended when dropped.
 #[derive(Debug)]
 pub struct S3Store {
     /// `127.0.0.1:PORT` of the proxy in front of it.
     pub address: String,
     requests: Arc<Mutex<Vec<String>>>,
+    faults: Arc<Faults>,
     _server: Child,
     _folder: TempDir,
 }
@@ -71,8 +116,9 @@ impl S3Store {
         let requests = Arc::new(Mutex::new(Vec::new()));
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?.to_string();
-        tokio::spawn(proxy(listener, s3, Arc::clone(&requests)));
-        Ok(Self { address, requests, _server: server, _folder: folder })
+        let faults = Arc::new(Faults::default());
+        tokio::spawn(proxy(listener, s3, Arc::clone(&requests), Arc::clone(&faults)));
+        Ok(Self { address, requests, faults, _server: server, _folder: folder })
     }
 
     /// The environment variables of a client.
@@ -85,6 +131,21 @@ impl S3Store {
             variable("AWS_REGION", "us-east-1"),
             variable("AWS_ALLOW_HTTP", "true"),
         ]
+    }
+
+    /// Refuses every request that writes, after `count` more; none when not given.
+    pub fn refuse_writes_after(&self, count: Option<usize>) {
+        *self.faults.writes_left.lock().unwrap_or_else(PoisonError::into_inner) = count;
+    }
+
+    /// Holds every completion of an upload back, after `count` more; none when not given.
+    pub fn hold_completions_after(&self, count: Option<usize>) {
+        *self.faults.completions_left.lock().unwrap_or_else(PoisonError::into_inner) = count;
+    }
+
+    /// Waits until a completion is held back.
+    pub async fn completion_held(&self) {
+        self.faults.held.notified().await;
     }
 
     /// The requests since the last call: method and path.
@@ -125,34 +186,56 @@ async fn make_bucket(filer: u16, s3: u16) {
     }
 }
 
-async fn proxy(listener: TcpListener, s3: u16, requests: Arc<Mutex<Vec<String>>>) {
-    while let Ok((mut client, _)) = listener.accept().await {
-        let requests = Arc::clone(&requests);
+async fn proxy(listener: TcpListener, s3: u16, requests: Arc<Mutex<Vec<String>>>, faults: Arc<Faults>) {
+    while let Ok((client, _)) = listener.accept().await {
+        let (requests, faults) = (Arc::clone(&requests), Arc::clone(&faults));
         tokio::spawn(async move {
-            let Ok(mut store) = TcpStream::connect(("127.0.0.1", s3)).await else { return };
-            let (mut from_client, mut to_client) = client.split();
-            let (mut from_store, mut to_store) = store.split();
+            let Ok(store) = TcpStream::connect(("127.0.0.1", s3)).await else { return };
+            let (mut from_client, mut to_client) = client.into_split();
+            let (mut from_store, mut to_store) = store.into_split();
             let asking = async {
                 let mut buffer = vec![0; 64 << 10];
                 while let Ok(read @ 1..) = from_client.read(&mut buffer).await {
-                    note(&buffer[..read], &requests);
+                    match note(&buffer[..read], &requests).map_or(Verdict::Pass, |line| faults.judge(&line)) {
+                        Verdict::Pass => {}
+                        Verdict::Refuse => return Some(REFUSAL),
+                        Verdict::Hold => std::future::pending().await,
+                    }
                     if to_store.write_all(&buffer[..read]).await.is_err() {
-                        return;
+                        return None;
                     }
                 }
                 let _ = to_store.shutdown().await;
+                None
             };
-            let answering = tokio::io::copy(&mut from_store, &mut to_client);
-            let _ = tokio::join!(asking, answering);
+            let refusal = {
+                let answering = async {
+                    let _ = tokio::io::copy(&mut from_store, &mut to_client).await;
+                };
+                tokio::pin!(answering);
+                let refusal = tokio::select! {
+                    refusal = asking => refusal,
+                    () = &mut answering => return,
+                };
+                if refusal.is_none() {
+                    // What was asked before is still answered.
+                    answering.await;
+                }
+                refusal
+            };
+            if let Some(refusal) = refusal {
+                let _ = to_client.write_all(refusal).await;
+            }
         });
     }
 }
 
 /// A request without a body begins a packet of its own; with one, its head does.
-fn note(packet: &[u8], requests: &Mutex<Vec<String>>) {
+fn note(packet: &[u8], requests: &Mutex<Vec<String>>) -> Option<String> {
     let line = packet.split(|byte| *byte == b'\r').next().unwrap_or_default();
-    let Ok(line) = std::str::from_utf8(line) else { return };
-    if let Some(request) = line.strip_suffix(" HTTP/1.1") {
-        requests.lock().unwrap_or_else(PoisonError::into_inner).push(request.to_owned());
-    }
+    let request = std::str::from_utf8(line).ok()?.strip_suffix(" HTTP/1.1")?;
+    requests.lock().unwrap_or_else(PoisonError::into_inner).push(request.to_owned());
+    Some(request.to_owned())
 }
+
+const REFUSAL: &[u8] = b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";

@@ -7,7 +7,8 @@ use datafusion::common::ScalarValue;
 use sqlx::{Any, Transaction};
 
 use super::{
-    CatalogStore, Connection, Value, fetch, insert, lake_commit, lake_load, maybe_text, now, number, run, text,
+    CatalogStore, Connection, Value, fetch, insert, lake_commit, lake_load, maybe_text, now, number, run,
+    text,
 };
 use crate::Result;
 use crate::lake::values;
@@ -67,7 +68,9 @@ impl CatalogStore {
     async fn schedule_dead_files(&self, transaction: &mut Transaction<'static, Any>) -> Result<()> {
         let folders = self.table_folders(transaction).await?;
         let mut dead = Vec::new();
-        for (table, id) in [("ducklake_data_file", "data_file_id"), ("ducklake_delete_file", "delete_file_id")] {
+        for (table, id) in
+            [("ducklake_data_file", "data_file_id"), ("ducklake_delete_file", "delete_file_id")]
+        {
             let sql = format!(
                 "select {id} as id, table_id, path, cast(path_is_relative as integer) as is_relative
                  from {table} f where {DEAD}"
@@ -101,7 +104,8 @@ impl CatalogStore {
     /// The folders of all tables that any snapshot knows, by the tables' identifiers.
     async fn table_folders(&self, connection: &mut Connection) -> Result<HashMap<i64, String>> {
         let mut schemas = HashMap::new();
-        let sql = "select schema_id, path, cast(path_is_relative as integer) as is_relative from ducklake_schema";
+        let sql =
+            "select schema_id, path, cast(path_is_relative as integer) as is_relative from ducklake_schema";
         for row in fetch(connection, sql, Vec::new()).await? {
             let folder = lake_load::place(&self.data_folder, &self.data_folder, &row)?;
             schemas.insert(number(&row, "schema_id")?, folder);
@@ -144,8 +148,9 @@ impl CatalogStore {
         let folders = self.table_folders(&mut connection).await?;
         let mut living = HashSet::new();
         for table in ["ducklake_data_file", "ducklake_delete_file"] {
-            let sql =
-                format!("select table_id, path, cast(path_is_relative as integer) as is_relative from {table}");
+            let sql = format!(
+                "select table_id, path, cast(path_is_relative as integer) as is_relative from {table}"
+            );
             for row in fetch(&mut connection, &sql, Vec::new()).await? {
                 let folder = folders.get(&number(&row, "table_id")?).map_or("", String::as_str);
                 living.insert(lake_load::place(folder, &self.data_folder, &row)?);
@@ -161,7 +166,8 @@ const DEAD: &str = "f.end_snapshot is not null and not exists (
     where s.snapshot_id >= f.begin_snapshot and s.snapshot_id < f.end_snapshot)";
 
 async fn snapshots(connection: &mut Connection) -> Result<Vec<SnapshotRow>> {
-    let sql = "select s.snapshot_id, cast(s.snapshot_time as varchar) as committed_at, c.changes_made, c.author
+    let sql =
+        "select s.snapshot_id, cast(s.snapshot_time as varchar) as committed_at, c.changes_made, c.author
          from ducklake_snapshot s left join ducklake_snapshot_changes c on c.snapshot_id = s.snapshot_id
          order by s.snapshot_id";
     let instant = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));

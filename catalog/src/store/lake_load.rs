@@ -58,7 +58,8 @@ pub async fn load(
     for row in fetch(connection, views, vec![Value::Int(Some(snapshot))]).await? {
         let Some((schema, _)) = schemas.get(&number(&row, "schema_id")?) else { continue };
         let name = TableName::new(schema.as_str(), text(&row, "view_name")?);
-        let view = View { id: number(&row, "view_id")?, uuid: text(&row, "uuid")?, sql: text(&row, "query")? };
+        let view =
+            View { id: number(&row, "view_id")?, uuid: text(&row, "uuid")?, sql: text(&row, "query")? };
         // Its columns are not the lake's to know.
         let mut definition = TableDefinition::of_view(name.clone(), Arc::new(Schema::empty()), view);
         definition.oid = metadata.free_oid(definition.oid);

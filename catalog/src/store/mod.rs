@@ -21,7 +21,9 @@ use sqlx::{Any, AnyPool, AssertSqlSafe, Row, Transaction};
 
 use crate::metadata::{Change, CommentTarget, Metadata, PrimaryKey};
 use crate::role::{FIRST_ROLE_OID, Grant, GrantObject, Privilege, Role};
-use crate::{CatalogError, DEFAULT_SCHEMA, ExternalFiles, Result, TableDefinition, TableName, stored_definition};
+use crate::{
+    CatalogError, DEFAULT_SCHEMA, ExternalFiles, Result, TableDefinition, TableName, stored_definition,
+};
 
 /// The format of the tables below. A store of another format is refused, not guessed at.
 const FORMAT: i64 = 2;

@@ -121,7 +121,11 @@ pub async fn open(
 }
 
 /// The columns of the first of the files at `location`, in the order in which it has them.
-pub async fn first_columns(session: &dyn Session, location: &str, files: &ExternalFiles) -> Result<SchemaRef> {
+pub async fn first_columns(
+    session: &dyn Session,
+    location: &str,
+    files: &ExternalFiles,
+) -> Result<SchemaRef> {
     let unreadable = |source: DataFusionError| CatalogError::Unreadable { name: "files".to_owned(), source };
     let url = url(location, files).map_err(unreadable)?;
     let options = listing_options(files, location);
@@ -141,7 +145,8 @@ pub async fn files(session: &dyn Session, definition: &TableDefinition) -> Resul
     let url = url(&definition.location, &definition.files).map_err(unreadable)?;
     let options = listing_options(&definition.files, &definition.location);
     let store = session.runtime_env().object_store(&url).map_err(unreadable)?;
-    let found = url.list_all_files(session, store.as_ref(), &options.file_extension).await.map_err(unreadable)?;
+    let found =
+        url.list_all_files(session, store.as_ref(), &options.file_extension).await.map_err(unreadable)?;
     let base = url.object_store();
     let file = |file: ObjectMeta| (format!("{}{}", base.as_str(), file.location), file.size);
     found.map_ok(file).try_collect().await.map_err(unreadable)
@@ -357,7 +362,8 @@ fn wider(a: &DataType, b: &DataType) -> Option<DataType> {
         }
         (Date32, Timestamp(unit, None)) | (Timestamp(unit, None), Date32) => Timestamp(*unit, None),
         (Timestamp(unit, zone), Timestamp(other, other_zone)) if zone == other_zone => {
-            let finer = [TimeUnit::Nanosecond, TimeUnit::Microsecond, TimeUnit::Millisecond, TimeUnit::Second];
+            let finer =
+                [TimeUnit::Nanosecond, TimeUnit::Microsecond, TimeUnit::Millisecond, TimeUnit::Second];
             let unit = finer.into_iter().find(|finer| finer == unit || finer == other)?;
             Timestamp(unit, zone.clone())
         }

@@ -13,8 +13,8 @@ use datafusion::error::DataFusionError;
 use engine::{Error, Result};
 use url::Url;
 
-use super::write::{self, Ready};
 use super::tables;
+use super::write::{self, Ready};
 use crate::query::{self, QueryContext};
 use crate::session::Notice;
 use crate::sql::{self, FilesAt};
@@ -62,7 +62,8 @@ pub async fn prepare(context: &QueryContext, names: &[(Option<String>, String)])
 }
 
 async fn distinct_counts(context: &QueryContext, table: &TableDefinition) -> Result<Change> {
-    let columns: Vec<Field> = table.fields().into_iter().filter(|field| is_counted(field.data_type())).collect();
+    let columns: Vec<Field> =
+        table.fields().into_iter().filter(|field| is_counted(field.data_type())).collect();
     let names: Vec<&str> = columns.iter().map(|field| field.name().as_str()).collect();
     let mut counts = BTreeMap::new();
     if !names.is_empty() {
@@ -86,8 +87,13 @@ fn is_counted(kind: &DataType) -> bool {
     kind.is_integer()
         || matches!(
             kind,
-            DataType::Utf8 | DataType::Utf8View | DataType::Binary | DataType::BinaryView | DataType::Date32
-                | DataType::Timestamp(..) | DataType::Time64(_)
+            DataType::Utf8
+                | DataType::Utf8View
+                | DataType::Binary
+                | DataType::BinaryView
+                | DataType::Date32
+                | DataType::Timestamp(..)
+                | DataType::Time64(_)
         )
 }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use catalog::TableDefinition;
 use datafusion::common::ScalarValue;
-use engine::operators::FileNames;
 use engine::Result;
+use engine::operators::FileNames;
 
 use crate::locations;
 use crate::query::{self, FileSink, QueryContext, Sink, Written};

@@ -10,7 +10,7 @@ use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use engine::{ByteSize, Error, Result};
 
-use super::{Outcome, must_own_table, metadata, snapshot, tables};
+use super::{Outcome, metadata, must_own_table, snapshot, tables};
 use crate::coordinator::Coordinator;
 use crate::session::Session;
 
@@ -89,7 +89,8 @@ pub async fn check(
 fn facts(table: &TableDefinition, locations: &[(String, u64)]) -> Vec<FileFacts> {
     let partition = |at: usize, location: &str| match &table.managed {
         Some(managed) => {
-            let values = managed.files[at].partition.iter().map(|value| value.text.clone().unwrap_or_default());
+            let values =
+                managed.files[at].partition.iter().map(|value| value.text.clone().unwrap_or_default());
             values.collect::<Vec<_>>().join("/")
         }
         None => location.split('/').filter(|part| part.contains('=')).collect::<Vec<_>>().join("/"),
@@ -115,7 +116,8 @@ fn of_files(table: &TableDefinition, files: &[FileFacts], open: Duration) -> Vec
         None => "write it again with COPY … TO or CREATE TABLE … AS, with fewer PARTITIONS".to_owned(),
     };
     // As many files as the data would fill, in each partition, are no excess.
-    let needed: usize = partitions.values().map(|(_, bytes)| bytes.div_ceil(SMALL_BYTES * 4).max(1) as usize).sum();
+    let needed: usize =
+        partitions.values().map(|(_, bytes)| bytes.div_ceil(SMALL_BYTES * 4).max(1) as usize).sum();
     let small = files.iter().filter(|file| file.bytes < SMALL_BYTES).count();
     if small > 1 && count > needed {
         let excess = count - needed;
@@ -159,7 +161,11 @@ fn of_files(table: &TableDefinition, files: &[FileFacts], open: Duration) -> Vec
             findings.push(Finding {
                 name: "skew",
                 files: count,
-                measured: format!("the largest partition is {}, the median {}", ByteSize(*largest), ByteSize(median)),
+                measured: format!(
+                    "the largest partition is {}, the median {}",
+                    ByteSize(*largest),
+                    ByteSize(median)
+                ),
                 cost: format!("tasks wait for one that reads {} times as much", largest / median),
                 fix: "add a key that cuts the largest partition, bucket(n, column) for instance".to_owned(),
             });
@@ -173,7 +179,8 @@ fn of_row_groups(footers: &[FileFooter]) -> Vec<Finding> {
     let groups: usize = footers.iter().map(|footer| footer.row_groups.len()).sum();
     let is_tiny = |footer: &&FileFooter| {
         footer.row_groups.len() > 1
-            && footer.row_groups.iter().map(|group| group.rows).sum::<u64>() / (footer.row_groups.len() as u64)
+            && footer.row_groups.iter().map(|group| group.rows).sum::<u64>()
+                / (footer.row_groups.len() as u64)
                 < ROW_GROUP_ROWS_MIN
     };
     let tiny = footers.iter().filter(is_tiny).count();
@@ -182,7 +189,9 @@ fn of_row_groups(footers: &[FileFooter]) -> Vec<Finding> {
             name: "tiny row groups",
             files: tiny,
             measured: format!("{groups} row groups in {} files that were looked at", footers.len()),
-            cost: format!("each is a request of its own in an object store; fewer than {ROW_GROUP_ROWS_MIN} rows"),
+            cost: format!(
+                "each is a request of its own in an object store; fewer than {ROW_GROUP_ROWS_MIN} rows"
+            ),
             fix: "write it again: row groups are then of a million rows or 64 MB".to_owned(),
         });
     }

@@ -250,9 +250,9 @@ pub fn writable(table: &Arc<TableDefinition>) -> Result<Arc<TableDefinition>> {
         Some(Some(problem)) => Err(Error::NotSupported {
             message: format!("table \"{name}\" cannot be written here: {problem}"),
         }),
-        None if table.view.is_some() => {
-            Err(Error::WrongObjectType { message: format!("\"{name}\" is a view: its tables can be changed") })
-        }
+        None if table.view.is_some() => Err(Error::WrongObjectType {
+            message: format!("\"{name}\" is a view: its tables can be changed"),
+        }),
         None => {
             let message = format!("table \"{name}\" lies over files that are not Sluice's to change");
             Err(Error::NotSupported { message })

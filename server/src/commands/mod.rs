@@ -25,7 +25,6 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use engine::{Error, Result};
 
-
 use crate::coordinator::Coordinator;
 use crate::session::{Notice, Session, SettingDescription, TEMPORARY_SCHEMA, Temporary, is_temporary};
 use crate::sql::Command;

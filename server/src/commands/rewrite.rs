@@ -34,7 +34,11 @@ fn must_own(context: &QueryContext, table: &TableDefinition) -> Result<()> {
     Err(Error::PermissionDenied { message: format!("must be owner of table {}", table.name.table) })
 }
 
-async fn refresh(context: &QueryContext, wanted: &RewriteTable, table: &Arc<TableDefinition>) -> Result<Ready> {
+async fn refresh(
+    context: &QueryContext,
+    wanted: &RewriteTable,
+    table: &Arc<TableDefinition>,
+) -> Result<Ready> {
     let name = &table.name.table;
     let Some(known) = context.snapshot.metadata().materialized.get(&table.name).cloned() else {
         return Err(Error::WrongObjectType { message: format!("\"{name}\" is not a materialized view") });

@@ -45,7 +45,9 @@ async fn create(
         return Err(denied("for database postgres"));
     }
     if !me.is_superuser && !metadata.roles_of(me.oid).contains(&owner.oid) {
-        return Err(Error::PermissionDenied { message: format!("must be member of role \"{}\"", owner.name) });
+        return Err(Error::PermissionDenied {
+            message: format!("must be member of role \"{}\"", owner.name),
+        });
     }
     if name.starts_with("pg_") || name.is_empty() || name.chars().any(char::is_control) {
         let message = format!("unacceptable schema name \"{name}\"");

@@ -95,10 +95,8 @@ pub async fn open(
 ) -> Result<TableDefinition> {
     let state = planning_state(coordinator);
     let (url, files, declared) = (url.to_string(), files.files.clone(), declared.clone());
-    on_planning_thread(coordinator, async move {
-        external::open(&state, name, &url, files, &declared).await
-    })
-    .await
+    on_planning_thread(coordinator, async move { external::open(&state, name, &url, files, &declared).await })
+        .await
 }
 
 /// The columns that the first file of `files` names, in its order.
@@ -126,7 +124,9 @@ async fn on_planning_thread<T: Send + 'static>(
     let opened = coordinator.planning.spawn(work).await;
     let opened = opened.map_err(|error| match error.is_panic() {
         // A footer that lies about its length was seen to end the reader so.
-        true => Error::CorruptFile { message: "no file of the location can be read as what it is said to be".into() },
+        true => Error::CorruptFile {
+            message: "no file of the location can be read as what it is said to be".into(),
+        },
         false => Error::ShuttingDown,
     })?;
     Ok(opened?)

@@ -27,7 +27,12 @@ pub async fn create(
     let replaced = replaced(&context, session, make)?;
     let name = match &replaced {
         Some(view) => view.name.clone(),
-        None => match managed::name_for(&context, make.schema.as_deref(), &make.view, (make.if_not_exists, false))? {
+        None => match managed::name_for(
+            &context,
+            make.schema.as_deref(),
+            &make.view,
+            (make.if_not_exists, false),
+        )? {
             Named::Free(name) => name,
             Named::Exists(notice) => return Ok(Outcome::with_notices(TAG, vec![notice])),
         },
@@ -44,16 +49,27 @@ pub async fn create(
     if let Some(view) = &replaced {
         check_keeps(&view.file_schema, &columns)?;
     }
-    let own = |table: &sql::TableReference| context.schema_of(&table.table).as_deref() == Some(TEMPORARY_SCHEMA);
+    let own =
+        |table: &sql::TableReference| context.schema_of(&table.table).as_deref() == Some(TEMPORARY_SCHEMA);
     if make.query.tables.iter().any(own) {
         let message = "views over temporary tables are not supported".to_owned();
         return Err(Error::NotSupported { message });
     }
     let names: Vec<String> = columns.fields().iter().map(|field| field.name().clone()).collect();
     let sql = make.stored_text(&names, |table| context.schema_of(table));
-    // What is kept must be readable.
-    sql::view_query(&sql, &context.facts)?;
+    // What is kept must be readable, and not read itself.
+    let kept = sql::view_query(&sql, &context.facts)?;
     let seen = Arc::clone(context.snapshot.metadata());
+    let over = dependents(&seen, &context.facts, std::slice::from_ref(&name));
+    let is_of_view = |table: &sql::TableReference| {
+        let schema = table.schema.as_deref().unwrap_or(catalog::DEFAULT_SCHEMA);
+        let read = TableName::new(schema, table.table.as_str());
+        read == name || over.contains(&read)
+    };
+    if kept.tables.iter().any(is_of_view) {
+        let message = format!("view \"{}\" would read itself", name.table);
+        return Err(Error::InvalidObjectDefinition { message });
+    }
     let mut changes = vec![Change::PutView(Arc::new(NewView {
         name: name.clone(),
         uuid: engine::new_uuid(),

@@ -74,6 +74,14 @@ pub async fn prepare(context: &QueryContext, write: &Write, parameters: &[Scalar
     }
 }
 
+/// Refuses an INSERT into what cannot take rows, before anything of it is planned.
+pub fn check_target(context: &QueryContext, write: &Write) -> Result<()> {
+    match &write.to {
+        WriteTo::Insert { schema, table } => target(context, schema.as_deref(), table).map(drop),
+        _ => Ok(()),
+    }
+}
+
 /// Commits what is ready, or keeps it for the end of the block.
 pub async fn commit(context: &QueryContext, session: &mut Session, ready: Ready) -> Result<Outcome> {
     let Ready { changes, files, export, tag, notices } = ready;
@@ -169,9 +177,7 @@ pub async fn run(
 
 /// What was written, with the changes that take it in.
 pub fn ready(changes: Vec<Change>, pending: PendingFiles, written: Written, tag: String) -> Ready {
-    let name = |written: &WrittenFile| {
-        written.file.path.rsplit('/').next().unwrap_or_default().to_owned()
-    };
+    let name = |written: &WrittenFile| written.file.path.rsplit('/').next().unwrap_or_default().to_owned();
     let names = written.files.iter().map(name).collect();
     // Rows that are none leave the table as it is.
     let changes = if written.files.is_empty() {
@@ -215,11 +221,8 @@ pub async fn prepare_copy(context: &QueryContext, copy: &CopyFrom) -> Result<Rea
     let declared = Declared { columns, partitions: Vec::new() };
     let files = tables::open(coordinator, name.clone(), &url, &copy.from, &declared).await?;
     let has: Vec<String> = files.fields().iter().map(|field| field.name().clone()).collect();
-    let undefined = |column: &str| Error::UndefinedColumn {
-        column: column.to_owned(),
-        suggestion: None,
-        position: None,
-    };
+    let undefined =
+        |column: &str| Error::UndefinedColumn { column: column.to_owned(), suggestion: None, position: None };
     let columns: Vec<String> = match copy.columns.is_empty() {
         true => has,
         false => wanted.fields().iter().map(|field| field.name().clone()).collect(),
@@ -242,7 +245,8 @@ pub async fn prepare_copy(context: &QueryContext, copy: &CopyFrom) -> Result<Rea
 
 /// A header line that names other columns is a row, or that of other files.
 fn check_header(found: &Schema, wanted: &Schema) -> Result<()> {
-    let alike = |(found, wanted): (&Arc<Field>, &Arc<Field>)| found.name().eq_ignore_ascii_case(wanted.name());
+    let alike =
+        |(found, wanted): (&Arc<Field>, &Arc<Field>)| found.name().eq_ignore_ascii_case(wanted.name());
     let width = found.fields().len();
     if width == wanted.fields().len() && found.fields().iter().zip(wanted.fields()).all(alike) {
         return Ok(());
@@ -280,11 +284,8 @@ fn copied_columns(table: &TableDefinition, names: &[String]) -> Result<SchemaRef
         let found = fields.iter().find(|field| field.name() == name).cloned();
         found.ok_or_else(|| Error::UndefinedColumn { column: name.clone(), suggestion: None, position: None })
     };
-    let columns = if names.is_empty() {
-        fields
-    } else {
-        names.iter().map(field).collect::<Result<Vec<_>>>()?
-    };
+    let columns =
+        if names.is_empty() { fields } else { names.iter().map(field).collect::<Result<Vec<_>>>()? };
     let mut seen = HashSet::new();
     if let Some(twice) = columns.iter().find(|field| !seen.insert(field.name())) {
         return Err(managed::duplicate_column(twice.name()));

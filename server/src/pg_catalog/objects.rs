@@ -273,7 +273,8 @@ pub fn relation_oid(view: &View, schema: Option<&str>, name: &str) -> Option<i64
 /// Tables as `pg_tables` lists them.
 pub fn pg_tables(view: &View) -> RecordBatch {
     let materialized = &view.snapshot.metadata().materialized;
-    let is_table = |t: &&std::sync::Arc<TableDefinition>| t.view.is_none() && !materialized.contains_key(&t.name);
+    let is_table =
+        |t: &&std::sync::Arc<TableDefinition>| t.view.is_none() && !materialized.contains_key(&t.name);
     let tables: Vec<_> = view.snapshot.tables().filter(is_table).collect();
     let keyed = &view.snapshot.metadata().primary_keys;
     Columns::new()

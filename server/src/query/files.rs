@@ -22,6 +22,7 @@ use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
+use engine::exchange;
 use engine::functions::partition;
 use engine::operators::{FileFormat, FileNames, NumberRows, PartitionColumn, WriteFiles, WriteTarget};
 use engine::session_state::Destination;
@@ -249,6 +250,9 @@ fn spread(plan: Arc<dyn ExecutionPlan>, partitions: usize) -> Result<Arc<dyn Exe
 fn gathered(plan: Arc<dyn ExecutionPlan>, input: Input) -> Result<Arc<dyn ExecutionPlan>> {
     /// Decoded bytes read for each file written: on disk they are a quarter or less.
     const BYTES_PER_FILE: u64 = 4 * ByteSize::mib(128).0;
+    if exchange::is_last(&plan) {
+        return Ok(plan);
+    }
     let partitions = plan.output_partitioning().partition_count();
     let wanted = input.estimate.input_bytes.div_ceil(BYTES_PER_FILE).clamp(1, partitions as u64) as usize;
     Ok(match (wanted, input.on) {
@@ -323,7 +327,8 @@ fn cut(
     partitions: usize,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let columns = outputs.len();
-    let key = |(at, key): (usize, Key)| ProjectionExpr { expr: key.value, alias: format!("partition key {at}") };
+    let key =
+        |(at, key): (usize, Key)| ProjectionExpr { expr: key.value, alias: format!("partition key {at}") };
     outputs.extend(keys.into_iter().enumerate().map(key));
     let width = outputs.len();
     let plan: Arc<dyn ExecutionPlan> = Arc::new(ProjectionExec::try_new(outputs, plan)?);
@@ -366,11 +371,7 @@ fn applied(state: &SessionState, transform: &str, value: Arc<dyn PhysicalExpr>) 
 
 /// The rows of each partition in the order of the table: by its partition keys, which cut them into files,
 /// then as it says.
-fn sorted(
-    plan: Arc<dyn ExecutionPlan>,
-    managed: &ManagedTable,
-    columns: usize,
-) -> Arc<dyn ExecutionPlan> {
+fn sorted(plan: Arc<dyn ExecutionPlan>, managed: &ManagedTable, columns: usize) -> Arc<dyn ExecutionPlan> {
     let mut order = key_order(&plan, columns);
     for sort in &managed.sort {
         let at = managed.current_columns().position(|column| *column.field.name() == sort.column);

@@ -7,9 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use catalog::{
-    GrantObject, PlannedViews, Privilege, Snapshot, SnapshotCatalog, TableDefinition, TableName,
-};
+use catalog::{GrantObject, PlannedViews, Privilege, Snapshot, SnapshotCatalog, TableDefinition, TableName};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, MemoryCatalogProviderList, SchemaProvider};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
@@ -21,9 +19,9 @@ use datafusion::logical_expr::{
     DmlStatement, Expr, LogicalPlan, LogicalPlanBuilder, Statement as LogicalStatement, TableScan, WriteOp,
 };
 use datafusion::physical_plan::ExecutionPlan;
-use engine::broadcast;
 use engine::session_state::{Destination, StatementSettings};
 use engine::{Error, Result};
+use engine::{broadcast, exchange};
 use parking_lot::Mutex;
 
 use super::QueryContext;
@@ -284,7 +282,7 @@ impl Planner {
         refuse_writes(&plan)?;
         self.check_may_read(&plan)?;
         *self.sources.lock() = self.sources_of(&plan);
-        let plan = expansion.of(plan)?;
+        let plan = exchange::kept(expansion.of(plan)?)?;
         let plan = bind(plan, self.parameters.clone())?;
         let plan = state.optimize(&plan)?;
         Ok((state, plan))
@@ -328,7 +326,12 @@ impl Planner {
             type_arrays(&mut statement, |column| self.column_type(column));
         }
         let is_bytea = |column: &str| self.column_type(column) == Some(DataType::Binary);
-        if self.names.tables.iter().any(|table| table.fields().iter().any(|f| *f.data_type() == DataType::Binary)) {
+        if self
+            .names
+            .tables
+            .iter()
+            .any(|table| table.fields().iter().any(|f| *f.data_type() == DataType::Binary))
+        {
             read_bytea(&mut statement, is_bytea);
         }
         if !self.names.schemas.is_empty() {
@@ -354,7 +357,8 @@ impl Planner {
 
     /// The type of a column that one of the tables has, whatever its table.
     fn column_type(&self, column: &str) -> Option<DataType> {
-        self.names.tables
+        self.names
+            .tables
             .iter()
             .find_map(|table| table.fields().get(table.position(column)?).map(|f| f.data_type().clone()))
     }

@@ -90,20 +90,19 @@ async fn run(
     };
     told(&choice.route);
     let columns = choice.plan.physical.schema();
-    let into = |plan: Plan, on| into_files(context, plan, query, sink, Input { estimate: choice.estimate, on });
+    let into =
+        |plan: Plan, on| into_files(context, plan, query, sink, Input { estimate: choice.estimate, on });
     let mut rows = match choice.route {
-        Route::Local(_) => {
-            match local::run(context, into(choice.plan, Destination::Local)?, permit).await {
-                Err(Error::OutOfMemory { message }) if choice.may_move_to_cluster => {
-                    told(&Route::Cluster(format!("it did not fit in this process: {message}")));
-                    let permit = context.coordinator.admission.admit().await?;
-                    let plan = planner.plan_for_cluster(choice.estimate).await?;
-                    let plan = into(plan, Destination::Cluster)?;
-                    context.coordinator.cluster.run(context, plan, permit).await?
-                }
-                outcome => outcome?,
+        Route::Local(_) => match local::run(context, into(choice.plan, Destination::Local)?, permit).await {
+            Err(Error::OutOfMemory { message }) if choice.may_move_to_cluster => {
+                told(&Route::Cluster(format!("it did not fit in this process: {message}")));
+                let permit = context.coordinator.admission.admit().await?;
+                let plan = planner.plan_for_cluster(choice.estimate).await?;
+                let plan = into(plan, Destination::Cluster)?;
+                context.coordinator.cluster.run(context, plan, permit).await?
             }
-        }
+            outcome => outcome?,
+        },
         Route::Cluster(_) => {
             let plan = into(choice.plan, Destination::Cluster)?;
             context.coordinator.cluster.run(context, plan, permit).await?
@@ -139,7 +138,13 @@ pub async fn write_rows(
             Arc::new(FromClient { schema: Arc::clone(&schema), rows: Mutex::new(Some(rows.boxed())) });
         let physical = Arc::new(StreamingTableExec::try_new(schema, vec![source], None, [], false, None)?);
         let plan = Plan { physical, state: local_state(context), tables: Vec::new() };
-        let plan = into_table(context, plan, target, None, Input { estimate: Estimate::default(), on: Destination::Local })?;
+        let plan = into_table(
+            context,
+            plan,
+            target,
+            None,
+            Input { estimate: Estimate::default(), on: Destination::Local },
+        )?;
         let mut rows = local::run(context, plan, permit).await?;
         let files = files(&mut rows).await?;
         Ok(Written { files, was_retried: false })
@@ -196,4 +201,3 @@ async fn files(rows: &mut Rows) -> Result<Vec<WrittenFile>> {
     }
     Ok(files)
 }
-

@@ -102,7 +102,9 @@ impl Session {
             None => current,
         };
         match &self.temporary {
-            Some(own) if own.tables().next().is_some() => Arc::new(current.with_tables(own.tables().cloned())),
+            Some(own) if own.tables().next().is_some() => {
+                Arc::new(current.with_tables(own.tables().cloned()))
+            }
             _ => current,
         }
     }

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use datafusion::sql::parser::Statement;
 use engine::{Error, Result};
 use sqlparser::ast::{
-    AlterRoleOperation, AlterSchemaOperation, AlterTable, AlterTableOperation, CloseCursor, CommentObject, ContextModifier,
-    CopyLegacyCsvOption, CopyLegacyOption, CopyOption, CopySource, CopyTarget, CreateRole, Declare, Expr,
-    GrantObjects, Grantee, GranteeName, GranteesType, Ident, IndexColumn, ObjectName, ObjectNamePart,
-    ObjectType, Owner, Password, Privileges, Reset, RoleOption, SchemaName, Set, SetSessionAuthorizationParamKind,
-    Statement as SqlStatement, TableConstraint, TransactionAccessMode, TransactionMode, Value,
+    AlterRoleOperation, AlterSchemaOperation, AlterTable, AlterTableOperation, CloseCursor, CommentObject,
+    ContextModifier, CopyLegacyCsvOption, CopyLegacyOption, CopyOption, CopySource, CopyTarget, CreateRole,
+    Declare, Expr, GrantObjects, Grantee, GranteeName, GranteesType, Ident, IndexColumn, ObjectName,
+    ObjectNamePart, ObjectType, Owner, Password, Privileges, Reset, RoleOption, SchemaName, Set,
+    SetSessionAuthorizationParamKind, Statement as SqlStatement, TableConstraint, TransactionAccessMode,
+    TransactionMode, Value,
 };
 
 use super::copy_files::CopyFiles;
@@ -470,7 +471,11 @@ fn classify_sql(statement: SqlStatement, sql: &str, facts: &SessionFacts, is_use
             }))
         }
         SqlStatement::Copy { to, .. } => {
-            let what = if to { "COPY to anything but STDOUT or a location" } else { "COPY from anything but STDIN or a location" };
+            let what = if to {
+                "COPY to anything but STDOUT or a location"
+            } else {
+                "COPY from anything but STDIN or a location"
+            };
             return Err(not_supported(what));
         }
         SqlStatement::LISTEN { .. } => Command::Accepted { tag: "LISTEN", needs_block: false },

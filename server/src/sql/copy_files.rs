@@ -84,7 +84,8 @@ pub fn take(tokens: &mut Vec<TokenWithSpan>) -> Result<Option<CopyFiles>> {
                 let is_to = Words::new(&tokens[at..]).take("to");
                 if is_to || Words::new(&tokens[at..]).take("from") {
                     let next = super::tables::next_token(tokens, at + 1);
-                    found = next.filter(|next| text(&tokens[*next].token).is_some()).map(|next| (is_to, next));
+                    found =
+                        next.filter(|next| text(&tokens[*next].token).is_some()).map(|next| (is_to, next));
                     break;
                 }
             }
@@ -159,8 +160,7 @@ pub(super) mod tests {
 
     /// What is taken out of `sql`, and what is left of it.
     pub(in super::super) fn taken(sql: &str) -> Result<Option<(CopyFiles, String)>> {
-        let mut tokens =
-            Tokenizer::new(&PostgreSqlDialect {}, sql).tokenize_with_location().expect("tokens");
+        let mut tokens = Tokenizer::new(&PostgreSqlDialect {}, sql).tokenize_with_location().expect("tokens");
         let copy = take(&mut tokens)?;
         let rest = tokens.iter().map(|token| token.token.to_string()).collect();
         Ok(copy.map(|copy| (copy, rest)))
@@ -168,7 +168,8 @@ pub(super) mod tests {
 
     #[test]
     fn both_directions_are_taken() {
-        let (copy, rest) = taken("copy t (a, b) from 's3://x/*.csv' with (header off)").expect("read").expect("one");
+        let (copy, rest) =
+            taken("copy t (a, b) from 's3://x/*.csv' with (header off)").expect("read").expect("one");
         assert_eq!((copy.is_to, rest.as_str()), (false, "copy t (a, b) from STDIN"));
         assert_eq!(copy.options, [("header".to_owned(), Value::One("off".to_owned()))]);
     }

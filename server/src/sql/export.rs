@@ -61,7 +61,8 @@ fn set(options: &mut Options, name: &str, value: Value) -> Result<()> {
         "compression" => options.compression = Some(one()?),
         "partitions" => {
             let count = one()?.parse().ok().filter(|count| (1..=PARTITIONS_MAX).contains(count));
-            let message = || invalid(format!("COPY option PARTITIONS takes a number from 1 to {PARTITIONS_MAX}"));
+            let message =
+                || invalid(format!("COPY option PARTITIONS takes a number from 1 to {PARTITIONS_MAX}"));
             options.partitions = Some(count.ok_or_else(message)?);
         }
         "partition_by" => {
@@ -112,7 +113,9 @@ fn checked(location: String, options: Options) -> Result<ExportTo> {
     let told = told_by_name(&location);
     let is_file = told.is_some();
     if is_file && (options.partitions.is_some_and(|count| count > 1) || !options.partition_by.is_empty()) {
-        return Err(invalid("PARTITIONS and PARTITION_BY write a folder of files: end the location in \"/\""));
+        return Err(invalid(
+            "PARTITIONS and PARTITION_BY write a folder of files: end the location in \"/\"",
+        ));
     }
     let name = options.format.as_deref().or(told.map(|(format, _)| format)).unwrap_or("parquet");
     let is_csv = name == "csv";

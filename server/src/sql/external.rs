@@ -174,7 +174,10 @@ fn files_at(
         "json" | "ndjson" | "jsonl" => ExternalFormat::Json { compression },
         "arrow" => ExternalFormat::Arrow,
         other => {
-            let message = format!("files of the format {} are not supported: use PARQUET, CSV, JSON or ARROW", other.to_uppercase());
+            let message = format!(
+                "files of the format {} are not supported: use PARQUET, CSV, JSON or ARROW",
+                other.to_uppercase()
+            );
             return Err(Error::NotSupported { message });
         }
     };
@@ -195,7 +198,9 @@ fn without_glob(location: String) -> Result<(String, Option<String>)> {
         Some((folder, glob)) if !folder.contains(is_pattern) && !glob.is_empty() => {
             Ok((format!("{folder}/"), Some(glob.to_owned())))
         }
-        _ => Err(invalid("a pattern may stand in the last part of a location only, as in 's3://bucket/folder/*.csv'")),
+        _ => Err(invalid(
+            "a pattern may stand in the last part of a location only, as in 's3://bucket/folder/*.csv'",
+        )),
     }
 }
 
@@ -226,8 +231,12 @@ mod tests {
 
     #[test]
     fn names_and_options_tell_how_files_are_read() {
-        let found = files("copy t from 's3://bucket/in/2024-*.csv.gz' (delimiter ';', header)").expect("read");
-        assert_eq!((found.location.as_str(), found.files.glob.as_deref()), ("s3://bucket/in/", Some("2024-*.csv.gz")));
+        let found =
+            files("copy t from 's3://bucket/in/2024-*.csv.gz' (delimiter ';', header)").expect("read");
+        assert_eq!(
+            (found.location.as_str(), found.files.glob.as_deref()),
+            ("s3://bucket/in/", Some("2024-*.csv.gz"))
+        );
         let ExternalFormat::Csv(csv) = found.files.format else { panic!("CSV") };
         assert_eq!((csv.delimiter, csv.compression, csv.has_header), (b';', Compression::Gzip, true));
         let found = files("copy t from '/data/in/' (format json, compression zstd)").expect("read");

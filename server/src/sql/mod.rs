@@ -3,6 +3,7 @@
 mod classify;
 mod copy_files;
 mod dialect;
+mod distribute;
 mod export;
 mod external;
 mod hand_parsed;
@@ -17,8 +18,8 @@ mod views;
 
 pub use classify::{
     AccessMode, Command, CommentOn, CopyFormat, CopyIn, CopyOptions, CopyOut, DeclareCursor, Explain, Fetch,
-    GrantOn, Granting, KeyChange, Membership, Query, RewriteTable, RoleChange, RoleOptions, SchemaChange, TransactionCommand,
-    TransactionModes,
+    GrantOn, Granting, KeyChange, Membership, Query, RewriteTable, RoleChange, RoleOptions, SchemaChange,
+    TransactionCommand, TransactionModes,
 };
 pub use dialect::SessionFacts;
 pub use export::ExportTo;
@@ -28,7 +29,7 @@ pub use names::TableReference;
 pub use parameters::{read_bytea, type_arrays};
 pub use parse::parse;
 pub use tables::{
-    AlterStep, ColumnMake, InsertSource, RelationKind, RowChange, TableAlter, TableDrop, TableMake, Write, WriteTo,
-    columns_of, distinct_counts_of, insert_of_files, name_columns, read_values,
+    AlterStep, ColumnMake, InsertSource, RelationKind, RowChange, TableAlter, TableDrop, TableMake, Write,
+    WriteTo, columns_of, distinct_counts_of, insert_of_files, name_columns, read_values,
 };
 pub use views::{ViewMake, qualify_relations, view_query};

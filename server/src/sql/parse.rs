@@ -11,7 +11,7 @@ use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use super::classify::{Command, classify};
 use super::dialect::SessionFacts;
-use super::{hand_parsed, history, limits, tables};
+use super::{distribute, hand_parsed, history, limits, tables};
 
 /// How deep the parser itself may recurse; it runs on a large stack.
 pub(super) const PARSER_DEPTH_MAX: usize = 600;
@@ -63,6 +63,7 @@ fn parse_one(
     let is_user = spell_user_as_role(&mut tokens);
     spell_view_as_table(&mut tokens);
     history::take_moments(&mut tokens);
+    distribute::take_counts(&mut tokens)?;
     let clauses = tables::take_clauses(&mut tokens)?;
     let first = tokens.iter().find_map(|token| match &token.token {
         Token::Word(word) => Some(word.keyword),
@@ -99,7 +100,9 @@ fn spell_view_as_table(tokens: &mut Vec<TokenWithSpan>) {
     };
     let (removed, view) = match (keyword(0), keyword(1), keyword(2)) {
         (Some(Keyword::ALTER), Some(Keyword::VIEW), _) => (None, words[1]),
-        (Some(Keyword::ALTER), Some(Keyword::MATERIALIZED), Some(Keyword::VIEW)) => (Some(words[1]), words[2]),
+        (Some(Keyword::ALTER), Some(Keyword::MATERIALIZED), Some(Keyword::VIEW)) => {
+            (Some(words[1]), words[2])
+        }
         _ => return,
     };
     tokens[view].token = Token::make_keyword("TABLE");

@@ -10,18 +10,19 @@ use datafusion::sql::parser::Statement;
 use engine::{Error, Result};
 use sqlparser::ast::{
     AlterColumnOperation, AlterTable, AlterTableOperation, ArrayElemTypeDef, AssignmentTarget,
-    BinaryOperator, ColumnDef, ColumnOption, CreateTable, CreateTableOptions, CreateView, DataType as SqlType, Delete,
-    ExactNumberInfo, Expr, FromTable, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
-    Insert, ObjectName, OnCommit, Owner, RenameTableNameKind, SelectItem, SetExpr, SqlOption, Statement as SqlStatement,
-    TableFactor, TableObject, TableWithJoins, Truncate, Update, Value, Visit, Visitor,
+    BinaryOperator, ColumnDef, ColumnOption, CreateTable, CreateTableOptions, CreateView,
+    DataType as SqlType, Delete, ExactNumberInfo, Expr, FromTable, Function, FunctionArg, FunctionArgExpr,
+    FunctionArguments, Ident, Insert, ObjectName, OnCommit, Owner, RenameTableNameKind, SelectItem, SetExpr,
+    SqlOption, Statement as SqlStatement, TableFactor, TableObject, TableWithJoins, Truncate, Update, Value,
+    Visit, Visitor,
 };
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::classify::{Command, Query, folded, last_name, not_supported, query, schema_and_name};
-use super::dialect::{self, SessionFacts};
 use super::copy_files::{self, CopyFiles};
+use super::dialect::{self, SessionFacts};
 use super::export::ExportTo;
 use super::views::{self, ViewMake};
 use crate::pg_catalog::types;
@@ -182,10 +183,7 @@ pub fn create(create: CreateTable, clauses: Clauses, sql: &str, facts: &SessionF
         (create.inherits.is_some(), "INHERITS"),
         (create.partition_of.is_some(), "PARTITION OF"),
         (create.partition_by.is_some(), "PARTITION BY (write PARTITIONED BY)"),
-        (
-            !matches!(create.on_commit, None | Some(OnCommit::PreserveRows)),
-            "ON COMMIT DROP or DELETE ROWS",
-        ),
+        (!matches!(create.on_commit, None | Some(OnCommit::PreserveRows)), "ON COMMIT DROP or DELETE ROWS"),
         (!matches!(create.table_options, CreateTableOptions::None), "WITH options"),
         (!create.constraints.is_empty(), "constraints (declare keys with ALTER TABLE … NOT ENFORCED)"),
     ];

@@ -85,8 +85,9 @@ fn quoted(name: &str) -> String {
 
 /// The query of a view's text, which was kept by [`ViewMake::stored_text`] or by another engine.
 pub fn view_query(text: &str, facts: &SessionFacts) -> Result<Query> {
-    let unreadable =
-        || Error::InvalidQuery { message: "a view of another engine's dialect cannot be read here".to_owned() };
+    let unreadable = || Error::InvalidQuery {
+        message: "a view of another engine's dialect cannot be read here".to_owned(),
+    };
     let dialect = PostgreSqlDialect {};
     let parser = Parser::new(&dialect).with_recursion_limit(PARSER_DEPTH_MAX);
     let mut parser = parser.try_with_sql(text).map_err(|_| unreadable())?;

@@ -9,14 +9,13 @@ use crate::pg_catalog::{Builder, Columns, View, may_read_of, shown_to};
 use crate::query::QueryState;
 
 /// Every view of the schema.
-pub static RELATIONS: &[(&str, Builder)] =
-    &[
-        ("executors", executors),
-        ("failed_sign_ins", failed_sign_ins),
-        ("materialized_views", materialized_views),
-        ("queries", queries),
-        ("snapshots", snapshots),
-    ];
+pub static RELATIONS: &[(&str, Builder)] = &[
+    ("executors", executors),
+    ("failed_sign_ins", failed_sign_ins),
+    ("materialized_views", materialized_views),
+    ("queries", queries),
+    ("snapshots", snapshots),
+];
 
 /// Running queries, then the last finished ones.
 fn queries(view: &View) -> RecordBatch {
@@ -87,7 +86,13 @@ fn materialized_views(view: &View) -> RecordBatch {
             }
         });
         let states: Vec<Option<bool>> = states.collect();
-        if states.contains(&Some(true)) { Some(true) } else if states.contains(&None) { None } else { Some(false) }
+        if states.contains(&Some(true)) {
+            Some(true)
+        } else if states.contains(&None) {
+            None
+        } else {
+            Some(false)
+        }
     };
     let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
     Columns::new()
@@ -97,7 +102,10 @@ fn materialized_views(view: &View) -> RecordBatch {
         .optional_bool("is_stale", all.iter().map(|(_, of)| is_stale(of)))
         .int8("rows", all.iter().map(|(name, _)| count(table(name).map_or(0, |t| t.statistics.rows))))
         .int8("files", all.iter().map(|(name, _)| count(table(name).map_or(0, |t| t.statistics.files))))
-        .int8("file_bytes", all.iter().map(|(name, _)| count(table(name).map_or(0, |t| t.statistics.file_bytes))))
+        .int8(
+            "file_bytes",
+            all.iter().map(|(name, _)| count(table(name).map_or(0, |t| t.statistics.file_bytes))),
+        )
         .text("definition", all.iter().map(|(_, of)| of.sql.as_str()))
         .finish()
 }

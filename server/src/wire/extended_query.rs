@@ -88,6 +88,13 @@ pub async fn prepare(
             return prepare_query(connection, text, query, type_oids, interrupts).await;
         }
         Some(Command::Write(write)) => {
+            let context = QueryContext::new(
+                &connection.coordinator,
+                &connection.session,
+                Arc::clone(&text),
+                interrupts.cancel.clone(),
+            );
+            commands::write::check_target(&context, write)?;
             let query = Box::new(write.query.clone());
             let inner = prepare_query(connection, Arc::clone(&text), query, type_oids, interrupts).await?;
             return Ok(Prepared { columns: None, command, single_row: None, ..inner });

@@ -131,9 +131,7 @@ pub async fn run_with_formats(
         | Command::ChangeRows(_)
         | Command::CopyFrom(_)
         | Command::Rewrite(_)
-        | Command::Analyze(_) => {
-            run_write(connection, command, &[], interrupts).await
-        }
+        | Command::Analyze(_) => run_write(connection, command, &[], interrupts).await,
         command => run_plain(connection, command, formats, interrupts).await,
     }
 }

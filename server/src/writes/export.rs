@@ -245,7 +245,7 @@ impl Export {
         let (store, uploads) = (stores.get_store(url)?, stores.uploads(url)?);
         let present = self.present(usize::MAX).await?;
         if !self.overwrites && !present.is_empty() {
-            take_back(&uploads, &store, &objects, self.is_file).await;
+            self.take_back(&uploads, &store, &objects).await;
             return Err(duplicate(&self.shown));
         }
         // A file that is replaced has the name of the one that comes.
@@ -255,14 +255,14 @@ impl Export {
             objects: objects.iter().map(|(at, staged)| (at.to_string(), staged.clone())).collect(),
             removed: removed.iter().map(ToString::to_string).collect(),
         })?;
-        let completed = futures::stream::iter(objects.clone())
+        // Each is waited for: one that was given up might still be completed when all are taken back.
+        let outcomes: Vec<_> = futures::stream::iter(objects.clone())
             .map(|(at, staged)| complete_one(Arc::clone(&uploads), at, staged))
             .buffer_unordered(COMPLETED_AT_ONCE)
-            .try_collect::<Vec<()>>()
+            .collect()
             .await;
-        if let Err(error) = completed {
-            take_back(&uploads, &store, &objects, self.is_file).await;
-            self.writes.forget(&self.write_id);
+        if let Some(error) = outcomes.into_iter().find_map(std::result::Result::err) {
+            self.take_back(&uploads, &store, &objects).await;
             return Err(Error::from(stored(error)).of_write());
         }
         match remove(&store, removed).await {
@@ -271,6 +271,35 @@ impl Export {
             Err(error) => warn!(%error, "files that were replaced could not be removed"),
         }
         Ok(())
+    }
+
+    /// After a commit that failed: nothing of it stays. What the store does not let go, the next start removes.
+    async fn take_back(
+        &self,
+        uploads: &Arc<dyn MultipartStore>,
+        store: &Arc<dyn ObjectStore>,
+        objects: &[(StorePath, StagedObject)],
+    ) {
+        for (at, staged) in objects {
+            // One that was completed is none any more.
+            let _ = uploads.abort_multipart(at, &staged.upload_id).await;
+        }
+        // A file that was there has the name of the one that did not come.
+        let paths: Vec<StorePath> = match self.is_file {
+            true => Vec::new(),
+            false => objects.iter().map(|(at, _)| at.clone()).collect(),
+        };
+        let removed = paths.iter().map(ToString::to_string).collect();
+        match remove(store, paths).await {
+            Ok(()) => self.writes.forget(&self.write_id),
+            Err(error) => {
+                warn!(%error, "files of a copy that failed could not be removed");
+                if let To::Store { url, .. } = &self.to {
+                    let line = Line::Completing { url: url.to_string(), objects: Vec::new(), removed };
+                    let _ = self.note(&line);
+                }
+            }
+        }
     }
 }
 
@@ -331,12 +360,8 @@ pub(super) async fn remove_all(stores: &ObjectStores, folder: &str) -> Result<()
     }
     let (url, prefix) = split(folder.trim_end_matches('/'))?;
     let store = stores.get_store(url.as_ref())?;
-    let found: Vec<StorePath> = store
-        .list(Some(&prefix))
-        .map_ok(|file| file.location)
-        .try_collect()
-        .await
-        .map_err(stored)?;
+    let found: Vec<StorePath> =
+        store.list(Some(&prefix)).map_ok(|file| file.location).try_collect().await.map_err(stored)?;
     remove(&store, found).await
 }
 
@@ -386,25 +411,6 @@ async fn complete_one(
     uploads.complete_multipart(&at, &staged.upload_id, parts).await.map(drop)
 }
 
-/// After a commit that failed: nothing of it stays.
-async fn take_back(
-    uploads: &Arc<dyn MultipartStore>,
-    store: &Arc<dyn ObjectStore>,
-    objects: &[(StorePath, StagedObject)],
-    is_file: bool,
-) {
-    for (at, staged) in objects {
-        // One that was completed is none any more.
-        let _ = uploads.abort_multipart(at, &staged.upload_id).await;
-    }
-    if !is_file {
-        let paths = objects.iter().map(|(at, _)| at.clone()).collect();
-        if let Err(error) = remove(store, paths).await {
-            warn!(%error, "files of a copy that failed could not be removed");
-        }
-    }
-}
-
 async fn remove(store: &Arc<dyn ObjectStore>, paths: Vec<StorePath>) -> Result<()> {
     let paths = futures::stream::iter(paths.into_iter().map(Ok)).boxed();
     let mut removed = store.delete_stream(paths);
@@ -428,10 +434,13 @@ fn duplicate(shown: &str) -> Error {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
 ) -> Result<T> {
-    let outcome = tokio::task::spawn_blocking(work).await.map_err(|error| Error::internal(error.to_string()))?;
+    let outcome =
+        tokio::task::spawn_blocking(work).await.map_err(|error| Error::internal(error.to_string()))?;
     outcome.map_err(|error| match error.kind() {
         ErrorKind::AlreadyExists | ErrorKind::DirectoryNotEmpty | ErrorKind::NotADirectory => duplicate(""),
-        ErrorKind::PermissionDenied => Error::WriteRefused { message: "the folder may not be written to".into() },
+        ErrorKind::PermissionDenied => {
+            Error::WriteRefused { message: "the folder may not be written to".into() }
+        }
         _ => Error::from(DataFusionError::from(error)).of_write(),
     })
 }

@@ -97,7 +97,9 @@ impl Writes {
             if let Ok(export) = serde_json::from_str(&table_folder) {
                 match export::finish(&self.stores, export).await {
                     Ok(()) => self.forget(&write_id),
-                    Err(error) => warn!(write.id = write_id, %error, "a copy could not be brought to its end"),
+                    Err(error) => {
+                        warn!(write.id = write_id, %error, "a copy could not be brought to its end")
+                    }
                 }
                 continue;
             }
