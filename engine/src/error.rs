@@ -441,6 +441,9 @@ fn from_arrow(error: &ArrowError) -> Error {
         ArrowError::CastError(message) | ArrowError::ParseError(message) => {
             Error::InvalidText { message: first_line(message) }
         }
+        ArrowError::CsvError(message) | ArrowError::JsonError(message) => {
+            Error::BadCopyFormat { message: first_line(message) }
+        }
         ArrowError::OffsetOverflowError(_) | ArrowError::DictionaryKeyOverflowError => Error::TooLarge {
             message: "a value or a batch grew past what one array can hold".into(),
             hint: "Make the strings or lists that the statement builds shorter.".into(),

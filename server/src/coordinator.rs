@@ -73,6 +73,13 @@ impl Coordinator {
         allowed
     }
 
+    /// The folders in which no statement may name a location: those of tables, of now and of earlier snapshots.
+    pub async fn reserved_locations(&self) -> Result<Vec<String>> {
+        let mut reserved = self.store.schema_folders().await?;
+        reserved.push(format!("{}.temporary/", self.store.data_folder()));
+        Ok(reserved)
+    }
+
     /// Commits `changes` that were made on top of `from`, and shows them to every statement from now on.
     ///
     /// Others may have committed in between. That is no matter where they left alone what the changes touch:

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use catalog::{CatalogError, Metadata, TableDefinition};
+use catalog::{CatalogError, TableDefinition};
 use engine::{Error, Result};
 use object_store::path::Path as StorePath;
 use url::Url;
@@ -26,11 +26,6 @@ pub fn resolve(location: &str) -> std::result::Result<Url, CatalogError> {
         }
         Some(_) => None,
     };
-    if let Some(url) = &url
-        && is_of_instance(url)
-    {
-        return Err(wrong("is an address of the machine's own metadata".to_owned()));
-    }
     match (local, url) {
         (Some(path), _) => {
             let path = path.canonicalize().map_err(|error| match error.kind() {
@@ -129,6 +124,11 @@ pub fn check_allowed(location: &Url, allowed: &[String]) -> Result<()> {
             location.as_str() == root.as_str() || location.as_str().starts_with(&folder)
         })
     };
+    if is_of_instance(location) {
+        return Err(Error::PermissionDenied {
+            message: "the location is an address at which a cloud tells a machine its secrets".into(),
+        });
+    }
     if allowed.iter().any(is_under) {
         return Ok(());
     }
@@ -137,15 +137,49 @@ pub fn check_allowed(location: &Url, allowed: &[String]) -> Result<()> {
     })
 }
 
-/// Refuses a place that holds, or lies among, the files of managed tables: those are the catalog's (42501).
-pub fn check_apart(location: &Url, metadata: &Metadata) -> Result<()> {
-    let folder = format!("{}/", location.as_str().trim_end_matches('/'));
-    let meets = |schema: &str| folder.starts_with(schema) || schema.starts_with(&folder);
-    if metadata.schemas.values().any(|schema| meets(&schema.folder)) {
+/// Refuses a place that holds, or lies among, files that are the catalog's (42501): those below `reserved`, folders
+/// that end in `/`.
+pub fn check_apart(location: &Url, reserved: &[String]) -> Result<()> {
+    let location = format!("{}/", decoded(location).trim_end_matches('/'));
+    let meets = |folder: &String| {
+        let folder = Url::parse(folder).map_or_else(|_| folder.clone(), |folder| decoded(&folder));
+        let folder = format!("{}/", folder.trim_end_matches('/'));
+        location.starts_with(&folder) || folder.starts_with(&location)
+    };
+    if reserved.iter().any(meets) {
         let message = "the location is where the files of tables lie".to_owned();
         return Err(Error::PermissionDenied { message });
     }
     Ok(())
+}
+
+/// Refuses to write to a place that is, or holds, what is served: all of a location of the start, or the files of
+/// a table among others (42501). A table's own folder may be replaced.
+pub fn check_holds_nothing<'a>(
+    location: &Url,
+    allowed: &[String],
+    tables: impl Iterator<Item = &'a Arc<TableDefinition>>,
+) -> Result<()> {
+    let folder = format!("{}/", decoded(location).trim_end_matches('/'));
+    let place = |url: &Url| format!("{}/", decoded(url).trim_end_matches('/'));
+    let holds_root =
+        allowed.iter().filter_map(|root| resolve(root).ok()).any(|root| place(&root).starts_with(&folder));
+    let mut tables = tables.filter_map(|table| Url::parse(&table.location).ok()).map(|url| place(&url));
+    if holds_root || tables.any(|table| table != folder && table.starts_with(&folder)) {
+        let message = "the location holds tables that are served: name a folder of its own".to_owned();
+        return Err(Error::PermissionDenied { message });
+    }
+    Ok(())
+}
+
+/// A location as the disk or the store calls it, whichever way it was written.
+fn decoded(url: &Url) -> String {
+    let path = match url.to_file_path() {
+        Ok(path) if url.scheme() == "file" => path.to_string_lossy().into_owned(),
+        _ => StorePath::from_url_path(url.path())
+            .map_or_else(|_| url.path().to_owned(), |path| format!("/{path}")),
+    };
+    format!("{}://{}{path}", url.scheme(), url.host_str().unwrap_or_default())
 }
 
 /// Who names a location reads or writes what lies there, whatever was granted on the tables over it (42501).

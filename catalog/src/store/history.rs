@@ -45,16 +45,18 @@ impl CatalogStore {
         snapshots(&mut connection).await
     }
 
-    /// Forgets the snapshots that were committed before `cutoff` (microseconds since 1970), save for the newest,
-    /// and what only they knew. Gives their number. Their files are left for [`Self::dead_files`].
+    /// Forgets the snapshots that were not the newest any more at `cutoff` (microseconds since 1970), and what only
+    /// they knew. Gives their number. Their files are left for [`Self::dead_files`].
     pub async fn expire(&self, cutoff: i64) -> Result<u64> {
         let mut transaction = self.begin().await?;
         let all = snapshots(&mut transaction).await?;
-        let newest = all.last().map_or(0, |row| row.snapshot);
+        // A snapshot counts until the next one is committed.
+        let ends = all.iter().skip(1).map(|next| next.committed_at);
         let expired: Vec<i64> = all
             .iter()
-            .filter(|row| row.committed_at < cutoff && row.snapshot < newest)
-            .map(|row| row.snapshot as i64)
+            .zip(ends)
+            .filter(|(_, end)| *end < cutoff)
+            .map(|(row, _)| row.snapshot as i64)
             .collect();
         for table in ["ducklake_snapshot", "ducklake_snapshot_changes"] {
             delete(&mut transaction, table, "snapshot_id", &expired).await?;
@@ -63,6 +65,14 @@ impl CatalogStore {
         forget_dead_relations(&mut transaction).await?;
         transaction.commit().await?;
         Ok(expired.len() as u64)
+    }
+
+    /// The folders of all schemas that any snapshot knows, as URLs that end in `/`.
+    pub async fn schema_folders(&self) -> Result<Vec<String>> {
+        let mut connection = self.pool.acquire().await?;
+        let sql = "select path, cast(path_is_relative as integer) as is_relative from ducklake_schema";
+        let rows = fetch(&mut connection, sql, Vec::new()).await?;
+        rows.iter().map(|row| lake_load::place(&self.data_folder, &self.data_folder, row)).collect()
     }
 
     async fn schedule_dead_files(&self, transaction: &mut Transaction<'static, Any>) -> Result<()> {

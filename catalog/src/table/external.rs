@@ -84,6 +84,10 @@ pub async fn open(
     let columns = match &declared.columns {
         Some(columns) => {
             files.is_declared = true;
+            if matches!(files.format, ExternalFormat::Parquet | ExternalFormat::Arrow) {
+                let given = schema_of(session, &store, options.format.as_ref(), &found, &name).await?;
+                check_declared(columns, &given)?;
+            }
             Arc::clone(columns)
         }
         None => schema_of(session, &store, options.format.as_ref(), &found, &name).await?,
@@ -220,6 +224,13 @@ pub fn provider(
     definition: &TableDefinition,
     layout: StringLayout,
 ) -> DataFusionResult<Arc<dyn TableProvider>> {
+    // A plan that travels says nothing of compression, and what reads it takes the bytes as they are.
+    if layout == StringLayout::Plain && compression_of(&definition.files.format) != Compression::None {
+        let name = &definition.name.table;
+        let message =
+            format!("the files of table \"{name}\" are compressed text, which is read in the server itself");
+        return Err(DataFusionError::NotImplemented(message));
+    }
     // The two layouts are different entries in the caches: a footer's statistics are kept per schema.
     let scope = TableReference::full(
         format!("{DATABASE}/{layout:?}"),
@@ -233,6 +244,14 @@ pub fn provider(
         .with_listing_options(options)
         .with_schema(layout.apply(&definition.file_schema));
     Ok(Arc::new(ListingTable::try_new(config)?))
+}
+
+fn compression_of(format: &ExternalFormat) -> Compression {
+    match format {
+        ExternalFormat::Csv(csv) => csv.compression,
+        ExternalFormat::Json { compression } => *compression,
+        ExternalFormat::Parquet | ExternalFormat::Arrow => Compression::None,
+    }
 }
 
 fn url(location: &str, files: &ExternalFiles) -> DataFusionResult<ListingTableUrl> {
@@ -275,6 +294,20 @@ fn listing_options(files: &ExternalFiles, location: &str) -> ListingOptions {
     let is_chosen = files.glob.is_some() || !location.ends_with('/');
     let extension = if is_chosen { String::new() } else { files.format.extension() };
     ListingOptions::new(format).with_file_extension(extension)
+}
+
+/// Files that tell their columns must have values that the declared types hold.
+fn check_declared(declared: &SchemaRef, given: &SchemaRef) -> Result<()> {
+    for column in declared.fields() {
+        let Ok(found) = given.field_with_name(column.name()) else { continue };
+        if wider(column.data_type(), found.data_type()).as_ref() != Some(column.data_type()) {
+            let (name, kind) = (column.name(), found.data_type());
+            let problem =
+                format!("column \"{name}\" is {kind} in the files, which its declared type does not hold");
+            return Err(CatalogError::Columns { problem });
+        }
+    }
+    Ok(())
 }
 
 /// The columns of all `files`: every column that any of them has, of a type that holds the values of each.
@@ -431,12 +464,8 @@ fn text_statistics(files: &[ObjectMeta], fields: &[FieldRef], format: &ExternalF
     /// What text compresses to.
     const COMPRESSED: u64 = 4;
     let file_bytes: u64 = files.iter().map(|file| file.size).sum();
-    let is_compressed = match format {
-        ExternalFormat::Csv(csv) => csv.compression != Compression::None,
-        ExternalFormat::Json { compression } => *compression != Compression::None,
-        ExternalFormat::Parquet | ExternalFormat::Arrow => false,
-    };
-    let bytes = if is_compressed { file_bytes * COMPRESSED } else { file_bytes };
+    let bytes =
+        if compression_of(format) != Compression::None { file_bytes * COMPRESSED } else { file_bytes };
     let columns = fields.len().max(1) as u64;
     TableStatistics {
         files: files.len() as u64,

@@ -15,6 +15,10 @@ mod supervisor;
 use std::sync::Arc;
 
 use catalog::TableDefinition;
+use datafusion::common::tree_node::TreeNode;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::placeholder_row::PlaceholderRowExec;
+use datafusion::physical_plan::union::UnionExec;
 use datafusion_proto::physical_plan::AsExecutionPlan;
 use datafusion_proto::protobuf::PhysicalPlanNode;
 use engine::config::Config;
@@ -83,6 +87,13 @@ impl Cluster {
 
     /// Why `plan` cannot be sent to executors, when that is so.
     pub fn refusal(&self, plan: &Plan) -> Option<String> {
+        // Ballista waits for ever for a task whose operators tell less than another's of its stage.
+        let has = |is_it: fn(&Arc<dyn ExecutionPlan>) -> bool| {
+            plan.physical.exists(|node| Ok(is_it(node))).unwrap_or(true)
+        };
+        if has(|node| node.is::<UnionExec>()) && has(|node| node.is::<PlaceholderRowExec>()) {
+            return Some("it unites rows of tables with a row of constants".to_owned());
+        }
         let encoded =
             PhysicalPlanNode::try_from_physical_plan(Arc::clone(&plan.physical), codec::physical().as_ref());
         encoded.err().map(|_| "its plan has an operator that cannot be sent".to_owned())

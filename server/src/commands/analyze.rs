@@ -16,7 +16,7 @@ use url::Url;
 use super::tables;
 use super::write::{self, Ready};
 use crate::query::{self, QueryContext};
-use crate::session::Notice;
+use crate::session::{Notice, TEMPORARY_SCHEMA};
 use crate::sql::{self, FilesAt};
 
 const TAG: &str = "ANALYZE";
@@ -25,7 +25,8 @@ const TAG: &str = "ANALYZE";
 pub async fn prepare(context: &QueryContext, names: &[(Option<String>, String)]) -> Result<Ready> {
     let metadata = context.snapshot.metadata();
     let is_own = |table: &TableDefinition| {
-        metadata.role_by_oid(context.role_oid).is_some_and(|role| role.is_superuser)
+        table.name.schema == TEMPORARY_SCHEMA
+            || metadata.role_by_oid(context.role_oid).is_some_and(|role| role.is_superuser)
             || metadata.roles_of(context.role_oid).contains(&metadata.owner(&table.name))
     };
     let mut notices = Vec::new();
@@ -36,7 +37,8 @@ pub async fn prepare(context: &QueryContext, names: &[(Option<String>, String)])
         for (schema, table) in names {
             let table = write::find(context, schema.as_deref(), table)?;
             let name = &table.name.table;
-            let skipped = match (&table.view, metadata.tables.contains_key(&table.name)) {
+            let is_kept = table.name.schema == TEMPORARY_SCHEMA || metadata.tables.contains_key(&table.name);
+            let skipped = match (&table.view, is_kept) {
                 (Some(_), _) => Some("it is a view"),
                 (None, false) => Some("its files are looked at whenever it is read"),
                 _ if !is_own(&table) => Some("only its owner can analyze it"),

@@ -38,6 +38,7 @@ pub async fn run(
     };
     match &target {
         CommentTarget::Table(table) | CommentTarget::Column(table, _) => {
+            super::refuse_temporary(table, "COMMENT")?;
             must_own_table(&metadata, session, table)?;
         }
         _ => must_own(&metadata, session, "what is commented on")?,

@@ -29,7 +29,9 @@ pub async fn prepare(
     locations::must_be_superuser(context, "COPY to a location")?;
     let url = locations::resolve_new(&to.location, to.is_file)?;
     locations::check_allowed(&url, &coordinator.allowed_locations())?;
-    locations::check_apart(&url, context.snapshot.metadata())?;
+    locations::check_apart(&url, &coordinator.reserved_locations().await?)?;
+    let tables = context.snapshot.tables();
+    locations::check_holds_nothing(&url, &coordinator.allowed_locations(), tables)?;
     let kind = (to.is_file, to.overwrites);
     let stores = &coordinator.runtime.stores;
     let id = context.id.as_str();

@@ -88,6 +88,7 @@ fn objects(coordinator: &Coordinator, session: &Session, on: &GrantOn) -> Result
             .iter()
             .map(|(schema, table)| {
                 let found = super::keys::find_table(coordinator, session, schema.as_deref(), table)?;
+                super::refuse_temporary(&found, "GRANT and REVOKE")?;
                 Ok(GrantObject::Table(found))
             })
             .collect(),

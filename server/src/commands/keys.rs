@@ -12,6 +12,7 @@ use crate::sql::KeyChange;
 pub async fn run(coordinator: &Coordinator, session: &mut Session, wanted: &KeyChange) -> Result<Outcome> {
     let metadata = metadata(coordinator, session);
     let table = find_table(coordinator, session, wanted.schema.as_deref(), &wanted.table)?;
+    super::refuse_temporary(&table, "a primary key")?;
     must_own_table(&metadata, session, &table)?;
     let declared = metadata.primary_keys.get(&table);
     if wanted.columns.is_empty() {

@@ -165,14 +165,16 @@ async fn change_from(
     session.check_may_write(statement)?;
     let in_block = session.transaction.is_block();
     let (own, changes): (Vec<Change>, Vec<Change>) = changes.into_iter().partition(is_temporary);
-    if let Some(temporary) = &mut session.temporary {
-        own.iter().for_each(|change| temporary.apply(change, in_block));
-    }
-    if changes.is_empty() {
+    if !in_block {
+        if !changes.is_empty() {
+            coordinator.commit(&current, &changes).await?;
+        }
+        apply_own(session, &own, false);
         return Ok(());
     }
-    if !session.transaction.is_block() {
-        return coordinator.commit(&current, &changes).await;
+    apply_own(session, &own, true);
+    if changes.is_empty() {
+        return Ok(());
     }
     let pending = &mut session.pending;
     pending.from.get_or_insert_with(|| Arc::clone(&current));
@@ -180,6 +182,21 @@ async fn change_from(
     changes.iter().for_each(|change| overlay.apply(change));
     pending.overlay = Some(Arc::new(overlay));
     pending.changes.extend(changes);
+    Ok(())
+}
+
+/// Carries out changes of the session's own tables.
+fn apply_own(session: &mut Session, changes: &[Change], in_block: bool) {
+    if let Some(temporary) = &mut session.temporary {
+        changes.iter().for_each(|change| temporary.apply(change, in_block));
+    }
+}
+
+/// Grants, comments and keys are kept for all: a table of the session's own has none.
+fn refuse_temporary(table: &TableName, what: &str) -> Result<()> {
+    if table.schema == TEMPORARY_SCHEMA {
+        return Err(Error::NotSupported { message: format!("{what} on a temporary table is not supported") });
+    }
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use engine::{ByteSize, Error, Result};
 use super::managed;
 use super::write::{self, Ready};
 use crate::query::{self, QueryContext};
-use crate::session::Notice;
+use crate::session::{Notice, TEMPORARY_SCHEMA};
 use crate::sql::{self, RewriteTable, Write, WriteTo};
 
 /// Writes the files. Nothing is changed yet.
@@ -28,7 +28,10 @@ pub async fn prepare(context: &QueryContext, wanted: &RewriteTable) -> Result<Re
 fn must_own(context: &QueryContext, table: &TableDefinition) -> Result<()> {
     let metadata = context.snapshot.metadata();
     let is_superuser = metadata.role_by_oid(context.role_oid).is_some_and(|role| role.is_superuser);
-    if is_superuser || metadata.roles_of(context.role_oid).contains(&metadata.owner(&table.name)) {
+    if table.name.schema == TEMPORARY_SCHEMA
+        || is_superuser
+        || metadata.roles_of(context.role_oid).contains(&metadata.owner(&table.name))
+    {
         return Ok(());
     }
     Err(Error::PermissionDenied { message: format!("must be owner of table {}", table.name.table) })

@@ -133,6 +133,16 @@ pub async fn run(coordinator: &Coordinator, session: &mut Session, wanted: &Role
                         detail: format!("owner of table {}", table.table),
                     });
                 }
+                if let Some((schema, _)) =
+                    metadata.schema_owners.iter().find(|(_, owner)| **owner == target.oid)
+                {
+                    return Err(Error::DependentObjects {
+                        message: format!(
+                            "role \"{name}\" cannot be dropped because some objects depend on it"
+                        ),
+                        detail: format!("owner of schema {schema}"),
+                    });
+                }
                 changes.push(Change::DropRole { oid: target.oid });
                 // Another role of this name must not inherit what was said of this one.
                 changes.push(Change::Comment { target: CommentTarget::Role(name.clone()), text: None });

@@ -21,8 +21,12 @@ pub async fn run(coordinator: &Coordinator, session: &mut Session, wanted: &Sche
         SchemaChange::OwnerTo { name, role: wanted } => {
             let metadata = metadata(coordinator, session);
             must_own_schema(coordinator, session, name)?;
-            let change_owner =
-                Change::SetSchemaOwner { schema: name.clone(), owner: role(&metadata, wanted)?.oid };
+            let (me, owner) = (current(&metadata, session)?, role(&metadata, wanted)?.oid);
+            if !me.is_superuser && !metadata.roles_of(me.oid).contains(&owner) {
+                let message = format!("must be member of role \"{wanted}\"");
+                return Err(Error::PermissionDenied { message });
+            }
+            let change_owner = Change::SetSchemaOwner { schema: name.clone(), owner };
             change(coordinator, session, vec![change_owner], "ALTER SCHEMA").await?;
             Ok(Outcome::tag("ALTER SCHEMA"))
         }

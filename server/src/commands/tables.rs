@@ -31,7 +31,7 @@ pub async fn create(
         return exists(wanted, name);
     }
     session.check_may_write("CREATE EXTERNAL TABLE")?;
-    let url = allowed(coordinator, &metadata(coordinator, session), &wanted.files)?;
+    let url = allowed(coordinator, &wanted.files).await?;
     let mut definition = open(coordinator, name.clone(), &url, &wanted.files, &wanted.declared).await?;
     // Another session may have made it while the files were opened; from here on a conflict is told.
     let seen = snapshot(coordinator, session);
@@ -78,10 +78,10 @@ fn name_for(metadata: &Metadata, wanted: &ExternalTable) -> Result<TableName> {
 }
 
 /// The place of `files`, which must be one that may be named.
-pub fn allowed(coordinator: &Coordinator, metadata: &Metadata, files: &FilesAt) -> Result<Url> {
+pub async fn allowed(coordinator: &Coordinator, files: &FilesAt) -> Result<Url> {
     let url = locations::resolve(&files.location)?;
     locations::check_allowed(&url, &coordinator.allowed_locations())?;
-    locations::check_apart(&url, metadata)?;
+    locations::check_apart(&url, &coordinator.reserved_locations().await?)?;
     Ok(url)
 }
 
@@ -93,6 +93,7 @@ pub async fn open(
     files: &FilesAt,
     declared: &Declared,
 ) -> Result<TableDefinition> {
+    forget_listings(coordinator);
     let state = planning_state(coordinator);
     let (url, files, declared) = (url.to_string(), files.files.clone(), declared.clone());
     on_planning_thread(coordinator, async move { external::open(&state, name, &url, files, &declared).await })

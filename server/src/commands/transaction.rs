@@ -43,7 +43,8 @@ pub async fn run(
             outside("ROLLBACK TO SAVEPOINT")?;
             // Rows were not written, so any savepoint's state of them is the present one. Changes of the
             // catalog would have to be taken back one by one.
-            if !session.pending.changes.is_empty() {
+            let own = session.temporary.as_ref();
+            if !session.pending.changes.is_empty() || own.is_some_and(|own| own.is_changed()) {
                 let message = "ROLLBACK TO SAVEPOINT after a change of the catalog is not supported";
                 return Err(Error::NotSupported { message: message.into() });
             }
@@ -105,12 +106,14 @@ async fn end(coordinator: &Coordinator, session: &mut Session, wants_commit: boo
     }
     let Pending { from, changes, files, .. } = std::mem::take(&mut session.pending);
     session.transaction = Transaction::Idle;
+    let outcome_of_commit = match from.filter(|_| is_commit) {
+        Some(from) => coordinator.commit(&from, &changes).await,
+        None => Ok(()),
+    };
     if let Some(own) = &mut session.temporary {
-        own.end_block(is_commit);
+        own.end_block(is_commit && outcome_of_commit.is_ok());
     }
-    if let (true, Some(from)) = (is_commit, from)
-        && let Err(error) = coordinator.commit(&from, &changes).await
-    {
+    if let Err(error) = outcome_of_commit {
         session.settings.end(false);
         return Err(error);
     }

@@ -93,7 +93,9 @@ async fn remove_orphans(coordinator: &Coordinator) -> Result<Removed> {
     let mut found: HashMap<ObjectStoreUrl, Vec<(Path, u64)>> = HashMap::new();
     let schemas: Vec<String> =
         coordinator.snapshot().metadata().schemas.values().map(|schema| schema.folder.clone()).collect();
-    for folder in schemas {
+    let data_folder = coordinator.store.data_folder();
+    // A schema of another engine's may have the whole warehouse for its folder: not all in it are tables' files.
+    for folder in schemas.into_iter().filter(|folder| !data_folder.starts_with(folder.as_str())) {
         let (url, prefix) = split(folder.trim_end_matches('/'))?;
         let store = coordinator.runtime.env.object_store(&url)?;
         let files: std::result::Result<Vec<_>, _> = store.list(Some(&prefix)).try_collect().await;
@@ -101,7 +103,9 @@ async fn remove_orphans(coordinator: &Coordinator) -> Result<Removed> {
             Err(object_store::Error::NotFound { .. }) => continue,
             files => files.map_err(stored)?,
         };
-        let is_old = |file: &object_store::ObjectMeta| SystemTime::from(file.last_modified) < oldest;
+        let is_old = |file: &object_store::ObjectMeta| {
+            file.location.as_ref().ends_with(".parquet") && SystemTime::from(file.last_modified) < oldest
+        };
         let old = files.into_iter().filter(is_old).map(|file| (file.location, file.size));
         found.entry(url).or_default().extend(old);
     }

@@ -40,11 +40,9 @@ pub async fn create(
     if make.query.parameters.keys().next().is_some() {
         return Err(Error::UndefinedParameter { name: "$1".to_owned() });
     }
-    if let Some(table) = make.query.tables.iter().find(|table| sql::moment_of(&table.table).is_some()) {
-        let message = format!("a view of \"{}\" at an earlier snapshot is not supported", table.shown());
-        return Err(Error::NotSupported { message });
-    }
+    check_sources(&context, &make.query)?;
     let columns = query::describe(&context, &make.query, &[]).await?.columns;
+    let given: Vec<String> = columns.fields().iter().map(|field| field.name().clone()).collect();
     let columns = named_columns(&columns, &make.columns)?;
     if let Some(view) = &replaced {
         check_keeps(&view.file_schema, &columns)?;
@@ -56,7 +54,7 @@ pub async fn create(
         return Err(Error::NotSupported { message });
     }
     let names: Vec<String> = columns.fields().iter().map(|field| field.name().clone()).collect();
-    let sql = make.stored_text(&names, |table| context.schema_of(table));
+    let sql = make.stored_text(&given, &names, |table| context.schema_of(table));
     // What is kept must be readable, and not read itself.
     let kept = sql::view_query(&sql, &context.facts)?;
     let seen = Arc::clone(context.snapshot.metadata());
@@ -83,6 +81,23 @@ pub async fn create(
     Ok(Outcome::tag(TAG))
 }
 
+/// Refuses what means nothing to others, or will not for long: tables of the session's own, and earlier snapshots.
+pub fn check_sources(context: &QueryContext, query: &sql::Query) -> Result<()> {
+    if let Some(table) = query.tables.iter().find(|table| sql::moment_of(&table.table).is_some()) {
+        let message = format!("a view of \"{}\" at an earlier snapshot is not supported", table.shown());
+        return Err(Error::NotSupported { message });
+    }
+    let is_own = |table: &sql::TableReference| match &table.schema {
+        Some(schema) => schema == TEMPORARY_SCHEMA,
+        None => context.schema_of(&table.table).as_deref() == Some(TEMPORARY_SCHEMA),
+    };
+    if query.tables.iter().any(is_own) {
+        let message = "views over temporary tables are not supported".to_owned();
+        return Err(Error::NotSupported { message });
+    }
+    Ok(())
+}
+
 /// The view that is to be replaced.
 fn replaced(
     context: &QueryContext,
@@ -92,7 +107,8 @@ fn replaced(
     if !make.or_replace {
         return Ok(None);
     }
-    let first = || context.search_path.first().cloned().unwrap_or_default();
+    let mut path = context.search_path.iter().filter(|schema| *schema != TEMPORARY_SCHEMA);
+    let first = || path.next().cloned().unwrap_or_default();
     let schema = make.schema.clone().unwrap_or_else(first);
     let Some(found) = context.snapshot.table(&TableName::new(schema, make.view.as_str())) else {
         return Ok(None);

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::managed::{self, Named};
-use super::{Outcome, change_from, export, rewrite, tables};
+use super::{Outcome, change_from, export, rewrite, tables, views};
 use crate::locations;
 use crate::query::{self, QueryContext, Sink, Written};
 use crate::session::{Notice, Session, TEMPORARY_SCHEMA};
@@ -117,7 +117,11 @@ async fn create(
         Named::Free(name) => name,
         Named::Exists(notice) => return Ok(done(notice)),
     };
+    if make.materialized.is_some() {
+        views::check_sources(context, &write.query)?;
+    }
     let columns = query::describe(context, &write.query, &[]).await?.columns;
+    let given: Vec<String> = columns.fields().iter().map(|field| field.name().clone()).collect();
     let columns = renamed(&columns, make)?;
     let table = Arc::new(managed::new_table(&name, columns, make)?);
     let target = Arc::new(managed::defined(context, &table)?);
@@ -128,7 +132,7 @@ async fn create(
             return Err(Error::UndefinedParameter { name: "$1".to_owned() });
         }
         let names: Vec<String> = target.fields().iter().map(|field| field.name().clone()).collect();
-        let sql = view.stored_text(&names, |table| context.schema_of(table));
+        let sql = view.stored_text(&given, &names, |table| context.schema_of(table));
         let query = sql::view_query(&sql, &context.facts)?;
         let mut of = rewrite::materialized(context, &query, sql, make.partitions)?;
         if write.query.is_empty {
@@ -206,7 +210,7 @@ pub async fn prepare_copy(context: &QueryContext, copy: &CopyFrom) -> Result<Rea
     check_privilege(context, &target, Privilege::Insert)?;
     locations::must_be_superuser(context, "COPY from a location")?;
     let coordinator = &context.coordinator;
-    let url = tables::allowed(coordinator, context.snapshot.metadata(), &copy.from)?;
+    let url = tables::allowed(coordinator, &copy.from).await?;
     let wanted = copied_columns(&target, &copy.columns)?;
     let name = TableName::new(COPIED_SCHEMA, "files");
     let is_csv = matches!(copy.from.files.format, ExternalFormat::Csv(_));

@@ -12,7 +12,8 @@ use engine::{Error, Result};
 use parking_lot::Mutex;
 
 use super::QueryContext;
-use crate::sql::{Moment, Query, input, moment_of};
+use crate::session::TEMPORARY_SCHEMA;
+use crate::sql::{Moment, Query, input, moment_of, view_query};
 
 /// Earlier lakes that were read.
 #[derive(Debug, Default)]
@@ -47,24 +48,27 @@ impl History {
 /// none so.
 pub async fn with_history(context: &QueryContext, query: &Query) -> Result<Option<QueryContext>> {
     let mut found: Option<QueryContext> = None;
+    if asks_for_snapshots(context, query, VIEWS_MAX) {
+        let all = context.coordinator.store.snapshots().await?;
+        found.get_or_insert_with(|| context.clone()).snapshots = Arc::new(all);
+    }
     for reference in &query.tables {
-        if reference.schema.as_deref() == Some("sys") && reference.table == "snapshots" {
-            let all = context.coordinator.store.snapshots().await?;
-            found.get_or_insert_with(|| context.clone()).snapshots = Arc::new(all);
-        }
         let Some((table, moment)) = moment_of(&reference.table) else { continue };
         let missing = || Error::UndefinedTable { name: reference.shown(), position: reference.position };
         let path = || context.search_path.clone();
         let schemas = reference.schema.clone().map_or_else(path, |schema| vec![schema]);
         let mut names = schemas.into_iter().map(|schema| TableName::new(schema, table));
         let current = names.find_map(|name| context.snapshot.table(&name).cloned()).ok_or_else(missing)?;
-        let Some(managed) = &current.managed else {
+        let is_own = current.name.schema == TEMPORARY_SCHEMA;
+        let Some(managed) = current.managed.as_ref().filter(|_| !is_own) else {
             let message = format!("\"{table}\" has no snapshots: only tables that this server writes have");
             return Err(Error::NotSupported { message });
         };
         let snapshot = number(context, &moment).await?;
         let lake = context.coordinator.history.lake(context, snapshot).await?;
-        let is_it = |then: &&Arc<TableDefinition>| then.managed.as_ref().is_some_and(|t| t.id == managed.id);
+        let is_it = |then: &&Arc<TableDefinition>| {
+            then.managed.as_ref().is_some_and(|then| then.id == managed.id && then.uuid == managed.uuid)
+        };
         let then = lake.tables.values().find(is_it).ok_or_else(|| Error::UndefinedObject {
             message: format!("table \"{table}\" did not exist at snapshot {snapshot}"),
         })?;
@@ -78,6 +82,24 @@ pub async fn with_history(context: &QueryContext, query: &Query) -> Result<Optio
     }
     Ok(found)
 }
+
+/// True when `query` reads `sys.snapshots`, or a view does that it reads.
+fn asks_for_snapshots(context: &QueryContext, query: &Query, depth: usize) -> bool {
+    query.tables.iter().any(|reference| {
+        let path = || context.search_path.clone();
+        let schemas = reference.schema.clone().map_or_else(path, |schema| vec![schema]);
+        if reference.table == "snapshots" && schemas.iter().any(|schema| schema == "sys") {
+            return true;
+        }
+        let mut names = schemas.into_iter().map(|schema| TableName::new(schema, reference.table.as_str()));
+        let view = names.find_map(|name| context.snapshot.table(&name)?.view.clone());
+        let inner = view.and_then(|view| view_query(&view.sql, &context.facts).ok());
+        depth > 0 && inner.is_some_and(|inner| asks_for_snapshots(context, &inner, depth - 1))
+    })
+}
+
+/// Views over views, as far as they are looked into.
+const VIEWS_MAX: usize = 16;
 
 /// The number of the snapshot that was the newest at `moment`.
 async fn number(context: &QueryContext, moment: &Moment) -> Result<u64> {

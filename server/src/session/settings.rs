@@ -17,6 +17,8 @@ enum Kind {
     Integer(i64, i64),
     /// Milliseconds when no unit is written, as PostgreSQL's timeouts.
     Milliseconds,
+    /// Of any length, with a unit.
+    Duration,
     Size,
     OneOf(&'static [&'static str]),
     TimeZone,
@@ -69,7 +71,7 @@ impl SettingDescription {
     pub fn value_type(&self) -> &'static str {
         match self.kind {
             Kind::Bool => "bool",
-            Kind::Integer(..) | Kind::Milliseconds | Kind::Size => "integer",
+            Kind::Integer(..) | Kind::Milliseconds | Kind::Duration | Kind::Size => "integer",
             Kind::OneOf(_) => "enum",
             _ => "string",
         }
@@ -215,7 +217,7 @@ static REGISTRY: &[SettingDescription] = &[
     setting(
         "sluice.snapshot_retention",
         "7d",
-        Kind::Milliseconds,
+        Kind::Duration,
         "How far back VACUUM leaves the snapshots of tables.",
     ),
     setting(
@@ -489,6 +491,10 @@ fn checked(setting: &SettingDescription, value: &str) -> Result<String> {
                 }
             }
         }
+        Kind::Duration => match value.trim() {
+            "0" => "0".to_owned(),
+            text => text.parse::<Interval>().map_err(|_| invalid())?.to_string(),
+        },
         Kind::Size => value.parse::<ByteSize>().map_err(|_| invalid())?.to_string(),
         Kind::OneOf(choices) => {
             // Some drivers send their quotes along.

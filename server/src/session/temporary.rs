@@ -55,6 +55,11 @@ impl Temporary {
         Arc::make_mut(&mut self.metadata).apply(change);
     }
 
+    /// True when the block has changed one.
+    pub fn is_changed(&self) -> bool {
+        self.before.is_some()
+    }
+
     /// The block ends.
     pub fn end_block(&mut self, is_commit: bool) {
         if let (Some(before), false) = (self.before.take(), is_commit) {

@@ -194,6 +194,7 @@ fn analyze(mut words: Words<'_>) -> Result<Command> {
     let mut tables = Vec::new();
     while words.peek().is_some() {
         tables.push(relation(&mut words)?);
+        columns(&mut words)?;
         if !words.take_comma() {
             break;
         }
@@ -210,14 +211,27 @@ fn check_layout(mut words: Words<'_>) -> Result<Command> {
     Ok(Command::CheckLayout { schema, table })
 }
 
-/// `(option [on | off], …)`, which says nothing here.
+/// `(column, …)` behind a relation: all are looked at in any case.
+fn columns(words: &mut Words<'_>) -> Result<()> {
+    if words.take_token(&Token::LParen) {
+        words.names()?;
+        if !words.take_token(&Token::RParen) {
+            return Err(unexpected(words.peek()));
+        }
+    }
+    Ok(())
+}
+
+/// `(option [value], …)`, which says nothing here.
 fn options(words: &mut Words<'_>) -> Result<()> {
     if !words.take_token(&Token::LParen) {
         return Ok(());
     }
     loop {
         words.name()?;
-        let _ = words.take("true") || words.take("on") || words.take("false") || words.take("off");
+        if !matches!(words.peek(), None | Some(Token::Comma | Token::RParen)) {
+            words.skip();
+        }
         if !words.take_comma() {
             break;
         }
@@ -236,6 +250,7 @@ fn vacuum(mut words: Words<'_>) -> Result<Command> {
     }
     while words.peek().is_some() {
         relation(&mut words)?;
+        columns(&mut words)?;
         if !words.take_comma() {
             break;
         }

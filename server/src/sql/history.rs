@@ -1,6 +1,7 @@
 //! `FROM t AT (SNAPSHOT => 5)`: a table as it was. The parser does not read it, so it becomes part of the
 //! table's name before the parser sees the text, behind a letter that no name has.
 
+use engine::{Error, Result};
 use sqlparser::keywords::{Keyword, RESERVED_FOR_TABLE_ALIAS};
 use sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 
@@ -32,10 +33,10 @@ pub fn present_name(name: &str) -> &str {
 }
 
 /// Moves every `AT (… => …)` into the name before it.
-pub fn take_moments(tokens: &mut Vec<TokenWithSpan>) {
+pub fn take_moments(tokens: &mut Vec<TokenWithSpan>) -> Result<()> {
     let mut at = 0;
     while at < tokens.len() {
-        if let Some((end, moment)) = moment_at(tokens, at)
+        if let Some((end, moment)) = moment_at(tokens, at)?
             && let Some(name) = (0..at).rev().find(|at| !is_space(&tokens[*at]))
             && let Token::Word(word) = &tokens[name].token
         {
@@ -57,28 +58,36 @@ pub fn take_moments(tokens: &mut Vec<TokenWithSpan>) {
             at += 1;
         }
     }
+    Ok(())
 }
 
 /// The end of the clause that begins at `from`, and what it says.
-fn moment_at(tokens: &[TokenWithSpan], from: usize) -> Option<(usize, String)> {
+fn moment_at(tokens: &[TokenWithSpan], from: usize) -> Result<Option<(usize, String)>> {
     let is_word = |at: usize, wanted: &str| {
         matches!(&tokens[at].token, Token::Word(word)
             if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(wanted))
     };
-    if !is_word(from, "at") {
-        return None;
-    }
-    let open = next_token(tokens, from + 1).filter(|at| tokens[*at].token == Token::LParen)?;
-    let kind = next_token(tokens, open + 1)?;
-    let arrow = next_token(tokens, kind + 1).filter(|at| tokens[*at].token == Token::RArrow)?;
-    let value = next_token(tokens, arrow + 1)?;
-    let close = next_token(tokens, value + 1).filter(|at| tokens[*at].token == Token::RParen)?;
+    let is = |at: usize, token: Token| (tokens[at].token == token).then_some(at);
+    let arrow = is_word(from, "at")
+        .then(|| {
+            let open = next_token(tokens, from + 1).and_then(|at| is(at, Token::LParen))?;
+            let kind = next_token(tokens, open + 1)?;
+            Some((kind, next_token(tokens, kind + 1).and_then(|at| is(at, Token::RArrow))?))
+        })
+        .flatten();
+    let Some((kind, arrow)) = arrow else { return Ok(None) };
+    let wrong = || Error::Syntax {
+        message: "syntax error: AT takes (SNAPSHOT => number) or (TIMESTAMP => 'time')".to_owned(),
+        position: None,
+    };
+    let value = next_token(tokens, arrow + 1).ok_or_else(wrong)?;
+    let close = next_token(tokens, value + 1).and_then(|at| is(at, Token::RParen)).ok_or_else(wrong)?;
     let moment = match &tokens[value].token {
         Token::Number(number, _) if is_word(kind, "snapshot") || is_word(kind, "version") => number.clone(),
         Token::SingleQuotedString(time) if is_word(kind, "timestamp") => time.clone(),
-        _ => return None,
+        _ => return Err(wrong()),
     };
-    Some((close + 1, moment))
+    Ok(Some((close + 1, moment)))
 }
 
 fn has_alias(tokens: &[TokenWithSpan], from: usize) -> bool {
@@ -104,7 +113,7 @@ mod tests {
 
     fn taken(sql: &str) -> String {
         let mut tokens = Tokenizer::new(&PostgreSqlDialect {}, sql).tokenize_with_location().expect("tokens");
-        take_moments(&mut tokens);
+        take_moments(&mut tokens).expect("taken");
         tokens.iter().map(|token| token.token.to_string()).collect::<String>().replace(MARK, "@")
     }
 
@@ -113,7 +122,7 @@ mod tests {
         assert_eq!(taken("select * from T at (snapshot => 5)"), "select * from \"t@5\" AS\"t\"");
         assert_eq!(
             taken("select * from s.t AT (VERSION => 5) x join u at (timestamp => '2024-01-01') on true"),
-            "select * from s.\"t@5\" x join \"u@2024-01-01\" AS\"u\" on true"
+            "select * from s.\"t@5\"  x join \"u@2024-01-01\" AS\"u\" on true"
         );
         let other = "select at (1), x at time zone 'UTC' from t";
         assert_eq!(taken(other), other);

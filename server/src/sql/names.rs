@@ -37,7 +37,7 @@ impl TableReference {
 
 /// Every table that `statement` reads, common table expressions left out.
 pub fn tables(statement: &SqlStatement, sql: &str) -> Vec<TableReference> {
-    let mut collector = Collector { sql, in_scope: Vec::new(), found: Vec::new() };
+    let mut collector = Collector { sql, in_scope: CommonTables::default(), found: Vec::new() };
     let _ = statement.visit(&mut collector);
     collector.found
 }
@@ -75,23 +75,68 @@ pub fn functions(statement: &SqlStatement) -> BTreeSet<String> {
 
 struct Collector<'a> {
     sql: &'a str,
-    // Names of the common table expressions of the queries that are open, innermost last. One that is
-    // declared after its use in a sibling is taken for known: planning then reports it.
-    in_scope: Vec<BTreeSet<String>>,
+    in_scope: CommonTables,
     found: Vec<TableReference>,
+}
+
+/// The common table expressions that names may mean where a visitor is. One is not seen by itself, nor by those
+/// before it, unless they are RECURSIVE.
+#[derive(Debug, Default)]
+pub struct CommonTables(Vec<OpenQuery>);
+
+#[derive(Debug)]
+struct OpenQuery {
+    /// Names, each with the place of its query in memory, which a visitor does not move.
+    tables: Vec<(String, usize)>,
+    is_recursive: bool,
+    /// As many of them are seen now.
+    seen: usize,
+}
+
+fn place(query: &Query) -> usize {
+    std::ptr::from_ref(query) as usize
+}
+
+impl CommonTables {
+    /// The visitor enters `query`.
+    pub fn enter(&mut self, query: &Query) {
+        if let Some(outer) = self.0.last_mut().filter(|outer| !outer.is_recursive)
+            && let Some(at) = outer.tables.iter().position(|(_, known)| *known == place(query))
+        {
+            outer.seen = at;
+        }
+        let tables = query.with.iter().flat_map(|with| &with.cte_tables);
+        let tables: Vec<_> = tables.map(|table| (folded(&table.alias.name), place(&table.query))).collect();
+        let is_recursive = query.with.as_ref().is_some_and(|with| with.recursive);
+        self.0.push(OpenQuery { seen: tables.len(), tables, is_recursive });
+    }
+
+    /// The visitor leaves `query`.
+    pub fn leave(&mut self, query: &Query) {
+        self.0.pop();
+        if let Some(outer) = self.0.last_mut()
+            && outer.tables.iter().any(|(_, known)| *known == place(query))
+        {
+            outer.seen = outer.tables.len();
+        }
+    }
+
+    /// True when `name` means one of them.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|open| open.tables[..open.seen].iter().any(|(known, _)| known == name))
+    }
 }
 
 impl Visitor for Collector<'_> {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
-        let names = query.with.iter().flat_map(|with| &with.cte_tables);
-        self.in_scope.push(names.map(|cte| folded(&cte.alias.name)).collect());
+        self.in_scope.enter(query);
         ControlFlow::Continue(())
     }
 
-    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
-        self.in_scope.pop();
+    fn post_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        self.in_scope.leave(query);
         ControlFlow::Continue(())
     }
 
@@ -100,7 +145,7 @@ impl Visitor for Collector<'_> {
         let Some(table) = parts.pop() else { return ControlFlow::Continue(()) };
         let schema = parts.pop().map(folded);
         let name = folded(table);
-        let is_cte = schema.is_none() && self.in_scope.iter().any(|scope| scope.contains(&name));
+        let is_cte = schema.is_none() && self.in_scope.has(&name);
         if !is_cte {
             let start = relation.span().start;
             let position = position_of(self.sql, start.line, start.column);

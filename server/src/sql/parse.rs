@@ -62,7 +62,7 @@ fn parse_one(
     let mut tokens = tokens.to_vec();
     let is_user = spell_user_as_role(&mut tokens);
     spell_view_as_table(&mut tokens);
-    history::take_moments(&mut tokens);
+    history::take_moments(&mut tokens)?;
     distribute::take_counts(&mut tokens)?;
     let clauses = tables::take_clauses(&mut tokens)?;
     let first = tokens.iter().find_map(|token| match &token.token {

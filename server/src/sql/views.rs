@@ -1,7 +1,6 @@
 //! `CREATE VIEW` and its kin. A view is kept as text whose names have their schemas, so that it means the same
 //! whatever the search path of who reads it.
 
-use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -9,14 +8,15 @@ use catalog::identifier;
 use datafusion::sql::parser::Statement;
 use engine::{Error, Result};
 use sqlparser::ast::{
-    CreateView, Ident, ObjectName, ObjectNamePart, Query as SqlQuery, Statement as SqlStatement, TableAlias,
-    TableFactor, VisitMut, VisitorMut,
+    CreateView, Expr, Ident, ObjectName, ObjectNamePart, Query as SqlQuery, SelectItem, SetExpr,
+    Statement as SqlStatement, TableAlias, TableFactor, VisitMut, VisitorMut,
 };
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 
 use super::classify::{Query, folded, not_supported, query, schema_and_name};
 use super::dialect::SessionFacts;
+use super::names::CommonTables;
 use super::parse::PARSER_DEPTH_MAX;
 
 /// A view to be made.
@@ -66,17 +66,43 @@ pub fn create(create: CreateView, sql: &str, facts: &SessionFacts) -> Result<Vie
 }
 
 impl ViewMake {
-    /// Its text with the schemas that `schema_of` finds for names without one, and its columns under the names
-    /// in `columns`.
-    pub fn stored_text(&self, columns: &[String], schema_of: impl Fn(&str) -> Option<String>) -> String {
+    /// Its text with the schemas that `schema_of` finds for names without one. Its query gives columns called
+    /// `given`; the view's are called `columns`.
+    pub fn stored_text(
+        &self,
+        given: &[String],
+        columns: &[String],
+        schema_of: impl Fn(&str) -> Option<String>,
+    ) -> String {
         let mut body = SqlStatement::Query(Box::new(self.body.clone()));
         qualify(&mut body, schema_of);
+        let view = quoted(&self.view);
+        let joined = |names: Vec<String>| names.join(", ");
+        // A table that gets another column must not give the view one.
+        if has_wildcard_and_names(&self.body) {
+            let named = |(given, name): (&String, &String)| format!("{} AS {}", quoted(given), quoted(name));
+            let outputs = joined(given.iter().zip(columns).map(named).collect());
+            return format!("SELECT {outputs} FROM ({body}) AS {view}");
+        }
         if self.columns.is_empty() {
             return body.to_string();
         }
-        let names: Vec<String> = columns.iter().map(|name| quoted(name)).collect();
-        format!("SELECT * FROM ({body}) AS {} ({})", quoted(&self.view), names.join(", "))
+        let names = joined(columns.iter().map(|name| quoted(name)).collect());
+        format!("SELECT * FROM ({body}) AS {view} ({names})")
     }
+}
+
+/// True when a query gives all columns of something, and besides only columns that have names.
+fn has_wildcard_and_names(query: &SqlQuery) -> bool {
+    let SetExpr::Select(select) = query.body.as_ref() else { return false };
+    let is_wildcard =
+        |item: &SelectItem| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..));
+    let has_name = |item: &SelectItem| match item {
+        SelectItem::ExprWithAlias { .. } => true,
+        SelectItem::UnnamedExpr(expr) => matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_)),
+        other => is_wildcard(other),
+    };
+    select.projection.iter().any(is_wildcard) && select.projection.iter().all(has_name)
 }
 
 fn quoted(name: &str) -> String {
@@ -109,20 +135,18 @@ pub fn qualify_relations(statement: &mut Statement, schema_of: impl Fn(&str) -> 
 fn qualify(statement: &mut SqlStatement, schema_of: impl Fn(&str) -> Option<String>) {
     struct Qualifier<F> {
         schema_of: F,
-        // Names of the common table expressions of the queries that are open.
-        in_scope: Vec<BTreeSet<String>>,
+        in_scope: CommonTables,
     }
     impl<F: Fn(&str) -> Option<String>> VisitorMut for Qualifier<F> {
         type Break = ();
 
         fn pre_visit_query(&mut self, query: &mut SqlQuery) -> ControlFlow<()> {
-            let names = query.with.iter().flat_map(|with| &with.cte_tables);
-            self.in_scope.push(names.map(|cte| folded(&cte.alias.name)).collect());
+            self.in_scope.enter(query);
             ControlFlow::Continue(())
         }
 
-        fn post_visit_query(&mut self, _: &mut SqlQuery) -> ControlFlow<()> {
-            self.in_scope.pop();
+        fn post_visit_query(&mut self, query: &mut SqlQuery) -> ControlFlow<()> {
+            self.in_scope.leave(query);
             ControlFlow::Continue(())
         }
 
@@ -143,7 +167,7 @@ fn qualify(statement: &mut SqlStatement, schema_of: impl Fn(&str) -> Option<Stri
         fn pre_visit_relation(&mut self, relation: &mut ObjectName) -> ControlFlow<()> {
             if let [ObjectNamePart::Identifier(table)] = relation.0.as_slice() {
                 let name = folded(table);
-                let is_cte = self.in_scope.iter().any(|scope| scope.contains(&name));
+                let is_cte = self.in_scope.has(&name);
                 if let (false, Some(schema)) = (is_cte, (self.schema_of)(&name)) {
                     let table = match identifier::quote(&name) == name {
                         true => table.clone(),
@@ -159,7 +183,7 @@ fn qualify(statement: &mut SqlStatement, schema_of: impl Fn(&str) -> Option<Stri
             ControlFlow::Continue(())
         }
     }
-    let _ = statement.visit(&mut Qualifier { schema_of, in_scope: Vec::new() });
+    let _ = statement.visit(&mut Qualifier { schema_of, in_scope: CommonTables::default() });
 }
 
 #[cfg(test)]
@@ -175,20 +199,24 @@ mod tests {
     #[test]
     fn names_get_their_schemas_and_common_tables_do_not() {
         let view = make(
-            "create view v as with t as (select * from a) select * from t, a, \"B\", s.c where x in (select y from a)",
+            "create view v as with t as (select * from a), a as (select * from a) select x + 1 from t, a, \"B\", s.c where x in (select y from b)",
         );
-        let text = view.stored_text(&[], |name| (name != "B").then(|| "public".to_owned()));
+        let text = view.stored_text(&[], &[], |name| (name != "B").then(|| "public".to_owned()));
         assert_eq!(
             text,
-            "WITH t AS (SELECT * FROM public.a AS a) SELECT * FROM t, public.a AS a, \"B\", s.c \
-             WHERE x IN (SELECT y FROM public.a AS a)"
+            "WITH t AS (SELECT * FROM public.a AS a), a AS (SELECT * FROM public.a AS a) SELECT x + 1 \
+             FROM t, a, \"B\", s.c WHERE x IN (SELECT y FROM public.b AS b)"
         );
     }
 
     #[test]
     fn columns_are_renamed_around_the_query() {
         let view = make("create view v (a, b) as select 1, 2, 3");
-        let text = view.stored_text(&["a".into(), "b".into(), "?column?".into()], |_| None);
+        let names = ["a".to_owned(), "b".into(), "?column?".into()];
+        let text = view.stored_text(&names, &names, |_| None);
         assert_eq!(text, "SELECT * FROM (SELECT 1, 2, 3) AS \"v\" (\"a\", \"b\", \"?column?\")");
+        let view = make("create view v (a) as select *, x as y from t");
+        let text = view.stored_text(&["k".into(), "y".into()], &["a".into(), "y".into()], |_| None);
+        assert_eq!(text, "SELECT \"k\" AS \"a\", \"y\" AS \"y\" FROM (SELECT *, x AS y FROM t) AS \"v\"");
     }
 }
