@@ -353,7 +353,8 @@ async fn duckdb_reads_what_we_wrote_and_we_read_what_it_writes() {
     )
     .await;
     let seen = async {
-        while client.simple_query("select 1 from made").await.is_err() {
+        // The last of its commits.
+        while client.simple_query("select 1 from main.elsewhere").await.is_err() {
             tokio::task::yield_now().await;
         }
     };

@@ -149,7 +149,7 @@ async fn what_cannot_be_a_table_is_refused() {
         ("location 'LAKE/empty'".to_owned(), "58P01"),
         ("location 'LAKE/_bad'".to_owned(), "XX001"),
         ("partitioned by (month) location 'LAKE/days'".to_owned(), "42P16"),
-        ("location 'LAKE/days' options (a 'b')".to_owned(), "0A000"),
+        ("location 'LAKE/days' options (a 'b')".to_owned(), "42601"),
     ] {
         let statement = create(&rest);
         assert_eq!(sqlstate(client.batch_execute(&statement).await), right, "{statement}");
@@ -158,7 +158,8 @@ async fn what_cannot_be_a_table_is_refused() {
     assert_eq!(sqlstate(client.batch_execute(&days.replace(" t ", " days ")).await), "42P07");
     assert_eq!(sqlstate(client.batch_execute(&days.replace(" t ", " nosuch.t ")).await), "3F000");
     assert_eq!(sqlstate(client.batch_execute(&days.replace(" t ", " pg_catalog.t ")).await), "42501");
-    assert_eq!(sqlstate(client.batch_execute(&days.replace("parquet", "csv")).await), "0A000");
+    assert_eq!(sqlstate(client.batch_execute(&days.replace("parquet", "csv")).await), "58P01");
+    assert_eq!(sqlstate(client.batch_execute(&days.replace("parquet", "orc")).await), "0A000");
     assert_eq!(sqlstate(client.batch_execute("drop table days").await), "0A000");
     assert_eq!(sqlstate(client.batch_execute("drop table t").await), "42P01");
     assert_eq!(sqlstate(client.batch_execute(&format!("begin read only; {days}")).await), "25006");
