@@ -160,6 +160,17 @@ async fn what_cannot_be_a_table_is_refused() {
     assert_eq!(sqlstate(client.batch_execute(&days.replace(" t ", " pg_catalog.t ")).await), "42501");
     assert_eq!(sqlstate(client.batch_execute(&days.replace("parquet", "csv")).await), "58P01");
     assert_eq!(sqlstate(client.batch_execute(&days.replace("parquet", "orc")).await), "0A000");
+    // A file that went is missing, and not a table without rows.
+    let gone = folder.path().join("lake/gone.parquet");
+    std::fs::copy(data.join("region.parquet"), &gone).expect("a file");
+    let create_gone = format!("create external table gone stored as parquet location '{}'", gone.display());
+    client.batch_execute(&create_gone).await.expect("a table");
+    assert_eq!(number(&client, "select count(*) from gone").await, 5);
+    std::fs::remove_file(&gone).expect("removed");
+    for query in ["select count(*) from gone", "select * from gone where r_regionkey = 1"] {
+        assert_eq!(sqlstate(client.batch_execute(query).await), "58P01", "{query}");
+    }
+    client.batch_execute("drop table gone").await.expect("forgotten");
     assert_eq!(sqlstate(client.batch_execute("drop table days").await), "0A000");
     assert_eq!(sqlstate(client.batch_execute("drop table t").await), "42P01");
     assert_eq!(sqlstate(client.batch_execute(&format!("begin read only; {days}")).await), "25006");

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::TableReference;
+use datafusion::common::{Statistics, TableReference};
 use datafusion::config::{CsvOptions, JsonOptions};
+use datafusion::datasource::TableType;
 use datafusion::datasource::file_format::FileFormat;
 use datafusion::datasource::file_format::arrow::ArrowFormat;
 use datafusion::datasource::file_format::csv::CsvFormat;
@@ -15,9 +17,12 @@ use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl};
 use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::parquet::basic::Type as PhysicalType;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
 use futures::{FutureExt, StreamExt, TryStreamExt};
-use object_store::{ObjectMeta, ObjectStore};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 
 use crate::definition::{
     Compression, ExternalFiles, ExternalFormat, TableDefinition, TableName, TableStatistics, stable_oid,
@@ -243,7 +248,56 @@ pub fn provider(
     let config = ListingTableConfig::new(url)
         .with_listing_options(options)
         .with_schema(layout.apply(&definition.file_schema));
-    Ok(Arc::new(ListingTable::try_new(config)?))
+    let listed = ListingTable::try_new(config)?;
+    if definition.location.ends_with('/') {
+        return Ok(Arc::new(listed));
+    }
+    Ok(Arc::new(OneFile { listed, file: definition.location.clone() }))
+}
+
+/// A table over one file, which must be there: a listing that does not find it would be an empty table.
+#[derive(Debug)]
+struct OneFile {
+    listed: ListingTable,
+    /// Its URL.
+    file: String,
+}
+
+#[async_trait]
+impl TableProvider for OneFile {
+    fn schema(&self) -> SchemaRef {
+        self.listed.schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        self.listed.table_type()
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> DataFusionResult<Vec<TableProviderFilterPushDown>> {
+        self.listed.supports_filters_pushdown(filters)
+    }
+
+    fn statistics(&self) -> Option<Statistics> {
+        self.listed.statistics()
+    }
+
+    async fn scan(
+        &self,
+        session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        let plan = self.listed.scan(session, projection, filters, limit).await?;
+        if plan.is::<EmptyExec>() {
+            let url = ListingTableUrl::parse(&self.file)?;
+            session.runtime_env().object_store(&url)?.head(url.prefix()).await?;
+        }
+        Ok(plan)
+    }
 }
 
 fn compression_of(format: &ExternalFormat) -> Compression {
