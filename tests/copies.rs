@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use sql_tests::{BUCKET, Options, S3Store, TestCluster, tpch};
+use sql_tests::{BUCKET, Options, S3Store, TestCluster, busy_executor, installed_clients, tpch};
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 /// Every run kills at the same moments.
@@ -68,17 +68,6 @@ async fn no_leftovers(folder: &Path) {
     tokio::time::timeout(Duration::from_secs(20), settled).await.expect("leftovers are removed");
 }
 
-async fn busy_executor(watcher: &Client) -> u32 {
-    loop {
-        let busy =
-            one_row(watcher, "select process_id from sys.executors where tasks_running > 0 limit 1").await;
-        if let Some(process) = busy.first() {
-            return process.parse().expect("a process");
-        }
-        tokio::task::yield_now().await;
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_executor_doubles_no_row_of_a_copy() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -102,7 +91,7 @@ async fn a_killed_executor_doubles_no_row_of_a_copy() {
             let client = Arc::clone(&client);
             async move { client.execute(&copy, &[]).await }
         });
-        let victim = busy_executor(&watcher).await;
+        let victim = busy_executor(&watcher).await.expect("a busy executor");
         // Somewhere in the second that the write takes: the injected kill, not a wait.
         tokio::time::sleep(Duration::from_millis(random.random_range(0..900))).await;
         sql_tests::send_signal("KILL", victim).await.expect("killed");
@@ -238,7 +227,11 @@ async fn an_exchange_that_is_asked_for_is_planned() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_refuses_leaves_a_copy_whole_or_absent() {
     let folder = tempfile::tempdir().expect("a folder");
-    let store = S3Store::start(&installed().await.join("venv")).await.expect("a store");
+    let store = S3Store::start(
+        &installed_clients(Path::new(env!("CARGO_TARGET_TMPDIR"))).await.expect("the clients").join("venv"),
+    )
+    .await
+    .expect("a store");
     let options = Options {
         locations: vec![data("0.01").await],
         executors: 1,
@@ -288,7 +281,11 @@ async fn a_store_that_refuses_leaves_a_copy_whole_or_absent() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_whose_commit_had_begun_is_completed_by_the_next_start() {
     let folder = tempfile::tempdir().expect("a folder");
-    let store = S3Store::start(&installed().await.join("venv")).await.expect("a store");
+    let store = S3Store::start(
+        &installed_clients(Path::new(env!("CARGO_TARGET_TMPDIR"))).await.expect("the clients").join("venv"),
+    )
+    .await
+    .expect("a store");
     let options = Options {
         locations: vec![data("0.01").await],
         executors: 0,
@@ -320,15 +317,4 @@ async fn a_copy_whose_commit_had_begun_is_completed_by_the_next_start() {
     assert_eq!(rows_at(&client, &target).await, Some(expected));
     let lines = std::fs::read_dir(folder.path().join("data/writes")).expect("a folder").count();
     assert_eq!(lines, 0, "nothing is left to be done");
-}
-
-/// The Python environment with what the tests take from there.
-async fn installed() -> PathBuf {
-    let installed = Path::new(env!("CARGO_TARGET_TMPDIR")).join("clients");
-    // One at a time: tests of this file run beside each other.
-    static INSTALLING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-    let _one = INSTALLING.lock().await;
-    let install = tokio::process::Command::new("sql-tests/clients/install").arg(&installed).status().await;
-    assert!(install.expect("the script starts").success(), "the clients are installed");
-    installed
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sql_tests::{Options, TestCluster, tpch};
+use sql_tests::{Options, TestCluster, busy_executor, tpch};
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 async fn rows(client: &Client, sql: &str) -> Result<Vec<Vec<String>>, tokio_postgres::Error> {
@@ -32,17 +32,6 @@ async fn start(executors: usize) -> TestCluster {
     TestCluster::start(binary, &options).await.expect("a cluster")
 }
 
-/// Waits until some executor runs a task, and gives its process.
-async fn busy_executor(watcher: &Client) -> u32 {
-    loop {
-        let busy = rows(watcher, "select process_id from sys.executors where tasks_running > 0 limit 1");
-        if let Some(row) = busy.await.expect("the server answers").first() {
-            return row[0].parse().expect("a process");
-        }
-        tokio::task::yield_now().await;
-    }
-}
-
 /// The work folder of a supervised executor lies below the one whose number it was started with.
 fn remove_work_folder(cluster: &TestCluster, process: u32) {
     let executors = cluster.data_dir().join("executors");
@@ -68,7 +57,7 @@ async fn a_query_survives_the_kill_of_an_executor() {
     let watcher = cluster.connect().await.expect("a session");
 
     let running = tokio::spawn(async move { (rows(&client, &query).await, client) });
-    let victim = busy_executor(&watcher).await;
+    let victim = busy_executor(&watcher).await.expect("a busy executor");
     sql_tests::send_signal("KILL", victim).await.expect("killed");
     remove_work_folder(&cluster, victim);
 
@@ -122,7 +111,7 @@ async fn a_cancel_stops_the_work_on_executors() {
     // A join that would run for minutes.
     let query = "select count(*) from lineitem a join lineitem b on a.l_suppkey = b.l_suppkey where a.l_comment < b.l_comment";
     let running = tokio::spawn(async move { rows(&client, query).await });
-    busy_executor(&watcher).await;
+    busy_executor(&watcher).await.expect("a busy executor");
     cancel.cancel_query(tokio_postgres::NoTls).await.expect("the request is sent");
     let limit = Duration::from_secs(5);
     let outcome = tokio::time::timeout(limit, running).await.expect("it ends at once").expect("no panic");

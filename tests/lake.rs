@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use sql_tests::{BUCKET, Options, S3Store, TestCluster, tpch};
+use sql_tests::{BUCKET, Options, S3Store, TestCluster, busy_executor, installed_clients, tpch};
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 /// Every run kills at the same moments.
@@ -85,18 +85,6 @@ async fn known_files(catalog: &Path) -> BTreeSet<String> {
     names.iter().map(|path| path.rsplit('/').next().unwrap_or_default().to_owned()).collect()
 }
 
-/// Waits until some executor runs a task, and gives its process.
-async fn busy_executor(watcher: &Client) -> u32 {
-    loop {
-        let busy =
-            rows(watcher, "select process_id from sys.executors where tasks_running > 0 limit 1").await;
-        if let Some(row) = busy.first() {
-            return row[0].parse().expect("a process");
-        }
-        tokio::task::yield_now().await;
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_executor_doubles_no_row_and_leaves_no_file() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -123,7 +111,7 @@ async fn a_killed_executor_doubles_no_row_and_leaves_no_file() {
             let client = std::sync::Arc::clone(&client);
             async move { client.execute(insert, &[]).await }
         });
-        busy_executor(&watcher).await;
+        busy_executor(&watcher).await.expect("a busy executor");
         // Somewhere in the second that the write takes.
         tokio::time::sleep(Duration::from_millis(random.random_range(0..900))).await;
         let victims = cluster.executor_processes().await.expect("processes");
@@ -245,17 +233,6 @@ async fn of_many_writers_one_makes_a_table_and_all_add_to_it() {
     only_known_files_stay(&folder.path().join("data")).await;
 }
 
-/// The Python environment with what the tests take from there.
-async fn installed() -> PathBuf {
-    let installed = Path::new(env!("CARGO_TARGET_TMPDIR")).join("clients");
-    // One at a time: tests of this file run beside each other.
-    static INSTALLING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-    let _one = INSTALLING.lock().await;
-    let install = tokio::process::Command::new("sql-tests/clients/install").arg(&installed).status().await;
-    assert!(install.expect("the script starts").success(), "the clients are installed");
-    installed
-}
-
 /// Runs DuckDB's statements on a catalog, and gives the rows of each.
 async fn duckdb(
     catalog: &Path,
@@ -271,7 +248,7 @@ async fn duckdb_in(
     statements: &[&str],
     environment: Vec<(String, String)>,
 ) -> Vec<Vec<Vec<Option<String>>>> {
-    let installed = installed().await;
+    let installed = installed_clients(Path::new(env!("CARGO_TARGET_TMPDIR"))).await.expect("the clients");
     let output = tokio::process::Command::new(installed.join("venv/bin/python"))
         .arg("sql-tests/clients/duckdb_lake.py")
         .arg(catalog)
@@ -416,7 +393,11 @@ async fn a_lake_that_duckdb_made_is_served() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tables_on_s3_last_and_are_pruned() {
-    let store = S3Store::start(&installed().await.join("venv")).await.expect("a store");
+    let store = S3Store::start(
+        &installed_clients(Path::new(env!("CARGO_TARGET_TMPDIR"))).await.expect("the clients").join("venv"),
+    )
+    .await
+    .expect("a store");
     let folder = tempfile::tempdir().expect("a folder");
     let data_dir = folder.path().join("data");
     let options = Options {

@@ -5,6 +5,7 @@
 
 mod certificates;
 mod cluster;
+mod helpers;
 mod oracle;
 mod routes;
 mod store;
@@ -12,6 +13,7 @@ pub mod tpch;
 
 pub use certificates::Authority;
 pub use cluster::{Options, TestCluster, send_signal};
+pub use helpers::{busy_executor, installed_clients};
 pub use oracle::Oracle;
 pub use routes::{Protocol, Route, run_file};
 pub use store::{ACCESS_KEY, BUCKET, S3Store, SECRET_KEY};
