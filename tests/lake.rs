@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use sql_tests::{BUCKET, Options, S3Store, TestCluster, busy_executor, installed_clients, tpch};
-use tokio_postgres::{Client, SimpleQueryMessage};
+use sql_tests::{
+    BUCKET, Options, S3Store, TestCluster, busy_executor, installed_clients, rows, sqlstate, tpch,
+};
+use tokio_postgres::Client;
 
 /// Every run kills at the same moments.
 const SEED: u64 = 20_261_123;
@@ -20,26 +22,8 @@ async fn data(scale: &str) -> PathBuf {
     tpch::data(binary(), Path::new(env!("CARGO_TARGET_TMPDIR")), scale).await.expect("data")
 }
 
-async fn rows(client: &Client, sql: &str) -> Vec<Vec<String>> {
-    let messages = client.simple_query(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
-    let row = |message| match message {
-        SimpleQueryMessage::Row(row) => {
-            Some((0..row.len()).map(|at| row.get(at).unwrap_or("NULL").to_owned()).collect())
-        }
-        _ => None,
-    };
-    messages.into_iter().filter_map(row).collect()
-}
-
 async fn number(client: &Client, sql: &str) -> i64 {
     rows(client, sql).await[0][0].parse().unwrap_or_else(|error| panic!("{sql}: {error}"))
-}
-
-fn sqlstate<T>(outcome: &Result<T, tokio_postgres::Error>) -> &str {
-    match outcome {
-        Ok(_) => "",
-        Err(error) => error.code().map_or("no code", |code| code.code()),
-    }
 }
 
 /// The Parquet files below `folder`.

@@ -1,6 +1,7 @@
 //! Every setting, in one place: defaults, then a TOML file (`--config`), then the environment
 //! (`SLUICE_SECTION__KEY`), then flags. Unknown keys are refused; all problems are told at once.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -238,15 +239,55 @@ impl Default for CatalogConfig {
 }
 
 /// `[stores]`
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StoresConfig {
+    /// Requests to one store that wait for their answer at once.
+    pub requests_max: usize,
+    /// How long one request may take, its body included.
+    pub request_timeout: Interval,
+    /// How long a request that fails is tried again, with growing pauses, before the statement is told.
+    pub retry_timeout: Interval,
     /// S3 and compatible stores.
     pub s3: S3Config,
     /// Google Cloud Storage.
     pub gcs: GcsConfig,
     /// Azure Blob Storage.
     pub azure: AzureConfig,
+    /// HDFS.
+    pub hdfs: HdfsConfig,
+    /// Buckets with an access of their own, each under a name that is only for people.
+    pub named: BTreeMap<String, NamedStoreConfig>,
+}
+
+impl Default for StoresConfig {
+    fn default() -> Self {
+        Self {
+            requests_max: 256,
+            request_timeout: seconds(60),
+            retry_timeout: seconds(30),
+            s3: S3Config::default(),
+            gcs: GcsConfig::default(),
+            azure: AzureConfig::default(),
+            hdfs: HdfsConfig::default(),
+            named: BTreeMap::new(),
+        }
+    }
+}
+
+/// `[stores.named.NAME]`: how some buckets are entered. One of `s3`, `gcs` and `azure` is given; nothing of it is taken
+/// from the environment.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NamedStoreConfig {
+    /// The buckets (Azure: containers) that it is for.
+    pub buckets: Vec<String>,
+    /// They are buckets of S3 or a compatible store.
+    pub s3: Option<S3Config>,
+    /// They are buckets of Google Cloud Storage.
+    pub gcs: Option<GcsConfig>,
+    /// They are containers of Azure Blob Storage.
+    pub azure: Option<AzureConfig>,
 }
 
 /// `[stores.s3]`
@@ -265,18 +306,39 @@ pub struct S3Config {
 /// `[stores.gcs]`
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[allow(missing_docs)]
 pub struct GcsConfig {
+    /// Another address than Google's.
+    pub endpoint: Option<String>,
+    /// A file with the key of a service account, in JSON.
     pub service_account_path: Option<String>,
+    /// The same as text.
+    pub service_account_key: Option<Secret>,
+    /// Requests are not signed: for buckets that everybody may read.
+    pub anonymous: bool,
+    /// The endpoint may be without TLS.
+    pub allow_http: bool,
 }
 
 /// `[stores.azure]`
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[allow(missing_docs)]
 pub struct AzureConfig {
+    /// The storage account.
     pub account: Option<String>,
+    /// Its key.
     pub access_key: Option<Secret>,
+    /// Another address than Azure's, with the account in its path where it is one of an emulator.
+    pub endpoint: Option<String>,
+    /// The endpoint may be without TLS.
+    pub allow_http: bool,
+}
+
+/// `[stores.hdfs]`
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HdfsConfig {
+    /// Hadoop's own settings, above those of the files in `HADOOP_CONF_DIR`.
+    pub settings: BTreeMap<String, String>,
 }
 
 /// Text that is never printed.
@@ -612,6 +674,7 @@ impl Config {
             self.cluster.target_partition_size.0 >= ByteSize::MIB,
             "cluster.target_partition_size must be at least 1MB".into(),
         );
+        problems_of_stores(&self.stores, &mut require);
         let share = self.cluster.route_pool_share;
         require(share > 0.0, format!("cluster.route_pool_share is {share}: it must be above 0"));
         if problems.is_empty() { Ok(()) } else { Err(ConfigError(problems)) }
@@ -644,6 +707,27 @@ impl Config {
     /// The merged settings as TOML, secrets hidden.
     pub fn to_toml(&self) -> String {
         toml::to_string_pretty(self).expect("the settings are plain data")
+    }
+}
+
+/// Every bucket is entered in one way.
+fn problems_of_stores(stores: &StoresConfig, require: &mut impl FnMut(bool, String)) {
+    require(stores.requests_max > 0, "stores.requests_max must be at least 1".into());
+    let mut seen = BTreeMap::new();
+    for (name, store) in &stores.named {
+        let at = format!("stores.named.{name}");
+        let kinds = [store.s3.is_some(), store.gcs.is_some(), store.azure.is_some()];
+        let kind = kinds.iter().position(|is_given| *is_given);
+        require(
+            kinds.iter().filter(|is_given| **is_given).count() == 1,
+            format!("{at} needs one of s3, gcs and azure"),
+        );
+        require(!store.buckets.is_empty(), format!("{at}.buckets must name the buckets it is for"));
+        for bucket in &store.buckets {
+            if let Some(other) = seen.insert((kind, bucket), name) {
+                require(false, format!("{at}: bucket {bucket} is also of stores.named.{other}"));
+            }
+        }
     }
 }
 
@@ -689,9 +773,31 @@ mod tests {
     }
 
     #[test]
+    fn a_bucket_is_entered_in_one_way() {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let path = folder.path().join("sluice.toml");
+        let mut flags = ServeFlags::default();
+        flags.common.config = Some(path.clone());
+        let problems = |text: &str| {
+            std::fs::write(&path, text).expect("written");
+            Config::for_server(&flags).err().map_or(0, |refused| refused.to_string().lines().count())
+        };
+        let store = |name: &str, rest: &str| format!("[stores.named.{name}]\nbuckets = [\"b\"]\n{rest}\n");
+        let s3 = "s3 = { access_key_id = \"k\" }";
+        assert_eq!(problems(&store("one", s3)), 0);
+        assert_eq!(problems(&(store("one", s3) + &store("two", "azure = { account = \"a\" }"))), 0);
+        assert_eq!(problems(&(store("one", s3) + &store("two", s3))), 1);
+        assert_eq!(problems(&store("one", "")), 1);
+        assert_eq!(problems("[stores.named.one]\n"), 2);
+    }
+
+    #[test]
     fn secrets_never_print() {
         let mut config = Config::default();
         config.stores.s3.secret_access_key = Some(Secret("canary".into()));
+        let gcs = GcsConfig { service_account_key: Some(Secret("canary".into())), ..GcsConfig::default() };
+        let named = NamedStoreConfig { gcs: Some(gcs), ..NamedStoreConfig::default() };
+        config.stores.named.insert("archive".into(), named);
         assert!(!config.to_toml().contains("canary"));
         assert!(!format!("{config:?}").contains("canary"));
     }

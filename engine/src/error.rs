@@ -483,12 +483,37 @@ fn from_parquet(error: &ParquetError) -> Error {
             other => other,
         },
         ParquetError::NYI(message) => Error::NotSupported { message: first_line(message) },
+        // The reader of footers keeps of a store's error its text alone.
+        ParquetError::General(message) if message.starts_with("Failed to fetch metadata for file") => {
+            from_fetch(message)
+        }
         other => Error::CorruptFile { message: first_line(&other.to_string()) },
+    }
+}
+
+/// `Failed to fetch metadata for file PATH: Object Store error: …`
+fn from_fetch(message: &str) -> Error {
+    const STORE: &str = ": Object Store error: ";
+    let Some((file, problem)) = message.split_once(STORE) else {
+        return Error::CorruptFile { message: first_line(message) };
+    };
+    let file = file_name(file.rsplit(' ').next().unwrap_or(file));
+    let is_any = |texts: &[&str]| texts.iter().any(|text| problem.contains(text));
+    if is_any(&["not found"]) {
+        Error::MissingFile { message: file }
+    } else if is_any(&["403 Forbidden", "401 Unauthorized", "permissions", "valid authentication"]) {
+        Error::AccessRefused { message: format!("the store refused access to {file}") }
+    } else {
+        Error::Io { message: "the store did not answer as it should".into() }
     }
 }
 
 fn from_object_store(error: &object_store::Error) -> Error {
     match error {
+        // What is asked of a web server for a file that it does not have.
+        object_store::Error::Generic { source, .. } if source.to_string().contains("PROPFIND") => {
+            Error::MissingFile { message: "there is none there, and a web server cannot be searched".into() }
+        }
         object_store::Error::NotFound { path, .. } => Error::MissingFile { message: file_name(path) },
         object_store::Error::Generic { source, .. } => match from_external(source.as_ref()) {
             Error::AccessRefused { message } => Error::AccessRefused { message },
@@ -496,6 +521,9 @@ fn from_object_store(error: &object_store::Error) -> Error {
             full @ Error::DiskFull { .. } => full,
             _ => Error::Io { message: "the store did not answer as it should".into() },
         },
+        object_store::Error::Precondition { path, .. } => {
+            Error::Io { message: format!("{} was replaced while it was read", file_name(path)) }
+        }
         object_store::Error::PermissionDenied { path, .. }
         | object_store::Error::Unauthenticated { path, .. } => {
             Error::AccessRefused { message: format!("the store refused access to {}", file_name(path)) }

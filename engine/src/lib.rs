@@ -13,6 +13,7 @@ mod ids;
 pub mod memory;
 pub mod object_stores;
 pub mod operators;
+mod request_limit;
 pub mod runtime;
 pub mod semantics;
 pub mod session_state;

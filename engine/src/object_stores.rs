@@ -4,10 +4,12 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::execution::TaskContext;
 use datafusion::execution::object_store::ObjectStoreRegistry;
+use hdfs_native_object_store::HdfsObjectStoreBuilder;
 use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
@@ -18,7 +20,10 @@ use object_store::{ClientOptions, ObjectStore, RetryConfig};
 use parking_lot::Mutex;
 use url::Url;
 
-use crate::config::StoresConfig;
+use crate::config::{NamedStoreConfig, StoresConfig};
+use crate::request_limit::RequestLimit;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Every store this process has opened, by scheme and bucket.
 #[derive(Debug)]
@@ -99,27 +104,38 @@ impl ObjectStores {
             "az" | "azure" | "abfs" | "abfss" if !bucket.is_empty() => {
                 OpenStore::of_uploads(self.azure(url)?)
             }
+            "hdfs" if !bucket.is_empty() => OpenStore::of_objects(self.hdfs(url)?),
             "http" | "https" => OpenStore::of_objects(
                 HttpBuilder::new()
                     .with_url(&url[..url::Position::BeforePath])
-                    .with_client_options(client_options().with_allow_http(true))
-                    .with_retry(RetryConfig::default())
+                    .with_client_options(self.client_options().with_allow_http(true))
+                    .with_retry(self.retry())
+                    .with_http_connector(self.limit())
                     .build()?,
             ),
-            "s3" | "s3a" | "gs" | "gcs" | "az" | "azure" | "abfs" | "abfss" => return Err(needs_bucket()),
+            "s3" | "s3a" | "gs" | "gcs" | "az" | "azure" | "abfs" | "abfss" | "hdfs" => {
+                return Err(needs_bucket());
+            }
             other => {
                 return Err(DataFusionError::Configuration(format!(
-                    "locations of the kind {other}:// are not supported: use a folder, s3://, gs:// or az://"
+                    "locations of the kind {other}:// are not supported: use a folder, s3://, gs://, az:// or hdfs://"
                 )));
             }
         })
     }
 
     fn s3(&self, bucket: &str) -> DataFusionResult<impl ObjectStore + MultipartStore + use<>> {
-        let config = &self.config.s3;
-        let mut builder = AmazonS3Builder::from_env()
+        let (mut builder, config) = match self.named(bucket, |store| store.s3.as_ref()) {
+            Some(config) => (AmazonS3Builder::new(), config),
+            None => (AmazonS3Builder::from_env(), &self.config.s3),
+        };
+        builder = builder
             .with_bucket_name(bucket)
-            .with_client_options(client_options().with_allow_http(config.allow_http || is_http_allowed()));
+            .with_client_options(
+                self.client_options().with_allow_http(config.allow_http || is_http_allowed()),
+            )
+            .with_retry(self.retry())
+            .with_http_connector(self.limit());
         if let Some(region) = &config.region {
             builder = builder.with_region(region);
         }
@@ -139,34 +155,86 @@ impl ObjectStores {
     }
 
     fn gcs(&self, bucket: &str) -> DataFusionResult<impl ObjectStore + MultipartStore + use<>> {
-        let mut builder = GoogleCloudStorageBuilder::from_env()
+        let (mut builder, config) = match self.named(bucket, |store| store.gcs.as_ref()) {
+            Some(config) => (GoogleCloudStorageBuilder::new(), config),
+            None => (GoogleCloudStorageBuilder::from_env(), &self.config.gcs),
+        };
+        builder = builder
             .with_bucket_name(bucket)
-            .with_client_options(client_options());
-        if let Some(path) = &self.config.gcs.service_account_path {
+            .with_client_options(self.client_options().with_allow_http(config.allow_http))
+            .with_retry(self.retry())
+            .with_http_connector(self.limit());
+        if let Some(endpoint) = &config.endpoint {
+            builder = builder.with_base_url(endpoint);
+        }
+        if let Some(path) = &config.service_account_path {
             builder = builder.with_service_account_path(path);
+        }
+        if let Some(key) = &config.service_account_key {
+            builder = builder.with_service_account_key(key.reveal());
+        }
+        if config.anonymous {
+            builder = builder.with_skip_signature(true);
         }
         Ok(builder.build()?)
     }
 
     fn azure(&self, url: &Url) -> DataFusionResult<impl ObjectStore + MultipartStore + use<>> {
-        let config = &self.config.azure;
-        let mut builder = MicrosoftAzureBuilder::from_env()
+        // A location may name its account after its container: abfss://container@account.dfs.core.windows.net/
+        let container = match url.username() {
+            "" => url.host_str().unwrap_or_default(),
+            container => container,
+        };
+        let (mut builder, config) = match self.named(container, |store| store.azure.as_ref()) {
+            Some(config) => (MicrosoftAzureBuilder::new(), config),
+            None => (MicrosoftAzureBuilder::from_env(), &self.config.azure),
+        };
+        builder = builder
             .with_url(url.as_str())
-            .with_client_options(client_options().with_allow_http(is_http_allowed()));
+            .with_client_options(
+                self.client_options().with_allow_http(config.allow_http || is_http_allowed()),
+            )
+            .with_retry(self.retry())
+            .with_http_connector(self.limit());
         if let Some(account) = &config.account {
             builder = builder.with_account(account);
         }
         if let Some(key) = &config.access_key {
             builder = builder.with_access_key(key.reveal());
         }
+        if let Some(endpoint) = &config.endpoint {
+            builder = builder.with_endpoint(endpoint.clone());
+        }
         Ok(builder.build()?)
     }
-}
 
-fn client_options() -> ClientOptions {
-    ClientOptions::default()
-        .with_timeout(std::time::Duration::from_secs(60))
-        .with_connect_timeout(std::time::Duration::from_secs(5))
+    fn hdfs(&self, url: &Url) -> DataFusionResult<impl ObjectStore + use<>> {
+        Ok(HdfsObjectStoreBuilder::new()
+            .with_url(&url[..url::Position::BeforePath])
+            .with_config(&self.config.hdfs.settings)
+            .build()?)
+    }
+
+    /// The access of its own that `bucket` has, if any.
+    fn named<C>(&self, bucket: &str, of_kind: impl Fn(&NamedStoreConfig) -> Option<&C>) -> Option<&C> {
+        let mut stores = self.config.named.values();
+        stores.find_map(|store| of_kind(store).filter(|_| store.buckets.iter().any(|name| name == bucket)))
+    }
+
+    fn client_options(&self) -> ClientOptions {
+        ClientOptions::default()
+            .with_timeout(self.config.request_timeout.0)
+            .with_connect_timeout(CONNECT_TIMEOUT)
+            .with_pool_max_idle_per_host(self.config.requests_max)
+    }
+
+    fn retry(&self) -> RetryConfig {
+        RetryConfig { retry_timeout: self.config.retry_timeout.0, ..RetryConfig::default() }
+    }
+
+    fn limit(&self) -> RequestLimit {
+        RequestLimit::new(self.config.requests_max)
+    }
 }
 
 /// The AWS tools' switch for endpoints without TLS, honoured as they do.

@@ -8,12 +8,12 @@ mod cluster;
 mod helpers;
 mod oracle;
 mod routes;
-mod store;
+mod stores;
 pub mod tpch;
 
 pub use certificates::Authority;
 pub use cluster::{Options, TestCluster, send_signal};
-pub use helpers::{busy_executor, installed_clients};
+pub use helpers::{busy_executor, installed_clients, installed_stores, rows, sqlstate};
 pub use oracle::Oracle;
 pub use routes::{Protocol, Route, run_file};
-pub use store::{ACCESS_KEY, BUCKET, S3Store, SECRET_KEY};
+pub use stores::{ACCESS_KEY, AzureStore, BUCKET, Envoy, FakeGcs, GcsStore, HdfsStore, S3Store, SECRET_KEY};

@@ -100,10 +100,10 @@ impl AsyncFileWriter for Upload {
         async move {
             match &mut self.to {
                 To::Object(writer) => {
-                    let done = writer.as_mut().ok_or_else(completed)?.shutdown().await;
+                    // Taken: from here on it must not be asked to take anything back, to which it says no by a panic.
+                    let done = writer.take().ok_or_else(completed)?.shutdown().await;
                     // A store's own error is inside of the one of the file interface.
                     done.map_err(|error| ParquetError::External(Box::new(error)))?;
-                    *writer = None;
                 }
                 To::Staged(staging) => {
                     staging.end().await.map_err(|error| ParquetError::External(Box::new(error)))?;

@@ -13,15 +13,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
 use tokio::sync::Notify;
 
+use super::{BUCKET, START_LIMIT, free_ports, variables};
+
 /// What the store is entered with.
 pub const ACCESS_KEY: &str = "testkey";
 /// Its secret.
 pub const SECRET_KEY: &str = "testsecret123";
-/// The one bucket.
-pub const BUCKET: &str = "lake";
-
-const START_LIMIT: Duration = Duration::from_secs(60);
-
 /// What the proxy does to requests.
 #[derive(Debug, Default)]
 struct Faults {
@@ -69,6 +66,8 @@ impl Faults {
 pub struct S3Store {
     /// `127.0.0.1:PORT` of the proxy in front of it.
     pub address: String,
+    filer: u16,
+    port: u16,
     requests: Arc<Mutex<Vec<String>>>,
     faults: Arc<Faults>,
     _server: Child,
@@ -76,15 +75,29 @@ pub struct S3Store {
 }
 
 impl S3Store {
-    /// Starts the `weed` of the Python environment `venv`, with an empty bucket.
+    /// Starts the `weed` of the Python environment `venv`, with an empty bucket that [`ACCESS_KEY`] enters.
     pub async fn start(venv: &Path) -> anyhow::Result<Self> {
+        Self::start_with_keys(venv, ACCESS_KEY, SECRET_KEY).await
+    }
+
+    /// The same with other keys.
+    pub async fn start_with_keys(venv: &Path, access_key: &str, secret_key: &str) -> anyhow::Result<Self> {
+        let keys = format!(
+            r#""name": "t", "credentials": [{{"accessKey": "{access_key}", "secretKey": "{secret_key}"}}]"#
+        );
+        Self::start_for(venv, &keys).await
+    }
+
+    /// The same for everybody.
+    pub async fn start_open(venv: &Path) -> anyhow::Result<Self> {
+        Self::start_for(venv, r#""name": "anonymous""#).await
+    }
+
+    async fn start_for(venv: &Path, who: &str) -> anyhow::Result<Self> {
         let folder = TempDir::new()?;
         let config = folder.path().join("s3.json");
-        let identity = format!(
-            r#"{{"identities": [{{"name": "t", "credentials": [{{"accessKey": "{ACCESS_KEY}", "secretKey": "{SECRET_KEY}"}}],
-                "actions": ["Admin", "Read", "Write", "List", "Tagging"]}}]}}"#
-        );
-        std::fs::write(&config, identity)?;
+        let actions = r#"["Admin", "Read", "Write", "List", "Tagging"]"#;
+        std::fs::write(&config, format!(r#"{{"identities": [{{{who}, "actions": {actions}}}]}}"#))?;
         let [master, master_grpc, volume, volume_grpc, filer, filer_grpc, s3, s3_grpc] = free_ports()?;
         let mut command = Command::new(venv.join("bin/weed"));
         command.arg("server").arg(format!("-dir={}", folder.path().display()));
@@ -118,19 +131,28 @@ impl S3Store {
         let address = listener.local_addr()?.to_string();
         let faults = Arc::new(Faults::default());
         tokio::spawn(proxy(listener, s3, Arc::clone(&requests), Arc::clone(&faults)));
-        Ok(Self { address, requests, faults, _server: server, _folder: folder })
+        Ok(Self { address, filer, port: s3, requests, faults, _server: server, _folder: folder })
     }
 
     /// The environment variables of a client.
     pub fn environment(&self) -> Vec<(String, String)> {
-        let variable = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        vec![
-            variable("AWS_ENDPOINT", &format!("http://{}", self.address)),
-            variable("AWS_ACCESS_KEY_ID", ACCESS_KEY),
-            variable("AWS_SECRET_ACCESS_KEY", SECRET_KEY),
-            variable("AWS_REGION", "us-east-1"),
-            variable("AWS_ALLOW_HTTP", "true"),
-        ]
+        variables([
+            ("AWS_ENDPOINT", format!("http://{}", self.address)),
+            ("AWS_ACCESS_KEY_ID", ACCESS_KEY.into()),
+            ("AWS_SECRET_ACCESS_KEY", SECRET_KEY.into()),
+            ("AWS_REGION", "us-east-1".into()),
+            ("AWS_ALLOW_HTTP", "true".into()),
+        ])
+    }
+
+    /// The store's own port, past the proxy.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The bucket as a folder of a web server that anyone may read.
+    pub fn web_url(&self) -> String {
+        format!("http://127.0.0.1:{}/buckets/{BUCKET}/", self.filer)
     }
 
     /// Refuses every request that writes, after `count` more; none when not given.
@@ -152,15 +174,6 @@ impl S3Store {
     pub fn take_requests(&self) -> Vec<String> {
         std::mem::take(&mut self.requests.lock().unwrap_or_else(PoisonError::into_inner))
     }
-}
-
-fn free_ports<const N: usize>() -> anyhow::Result<[u16; N]> {
-    // All are held until all are known, so they differ.
-    let listeners =
-        (0..N).map(|_| std::net::TcpListener::bind("127.0.0.1:0")).collect::<Result<Vec<_>, _>>()?;
-    let ports = listeners.iter().map(|listener| Ok(listener.local_addr()?.port()));
-    let ports = ports.collect::<anyhow::Result<Vec<_>>>()?;
-    ports.try_into().map_err(|_| anyhow::anyhow!("as many ports as listeners"))
 }
 
 /// A bucket is a folder of the filer. Asked for until the store has room for files, and answers on its port.
