@@ -133,6 +133,11 @@ pub async fn serve_connection(
     session.settings.set_fixed("is_superuser", on_or_off(role.is_superuser));
     session.settings.set_fixed("ssl", on_or_off(coordinator.tls.is_some()));
     session.settings.set_fixed("max_connections", &coordinator.config.limits.connections_max.to_string());
+    // What a session may set for itself begins as the server was told.
+    let (cluster, limits) = (&coordinator.config.cluster, &coordinator.config.limits);
+    session.settings.set_fixed("sluice.broadcast_size", &cluster.broadcast_bytes_max.to_string());
+    let planning_timeout = format!("{}ms", limits.planning_timeout.0.as_millis());
+    session.settings.set_fixed("sluice.planning_timeout", &planning_timeout);
     for (name, value) in &startup.settings {
         if let Err(error) = session.settings.set_initial(name, value) {
             return error_response::refuse(&mut writer, &error).await;
