@@ -376,6 +376,111 @@ async fn a_lake_that_duckdb_made_is_served() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_duckdb_writes_into_a_cut_table_is_grouped_rightly() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data_dir = folder.path().join("data");
+    let options = Options {
+        locations: vec![data("0.01").await],
+        executors: 1,
+        data_dir: Some(data_dir.clone()),
+        ..Options::default()
+    };
+    let cluster = TestCluster::start(binary(), &options).await.expect("a cluster");
+    let client = cluster.connect().await.expect("a session");
+    client
+        .batch_execute(
+            "create table cut (k int, day date, t text, seen boolean) partitioned by (bucket(8, k), t);
+             insert into cut select o_orderkey, o_orderdate, o_orderstatus, false from orders;
+             create table changed (k int) partitioned by (bucket(8, k));
+             insert into changed select o_orderkey from orders",
+        )
+        .await
+        .expect("tables");
+    // The same rows again by the other hand, so each group has two; and a table whose cut changes.
+    duckdb(
+        &data_dir.join("catalog.sqlite"),
+        None,
+        &[
+            "insert into cut select k, day, t, true from cut",
+            "insert into cut values (null, null, null, true), (null, null, null, false)",
+            "alter table changed set partitioned by (bucket(3, k))",
+            "insert into changed select k from changed",
+            "create table main.last as select 1 as one",
+        ],
+    )
+    .await;
+    let seen = async {
+        while client.simple_query("select 1 from main.last").await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), seen).await.expect("the server sees the table");
+    client.batch_execute("set sluice.target_partitions = 4").await.expect("a setting");
+    for route in ["local", "cluster"] {
+        client.batch_execute(&format!("set sluice.route = {route}")).await.expect("a route");
+        for (question, needs_exchange) in [
+            ("select k, t, count(*) n from cut group by k, t", false),
+            ("select k, count(*) n from changed group by k", true),
+        ] {
+            let plan = rows(&client, &format!("explain {question}")).await.concat();
+            let has_exchange = plan.iter().any(|line| line.contains("partitioning=Hash"));
+            assert_eq!(has_exchange, needs_exchange, "{route}: {plan:#?}");
+            let groups = rows(&client, &format!("select count(*), min(n), max(n) from ({question}) g")).await;
+            let expected = if needs_exchange { "15000" } else { "15001" };
+            assert_eq!(groups, [[expected, "2", "2"]], "{route}: {question}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_read_of_a_store_is_not_asked_for_again() {
+    let store = S3Store::start(
+        &installed_clients(Path::new(env!("CARGO_TARGET_TMPDIR"))).await.expect("the clients").join("venv"),
+    )
+    .await
+    .expect("a store");
+    let options = Options {
+        locations: vec![data("0.01").await],
+        executors: 1,
+        flags: vec!["--warehouse".into(), format!("s3://{BUCKET}/warehouse")],
+        environment: store.environment(),
+        ..Options::default()
+    };
+    let cluster = TestCluster::start(binary(), &options).await.expect("a cluster");
+    let client = cluster.connect().await.expect("a session");
+    client.batch_execute("create table kept as select * from lineitem").await.expect("a table");
+    let place = format!("s3://{BUCKET}/warehouse/files/one.parquet");
+    client.batch_execute(&format!("copy orders to '{place}'")).await.expect("a copy");
+    client
+        .batch_execute(&format!("create external table one stored as parquet location '{place}'"))
+        .await
+        .expect("a table");
+    let questions = |table: &str, column: &str| format!("select count(*), sum({column}) from {table}");
+    let kept = questions("kept", "l_extendedprice");
+    let expected = rows(&client, &questions("lineitem", "l_extendedprice")).await;
+    for route in ["local", "cluster"] {
+        client.batch_execute(&format!("set sluice.route = {route}")).await.expect("a route");
+        store.take_requests();
+        assert_eq!(rows(&client, &kept).await, expected, "{route}");
+        assert!(!store.take_requests().is_empty(), "{route}: each process has a cache of its own");
+        assert_eq!(rows(&client, &kept).await, expected, "{route}");
+        let asked = store.take_requests();
+        assert!(asked.is_empty(), "{route}: {asked:?}");
+    }
+    // An object of the same name is another one.
+    for rows_of in [100, 200, 300] {
+        let copy = format!("copy (select * from orders limit {rows_of}) to '{place}' (overwrite)");
+        client.batch_execute(&copy).await.expect("a copy");
+        for route in ["local", "cluster", "local"] {
+            client.batch_execute(&format!("set sluice.route = {route}")).await.expect("a route");
+            assert_eq!(rows(&client, "select count(*) from one").await, [[rows_of.to_string()]], "{route}");
+            let largest = rows(&client, "select count(distinct o_orderkey) from one").await;
+            assert_eq!(largest, [[rows_of.to_string()]], "{route}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tables_on_s3_last_and_are_pruned() {
     let store = S3Store::start(
         &installed_clients(Path::new(env!("CARGO_TARGET_TMPDIR"))).await.expect("the clients").join("venv"),

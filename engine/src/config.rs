@@ -36,6 +36,8 @@ pub struct Config {
     pub catalog: CatalogConfig,
     /// Credentials of object stores.
     pub stores: StoresConfig,
+    /// What each process keeps of remote objects.
+    pub cache: CacheConfig,
 }
 
 /// `[server]`
@@ -236,6 +238,16 @@ impl Default for CatalogConfig {
     fn default() -> Self {
         Self { url: None, refresh_interval: seconds(1), file_size: ByteSize::mib(512) }
     }
+}
+
+/// `[cache]`: what the server, and each executor, keeps of remote objects.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CacheConfig {
+    /// Bytes in memory, a part of the process's own; a sixteenth of it when not given, none when 0.
+    pub memory: Option<ByteSize>,
+    /// Bytes on disk, in the folder for spill files, besides.
+    pub disk: ByteSize,
 }
 
 /// `[stores]`
@@ -675,6 +687,16 @@ impl Config {
             "cluster.target_partition_size must be at least 1MB".into(),
         );
         problems_of_stores(&self.stores, &mut require);
+        let smallest = [self.server_memory(), self.cluster.executor_memory, self.executor_memory()];
+        let smallest = smallest.into_iter().min().unwrap_or(CAP_MIN);
+        require(
+            self.cache.memory.is_none_or(|memory| memory.0 <= smallest.0 / 4),
+            format!("cache.memory must be at most a quarter of a process's memory, here of {smallest}"),
+        );
+        require(
+            self.cache.disk.0 == 0 || self.cache.disk.0 >= 64 * ByteSize::MIB,
+            "cache.disk must be 0 or at least 64MB".into(),
+        );
         let share = self.cluster.route_pool_share;
         require(share > 0.0, format!("cluster.route_pool_share is {share}: it must be above 0"));
         if problems.is_empty() { Ok(()) } else { Err(ConfigError(problems)) }
@@ -702,6 +724,12 @@ impl Config {
     /// Partitions that the executor computes at once.
     pub fn executor_threads(&self) -> usize {
         self.executor.threads.unwrap_or_else(cores)
+    }
+
+    /// Bytes that a process of resident size `cap` keeps of remote objects in memory.
+    pub fn cache_memory(&self, cap: ByteSize) -> ByteSize {
+        const SHARE: u64 = 16;
+        self.cache.memory.unwrap_or(ByteSize(cap.0 / SHARE))
     }
 
     /// The merged settings as TOML, secrets hidden.

@@ -6,6 +6,7 @@
 pub mod broadcast;
 pub mod codec;
 pub mod config;
+mod data_cache;
 mod error;
 pub mod exchange;
 pub mod functions;

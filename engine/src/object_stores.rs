@@ -21,6 +21,7 @@ use parking_lot::Mutex;
 use url::Url;
 
 use crate::config::{NamedStoreConfig, StoresConfig};
+use crate::data_cache::DataCache;
 use crate::request_limit::RequestLimit;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -29,6 +30,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct ObjectStores {
     config: StoresConfig,
+    cache: Option<Arc<DataCache>>,
     open: Mutex<HashMap<String, OpenStore>>,
 }
 
@@ -57,9 +59,9 @@ impl OpenStore {
 }
 
 impl ObjectStores {
-    /// Opens stores on demand with the credentials in `config`.
-    pub fn new(config: StoresConfig) -> Arc<Self> {
-        Arc::new(Self { config, open: Mutex::new(HashMap::new()) })
+    /// Opens stores on demand with the credentials in `config`, those of other machines behind `cache`.
+    pub fn new(config: StoresConfig, cache: Option<Arc<DataCache>>) -> Arc<Self> {
+        Arc::new(Self { config, cache, open: Mutex::new(HashMap::new()) })
     }
 
     /// The stores of the process that runs a task.
@@ -84,7 +86,10 @@ impl ObjectStores {
         if let Some(store) = open.get(&key(url)) {
             return Ok(store.clone());
         }
-        let store = self.build(url)?;
+        let mut store = self.build(url)?;
+        if let Some(cache) = self.cache.as_ref().filter(|_| url.scheme() != "file") {
+            store.objects = cache.over(store.objects, key(url));
+        }
         open.insert(key(url), store.clone());
         Ok(store)
     }

@@ -1,13 +1,16 @@
 //! What every query on a node shares: the memory pool, spill files, caches and object stores.
 
-use std::path::Path;
 use std::sync::Arc;
 
+use datafusion::error::DataFusionError;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 
+use crate::config::Config;
+use crate::data_cache::DataCache;
 use crate::memory::CappedPool;
 use crate::object_stores::ObjectStores;
+use crate::work_folder::WorkFolder;
 use crate::{ByteSize, Result};
 
 /// Footers kept decoded, at most. They live outside the memory pool, hence the share.
@@ -27,16 +30,24 @@ pub struct NodeRuntime {
 }
 
 impl NodeRuntime {
-    /// A runtime whose process stays below `cap` and whose spill files lie in `spill_folder`.
+    /// A runtime whose process stays below `cap` and whose spill files, at most `spill_bytes_max`, lie in `work_folder`.
     pub fn new(
+        config: &Config,
         cap: ByteSize,
-        spill_folder: &Path,
+        work_folder: &WorkFolder,
         spill_bytes_max: ByteSize,
-        stores: Arc<ObjectStores>,
     ) -> Result<Self> {
         let pool = CappedPool::for_cap(cap);
+        let spill_folder = work_folder.subfolder("spill").map_err(DataFusionError::from)?;
+        let cached = config.cache_memory(cap);
+        // Without memory nothing is kept on disk either: blocks pass through it.
+        let cache = (cached.0 > 0).then(|| {
+            let folder = work_folder.path().join("cache");
+            DataCache::new(cached, config.cache.disk, folder, Arc::clone(&pool) as _)
+        });
+        let stores = ObjectStores::new(config.stores.clone(), cache);
         let disk = DiskManagerBuilder::default()
-            .with_mode(DiskManagerMode::Directories(vec![spill_folder.to_owned()]))
+            .with_mode(DiskManagerMode::Directories(vec![spill_folder]))
             .with_max_temp_directory_size(spill_bytes_max.0);
         let env = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::clone(&pool) as _)

@@ -7,7 +7,6 @@ use ballista_core::config::TaskSchedulingPolicy;
 use ballista_executor::executor_process::{ExecutorProcessConfig, start_executor_process};
 use ballista_executor::metrics::ExecutorMetricCollectionPolicy;
 use engine::config::Config;
-use engine::object_stores::ObjectStores;
 use engine::runtime::NodeRuntime;
 use engine::work_folder::WorkFolder;
 use engine::{ExecutorId, codec, functions, session_state};
@@ -111,16 +110,8 @@ fn claim_work_folder(config: &Config) -> Result<Arc<WorkFolder>, StartError> {
 }
 
 fn node_runtime(config: &Config, work_folder: &WorkFolder) -> Result<NodeRuntime, StartError> {
-    let spill_folder = work_folder
-        .subfolder("spill")
-        .map_err(|error| StartError::Environment(format!("cannot make the spill folder: {error}")))?;
-    NodeRuntime::new(
-        config.executor_memory(),
-        &spill_folder,
-        config.executor.spill_bytes_max,
-        ObjectStores::new(config.stores.clone()),
-    )
-    .map_err(|error| StartError::Environment(error.to_string()))
+    NodeRuntime::new(config, config.executor_memory(), work_folder, config.executor.spill_bytes_max)
+        .map_err(|error| StartError::Environment(error.to_string()))
 }
 
 /// The data port and the task port: `listen`'s and the next one, or two free ones.

@@ -12,7 +12,6 @@ use catalog::{
 use datafusion::datasource::listing::ListingTableUrl;
 use datafusion::execution::session_state::SessionState;
 use engine::config::Config;
-use engine::object_stores::ObjectStores;
 use engine::runtime::NodeRuntime;
 use engine::session_state::{Destination, SessionStates, StatementSettings};
 use engine::tls::ServerTls;
@@ -86,10 +85,8 @@ impl Server {
         let cluster_listener = bind(config.cluster.listen, "--cluster-listen").await?;
         let work_folder = WorkFolder::claim(&config.server.data_dir.join("work"))
             .map_err(|error| unusable(&config.server.data_dir, &error))?;
-        let spill_folder = work_folder.subfolder("spill").map_err(|e| unusable(work_folder.path(), &e))?;
-        let stores = ObjectStores::new(config.stores.clone());
         let runtime =
-            NodeRuntime::new(config.server_memory(), &spill_folder, config.server.spill_bytes_max, stores)
+            NodeRuntime::new(&config, config.server_memory(), &work_folder, config.server.spill_bytes_max)
                 .map_err(internal)?;
         let sessions = SessionStates::new(&runtime);
         let (store, metadata) = open_catalog(&config).await?;
