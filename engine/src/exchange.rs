@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::catalog::Session;
-use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchemaRef, ScalarValue};
 use datafusion::error::{DataFusionError, Result};
@@ -24,7 +23,6 @@ use datafusion::logical_expr::{
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::projection::ProjectionExpr;
 use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr, PhysicalExprRef};
-use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::repartition::RepartitionExec;
@@ -32,6 +30,7 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Pla
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 
 use crate::operators::NumberRows;
+use crate::recorded_partitioning;
 
 /// `plan` with the exchanges that its statement asks for hidden from the optimizer.
 pub fn kept(plan: LogicalPlan) -> Result<LogicalPlan> {
@@ -113,7 +112,9 @@ impl QueryPlanner for Planner {
         session: &dyn Session,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(Exchanges)]);
-        planner.create_physical_plan(logical_plan, session).await
+        let plan = planner.create_physical_plan(logical_plan, session).await?;
+        // Behind DataFusion's last check, which knows nothing of what is recorded of files.
+        shown(recorded_partitioning::used(plan, session.config_options())?)
     }
 }
 
@@ -233,26 +234,18 @@ impl ExecutionPlan for Hidden {
     }
 }
 
-/// Puts the exchanges in their places, behind all other rules.
-#[derive(Debug)]
-pub struct ShowExchanges;
+/// `plan` with the exchanges that were asked for in their places.
+fn shown(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    plan.transform_up(|node| match node.downcast_ref::<Hidden>() {
+        Some(hidden) => Ok(Transformed::yes(hidden.shown()?)),
+        None => Ok(Transformed::no(node)),
+    })
+    .data()
+}
 
-impl PhysicalOptimizerRule for ShowExchanges {
-    fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
-        plan.transform_up(|node| match node.downcast_ref::<Hidden>() {
-            Some(hidden) => Ok(Transformed::yes(hidden.shown()?)),
-            None => Ok(Transformed::no(node)),
-        })
-        .data()
-    }
-
-    fn name(&self) -> &str {
-        "show_exchanges"
-    }
-
-    fn schema_check(&self) -> bool {
-        true
-    }
+/// True for an exchange that was asked for, before it is shown.
+pub fn is_asked_for(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    plan.is::<Hidden>()
 }
 
 /// True when `plan` ends in an exchange that was asked for: DataFusion itself puts none there.

@@ -14,6 +14,7 @@ mod ids;
 pub mod memory;
 pub mod object_stores;
 pub mod operators;
+mod recorded_partitioning;
 mod request_limit;
 pub mod runtime;
 pub mod semantics;

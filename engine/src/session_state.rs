@@ -12,11 +12,10 @@ use datafusion::catalog::CatalogProviderList;
 use datafusion::common::config::Dialect;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::session_state::SessionState;
-use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 
 use crate::broadcast::physical_rules;
-use crate::exchange::{self, ShowExchanges};
+use crate::exchange;
 use crate::runtime::NodeRuntime;
 use crate::semantics::analyzer_rules;
 
@@ -69,18 +68,11 @@ impl SessionStates {
                 .with_query_planner(Arc::new(exchange::Planner))
                 .with_runtime_env(Arc::clone(&runtime.env))
         };
-        let mut local_rules = PhysicalOptimizer::new().rules;
-        local_rules.push(Arc::new(ShowExchanges));
-        let local = base()
-            .with_config(local_config().with_extension(Arc::clone(&runtime.stores)))
-            .with_physical_optimizer_rules(local_rules)
-            .build();
-        let mut cluster_rules = physical_rules();
-        cluster_rules.push(Arc::new(ShowExchanges));
+        let local = base().with_config(local_config().with_extension(Arc::clone(&runtime.stores))).build();
         let cluster = base()
             .with_config(cluster_config().with_extension(Arc::clone(&runtime.stores)))
             .with_optimizer_rules(ballista_default_optimizer_rules())
-            .with_physical_optimizer_rules(cluster_rules)
+            .with_physical_optimizer_rules(physical_rules())
             .build();
         Self { local, cluster }
     }

@@ -176,6 +176,7 @@ pub fn with_files(
 ) -> Option<TableDefinition> {
     changed(definition, |managed| {
         managed.files.retain(|file| !removed.contains(&file.id));
+        let partitioning = managed.partitioning.as_ref().map(|partitioning| partitioning.id);
         for (at, file) in added.iter().enumerate() {
             managed.files.push(Arc::new(DataFile {
                 id: first_id + at as i64,
@@ -185,6 +186,7 @@ pub fn with_files(
                 footer_bytes: file.footer_bytes,
                 begin_snapshot: snapshot,
                 columns: file.columns.clone(),
+                partitioning,
                 partition: file.partition.clone(),
                 deletes: None,
             }));

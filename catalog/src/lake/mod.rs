@@ -102,6 +102,8 @@ pub struct DataFile {
     pub begin_snapshot: u64,
     /// What is known of its columns.
     pub columns: Vec<FileColumn>,
+    /// The partitioning that it was written under, if any (`ducklake_partition_info.partition_id`).
+    pub partitioning: Option<i64>,
     /// Its values of the partition keys.
     pub partition: Vec<FileValue>,
     /// Rows of it that were deleted since, as another engine notes them.

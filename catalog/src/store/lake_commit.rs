@@ -414,7 +414,7 @@ impl Lake<'_> {
             Value::Int(Some(file.file_bytes as i64)),
             Value::Int((file.footer_bytes > 0).then_some(file.footer_bytes as i64)),
             Value::Int(Some(row_id)),
-            Value::Int(managed.partitioning.as_ref().map(|partitioning| partitioning.id)),
+            Value::Int(file.partitioning),
         ]
     }
 

@@ -243,7 +243,7 @@ impl Parts {
         let sql = format!(
             "select f.data_file_id, f.table_id, f.begin_snapshot, f.path,
              cast(f.path_is_relative as integer) as is_relative, f.file_format, f.record_count,
-             f.file_size_bytes, f.footer_size, f.mapping_id, f.encryption_key, f.partial_max, d.path as delete_path,
+             f.file_size_bytes, f.footer_size, f.partition_id, f.mapping_id, f.encryption_key, f.partial_max, d.path as delete_path,
              cast(d.path_is_relative as integer) as delete_is_relative, d.delete_count
              from ducklake_data_file f
              left join ducklake_delete_file d on d.data_file_id = f.data_file_id
@@ -276,6 +276,7 @@ impl Parts {
                 footer_bytes: maybe_number(&row, "footer_size")?.unwrap_or(0).max(0) as u64,
                 begin_snapshot: number(&row, "begin_snapshot")? as u64,
                 columns: known.remove(&id).unwrap_or_default(),
+                partitioning: maybe_number(&row, "partition_id")?,
                 partition: values.remove(&id).unwrap_or_default(),
                 deletes: delete_path
                     .is_some()

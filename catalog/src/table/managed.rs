@@ -38,6 +38,7 @@ use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStoreExt};
 
 use super::StringLayout;
+use super::recorded::{self, RecordedPartition};
 use crate::FILE_COLUMN;
 use crate::definition::TableDefinition;
 use crate::lake::{Column, DataFile, DeleteFile, FileLayout, ManagedTable, values};
@@ -158,6 +159,7 @@ impl ManagedProvider {
         };
         let wanted: Vec<usize> = projection.iter().filter_map(place).collect();
         let mut store = None;
+        let keys = recorded::keys(&self.managed).filter(|_| is_plain);
         let mut partitioned = Vec::with_capacity(files.len());
         for at in files {
             let file = &self.managed.files[*at];
@@ -179,6 +181,11 @@ impl ManagedProvider {
             }
             if is_plain {
                 part = part.with_statistics(Arc::clone(&self.statistics[*at]));
+            }
+            if let Some(recorded) =
+                keys.as_ref().and_then(|keys| RecordedPartition::of(file, keys, &self.managed))
+            {
+                part = part.with_extension(recorded);
             }
             partitioned.push(part);
         }

@@ -2,6 +2,7 @@
 
 pub mod external;
 pub mod managed;
+pub mod recorded;
 pub mod view;
 
 use std::sync::Arc;

@@ -1,0 +1,270 @@
+//! Exchanges that the layout of written tables makes needless, and those that it does not: the plans, and the rows.
+
+use std::path::{Path, PathBuf};
+
+use sql_tests::{Options, TestCluster, rows, tpch};
+use tokio_postgres::Client;
+
+fn binary() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_sluice"))
+}
+
+async fn data(scale: &str) -> PathBuf {
+    tpch::data(binary(), Path::new(env!("CARGO_TARGET_TMPDIR")), scale).await.expect("data")
+}
+
+/// What `orders` and `lineitem` are written to, each in two statements.
+const TABLES: &str = "
+    create table keyed partitioned by (bucket(16, o_orderkey)) as select * from orders where o_orderkey % 3 = 0;
+    insert into keyed select * from orders where o_orderkey % 3 <> 0;
+    create table items partitioned by (bucket(16, l_orderkey)) as select * from lineitem where l_orderkey % 5 = 0;
+    insert into items select * from lineitem where l_orderkey % 5 <> 0;
+    create table items8 partitioned by (bucket(8, l_orderkey)) as select * from lineitem;
+    create table plain as select * from lineitem;
+    create table priorities partitioned by (o_orderpriority) as select * from orders;
+    create table months partitioned by (year(o_orderdate), month(o_orderdate)) as select * from orders;
+    create table pairs partitioned by (bucket(4, l_suppkey), bucket(4, l_partkey)) as select * from lineitem;
+    create table holes partitioned by (bucket(16, k)) as
+        select case when o_orderkey % 7 = 0 then null else o_orderkey end k, o_custkey c from orders;";
+
+/// A question over those tables, how many exchanges by hash it needs, and what gives the same rows.
+struct Question {
+    sql: &'static str,
+    exchanges: Exchanges,
+    same: &'static str,
+}
+
+#[derive(Debug, PartialEq)]
+enum Exchanges {
+    None,
+    Some,
+}
+
+const fn question(sql: &'static str, exchanges: Exchanges, same: &'static str) -> Question {
+    Question { sql, exchanges, same }
+}
+
+const QUESTIONS: &[Question] = &[
+    // Groups.
+    question(
+        "select o_orderkey, count(*), sum(o_totalprice) from keyed group by o_orderkey",
+        Exchanges::None,
+        "select o_orderkey, count(*), sum(o_totalprice) from orders group by o_orderkey",
+    ),
+    question(
+        "select l_linenumber, l_orderkey, sum(l_tax) from items where l_quantity > 10 group by 1, 2 having count(*) > 0",
+        Exchanges::None,
+        "select l_linenumber, l_orderkey, sum(l_tax) from lineitem where l_quantity > 10 group by 1, 2",
+    ),
+    question(
+        "select l_orderkey, count(distinct l_suppkey) from items group by l_orderkey",
+        Exchanges::None,
+        "select l_orderkey, count(distinct l_suppkey) from lineitem group by l_orderkey",
+    ),
+    question(
+        "select o_orderpriority, count(*) from priorities group by 1",
+        Exchanges::None,
+        "select o_orderpriority, count(*) from orders group by 1",
+    ),
+    question(
+        "select o_orderdate, count(*) from months group by 1",
+        Exchanges::None,
+        "select o_orderdate, count(*) from orders group by 1",
+    ),
+    question(
+        "select k, count(*), sum(c) from holes group by k",
+        Exchanges::None,
+        "select case when o_orderkey % 7 = 0 then null else o_orderkey end, count(*), sum(o_custkey) from orders group by 1",
+    ),
+    question(
+        "select l_partkey, l_suppkey, count(*) from pairs group by 1, 2",
+        Exchanges::None,
+        "select l_partkey, l_suppkey, count(*) from lineitem group by 1, 2",
+    ),
+    question(
+        "select distinct l_orderkey from items",
+        Exchanges::None,
+        "select distinct l_orderkey from lineitem",
+    ),
+    // A part of the key, another column, a function of it: rows of one group are in several files.
+    question(
+        "select l_partkey, count(*) from pairs group by 1",
+        Exchanges::Some,
+        "select l_partkey, count(*) from lineitem group by 1",
+    ),
+    question(
+        "select o_custkey, count(*) from keyed group by 1",
+        Exchanges::Some,
+        "select o_custkey, count(*) from orders group by 1",
+    ),
+    question(
+        "select o_orderkey / 2, count(*) from keyed group by 1",
+        Exchanges::Some,
+        "select o_orderkey / 2, count(*) from orders group by 1",
+    ),
+    question(
+        "select o_orderstatus, count(*) from months group by 1",
+        Exchanges::Some,
+        "select o_orderstatus, count(*) from orders group by 1",
+    ),
+    // Windows.
+    question(
+        "select l_orderkey, l_linenumber, sum(l_quantity) over (partition by l_orderkey order by l_linenumber) from items",
+        Exchanges::None,
+        "select l_orderkey, l_linenumber, sum(l_quantity) over (partition by l_orderkey order by l_linenumber)
+         from lineitem",
+    ),
+    question(
+        "select l_suppkey, rank() over (partition by l_suppkey order by l_orderkey, l_linenumber) from items",
+        Exchanges::Some,
+        "select l_suppkey, rank() over (partition by l_suppkey order by l_orderkey, l_linenumber) from lineitem",
+    ),
+    // Joins of tables that are cut alike.
+    question(
+        "select o_orderpriority, l_linenumber, l_tax from keyed join items on o_orderkey = l_orderkey",
+        Exchanges::None,
+        "select o_orderpriority, l_linenumber, l_tax from orders join lineitem on o_orderkey = l_orderkey",
+    ),
+    question(
+        "select o_orderkey, l_linenumber from (select * from keyed where o_custkey % 4 <> 0) o
+         full join (select * from items where l_partkey % 5 <> 0) i on o_orderkey = l_orderkey",
+        Exchanges::None,
+        "select o_orderkey, l_linenumber from (select * from orders where o_custkey % 4 <> 0) o
+         full join (select * from lineitem where l_partkey % 5 <> 0) i on o_orderkey = l_orderkey",
+    ),
+    question(
+        "select o_orderkey, l_linenumber from keyed left join (select * from items where l_partkey % 3 = 0) i
+         on l_orderkey = o_orderkey and l_linenumber > 2",
+        Exchanges::None,
+        "select o_orderkey, l_linenumber from orders left join (select * from lineitem where l_partkey % 3 = 0) i
+         on l_orderkey = o_orderkey and l_linenumber > 2",
+    ),
+    question(
+        "select l_orderkey, l_linenumber from items where not exists
+         (select 1 from keyed where o_orderkey = l_orderkey and o_totalprice > 100000)",
+        Exchanges::None,
+        "select l_orderkey, l_linenumber from lineitem where not exists
+         (select 1 from orders where o_orderkey = l_orderkey and o_totalprice > 100000)",
+    ),
+    question(
+        "select l_orderkey, o_orderdate, sum(l_extendedprice) from keyed join items on o_orderkey = l_orderkey
+         group by l_orderkey, o_orderdate",
+        Exchanges::None,
+        "select l_orderkey, o_orderdate, sum(l_extendedprice) from orders join lineitem on o_orderkey = l_orderkey
+         group by l_orderkey, o_orderdate",
+    ),
+    question(
+        "select a.k, a.n, b.s from (select l_orderkey k, count(*) n from items group by 1) a
+         join (select o_orderkey k, sum(o_totalprice) s from keyed group by 1) b on a.k = b.k",
+        Exchanges::None,
+        "select a.k, a.n, b.s from (select l_orderkey k, count(*) n from lineitem group by 1) a
+         join (select o_orderkey k, sum(o_totalprice) s from orders group by 1) b on a.k = b.k",
+    ),
+    // Joins with tables that are cut otherwise, or not at all.
+    question(
+        "select o_orderpriority, l_linenumber, l_tax from keyed join items8 on o_orderkey = l_orderkey",
+        Exchanges::Some,
+        "select o_orderpriority, l_linenumber, l_tax from orders join lineitem on o_orderkey = l_orderkey",
+    ),
+    question(
+        "select o_orderkey, l_linenumber from keyed full join (select * from plain where l_partkey % 5 <> 0) i
+         on o_orderkey = l_orderkey",
+        Exchanges::Some,
+        "select o_orderkey, l_linenumber from orders full join (select * from lineitem where l_partkey % 5 <> 0) i
+         on o_orderkey = l_orderkey",
+    ),
+    question(
+        "select o_orderkey, l_linenumber from keyed join items on o_orderkey = l_orderkey and o_custkey = l_suppkey",
+        Exchanges::None,
+        "select o_orderkey, l_linenumber from orders join lineitem on o_orderkey = l_orderkey and o_custkey = l_suppkey",
+    ),
+    // The same columns in other places of the key.
+    question(
+        "select count(*), sum(l_tax) from keyed join items on o_orderkey = l_suppkey and o_custkey = l_orderkey",
+        Exchanges::Some,
+        "select count(*), sum(l_tax) from orders join lineitem on o_orderkey = l_suppkey and o_custkey = l_orderkey",
+    ),
+    // Several stages, and a small table that is sent whole.
+    question(
+        "select n_name, count(*) from (select o_orderkey, o_custkey from keyed group by 1, 2) o
+         join customer on c_custkey = o_custkey join nation on n_nationkey = c_nationkey group by n_name",
+        Exchanges::Some,
+        "select n_name, count(*) from (select o_orderkey, o_custkey from orders group by 1, 2) o
+         join customer on c_custkey = o_custkey join nation on n_nationkey = c_nationkey group by n_name",
+    ),
+    question(
+        "select l_orderkey, min(n_name) from items join supplier on s_suppkey = l_suppkey
+         join nation on n_nationkey = s_nationkey group by l_orderkey",
+        Exchanges::None,
+        "select l_orderkey, min(n_name) from lineitem join supplier on s_suppkey = l_suppkey
+         join nation on n_nationkey = s_nationkey group by l_orderkey",
+    ),
+    question(
+        "select o_orderkey from keyed union all (select l_orderkey from items group by l_orderkey)",
+        Exchanges::None,
+        "select o_orderkey from orders union all (select l_orderkey from lineitem group by l_orderkey)",
+    ),
+    // What is asked for stays.
+    question(
+        "select o_orderkey, o_custkey from keyed distribute by o_orderkey into 3 partitions",
+        Exchanges::Some,
+        "select o_orderkey, o_custkey from orders",
+    ),
+];
+
+async fn plan(client: &Client, sql: &str) -> Vec<String> {
+    rows(client, &format!("explain {sql}")).await.concat()
+}
+
+/// How many rows, and what they add up to, whichever order they come in.
+async fn digest(client: &Client, sql: &str) -> (usize, Vec<Vec<String>>) {
+    let mut rows = rows(client, sql).await;
+    rows.sort_unstable();
+    (rows.len(), rows)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exchanges_go_where_files_are_cut_by_the_key_and_rows_stay() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let options = Options {
+        locations: vec![data("0.1").await],
+        executors: 2,
+        // Tasks of several partitions: what one reads must not be taken by its neighbour.
+        executor_threads: 2,
+        data_dir: Some(folder.path().join("data")),
+        environment: vec![
+            ("SLUICE_SERVER__THREADS".into(), "4".into()),
+            ("SLUICE_CLUSTER__BROADCAST_BYTES_MAX".into(), "64kB".into()),
+        ],
+        ..Options::default()
+    };
+    let cluster = TestCluster::start(binary(), &options).await.expect("a cluster");
+    let client = cluster.connect_with("-c sluice.route=cluster").await.expect("a session");
+    client.batch_execute(TABLES).await.expect("tables");
+    let mut wrong = Vec::new();
+    for question in QUESTIONS {
+        client.batch_execute("set sluice.route = local").await.expect("a route");
+        let expected = digest(&client, question.same).await;
+        for route in ["local", "cluster"] {
+            client.batch_execute(&format!("set sluice.route = {route}")).await.expect("a route");
+            let plan = plan(&client, question.sql).await;
+            let is_exchange = |line: &&String| line.contains("RepartitionExec: partitioning=Hash");
+            let exchanges =
+                if plan.iter().any(|line| is_exchange(&line)) { Exchanges::Some } else { Exchanges::None };
+            if exchanges != question.exchanges {
+                wrong.push(format!("{route}: {}\n  has {exchanges:?}\n{}", question.sql, plan.join("\n")));
+            }
+            let actual = digest(&client, question.sql).await;
+            if actual != expected {
+                wrong.push(format!(
+                    "{route}: {}\n  {} rows for {}\n{}",
+                    question.sql,
+                    actual.0,
+                    expected.0,
+                    plan.join("\n")
+                ));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n\n"));
+}
