@@ -75,6 +75,21 @@ async fn local_tables_are_read_only_where_their_folder_is_shared() {
     assert_eq!(tasks_finished_by_now(&client, &stranger).await, 0, "the stranger was given tasks");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_executor_keeps_to_its_locations_whatever_it_is_asked() {
+    let (cluster, data) = start().await;
+    let client = cluster.connect_with("-c sluice.route=cluster").await.expect("a session");
+    let data = data.to_string_lossy().into_owned();
+    let nation = format!("{data}/nation.parquet");
+    let _kept = join(&cluster, &["--shared-path", &data, "--location", &nation]);
+    until_alive(&client, 1).await;
+    let inside = client.query_one("select count(*) from nation", &[]).await.expect("it may read that");
+    assert_eq!(inside.get::<_, i64>(0), 25);
+    let refused =
+        client.query_one("select sum(r_regionkey) from region", &[]).await.expect_err("and not this");
+    assert_eq!(refused.code().map(|code| code.code()), Some("42501"), "{refused:?}");
+}
+
 /// What the executor says in a report that it made after this was called.
 async fn tasks_finished_by_now(client: &Client, executor: &Joined) -> i64 {
     let process = executor.child.id().expect("it runs") as i32;

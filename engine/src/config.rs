@@ -116,6 +116,9 @@ pub struct ExecutorConfig {
     pub spill_bytes_max: ByteSize,
     /// Folders that this machine shares with the coordinator's, for tables on local paths.
     pub shared_paths: Vec<PathBuf>,
+    /// Folders and prefixes in stores below which files are read and written; everywhere when there is none. Supervised
+    /// executors are told those of their server.
+    pub locations: Vec<String>,
 }
 
 /// `[limits]`
@@ -430,6 +433,7 @@ impl Default for ExecutorConfig {
             work_dir: PathBuf::from("sluice-work"),
             spill_bytes_max: ByteSize(100 * ByteSize::GIB),
             shared_paths: Vec::new(),
+            locations: Vec::new(),
         }
     }
 }
@@ -540,6 +544,9 @@ pub struct ExecutorFlags {
     /// A folder shared with the coordinator's machine, for tables on local paths; may be repeated
     #[arg(long = "shared-path", value_name = "PREFIX")]
     pub shared_paths: Vec<PathBuf>,
+    /// A folder or prefix in a store below which files are read and written; may be repeated [default: everywhere]
+    #[arg(long = "location", value_name = "LOCATION")]
+    pub locations: Vec<String>,
     /// Ends with this process, its supervisor
     #[arg(long, hide = true, value_name = "PID")]
     pub supervisor: Option<u32>,
@@ -614,6 +621,9 @@ impl Config {
         executor.memory = flags.memory.or(executor.memory);
         if !flags.shared_paths.is_empty() {
             executor.shared_paths = flags.shared_paths;
+        }
+        if !flags.locations.is_empty() {
+            executor.locations = flags.locations;
         }
         config.validate()?;
         Ok(config)

@@ -504,6 +504,7 @@ fn from_fetch(message: &str) -> Error {
     } else if is_any(&["403 Forbidden", "401 Unauthorized", "permissions", "valid authentication"]) {
         Error::AccessRefused { message: format!("the store refused access to {file}") }
     } else {
+        tracing::warn!(error = problem, "a store did not answer as it should");
         Error::Io { message: "the store did not answer as it should".into() }
     }
 }
@@ -518,8 +519,8 @@ fn from_object_store(error: &object_store::Error) -> Error {
         object_store::Error::Generic { source, .. } => match from_external(source.as_ref()) {
             Error::AccessRefused { message } => Error::AccessRefused { message },
             Error::MissingFile { message } => Error::MissingFile { message },
-            full @ Error::DiskFull { .. } => full,
-            _ => Error::Io { message: "the store did not answer as it should".into() },
+            told @ (Error::DiskFull { .. } | Error::PermissionDenied { .. }) => told,
+            _ => unanswered(error),
         },
         object_store::Error::Precondition { path, .. } => {
             Error::Io { message: format!("{} was replaced while it was read", file_name(path)) }
@@ -528,8 +529,14 @@ fn from_object_store(error: &object_store::Error) -> Error {
         | object_store::Error::Unauthenticated { path, .. } => {
             Error::AccessRefused { message: format!("the store refused access to {}", file_name(path)) }
         }
-        _ => Error::Io { message: "the store did not answer as it should".into() },
+        _ => unanswered(error),
     }
+}
+
+/// What exactly happened is for the log: it names addresses that are not the client's to know.
+fn unanswered(error: &object_store::Error) -> Error {
+    tracing::warn!(%error, "a store did not answer as it should");
+    Error::Io { message: "the store did not answer as it should".into() }
 }
 
 fn from_io(error: &std::io::Error) -> Error {

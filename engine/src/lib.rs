@@ -9,6 +9,7 @@ pub mod config;
 mod data_cache;
 mod error;
 pub mod exchange;
+mod fence;
 pub mod functions;
 mod ids;
 pub mod memory;

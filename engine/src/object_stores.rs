@@ -22,6 +22,7 @@ use url::Url;
 
 use crate::config::{NamedStoreConfig, StoresConfig};
 use crate::data_cache::DataCache;
+use crate::fence::Fence;
 use crate::request_limit::RequestLimit;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -31,6 +32,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct ObjectStores {
     config: StoresConfig,
     cache: Option<Arc<DataCache>>,
+    fence: Option<Fence>,
     open: Mutex<HashMap<String, OpenStore>>,
 }
 
@@ -59,9 +61,10 @@ impl OpenStore {
 }
 
 impl ObjectStores {
-    /// Opens stores on demand with the credentials in `config`, those of other machines behind `cache`.
-    pub fn new(config: StoresConfig, cache: Option<Arc<DataCache>>) -> Arc<Self> {
-        Arc::new(Self { config, cache, open: Mutex::new(HashMap::new()) })
+    /// Opens stores on demand with the credentials in `config`, those of other machines behind `cache`, and to be used
+    /// within `fence` where there is one.
+    pub fn new(config: StoresConfig, cache: Option<Arc<DataCache>>, fence: Option<Fence>) -> Arc<Self> {
+        Arc::new(Self { config, cache, fence, open: Mutex::new(HashMap::new()) })
     }
 
     /// The stores of the process that runs a task.
@@ -89,6 +92,10 @@ impl ObjectStores {
         let mut store = self.build(url)?;
         if let Some(cache) = self.cache.as_ref().filter(|_| url.scheme() != "file") {
             store.objects = cache.over(store.objects, key(url));
+        }
+        if let Some(fence) = &self.fence {
+            store.objects = fence.around(store.objects, &key(url));
+            store.uploads = store.uploads.map(|uploads| fence.around_uploads(uploads, &key(url)));
         }
         open.insert(key(url), store.clone());
         Ok(store)

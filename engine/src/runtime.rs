@@ -8,6 +8,7 @@ use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 
 use crate::config::Config;
 use crate::data_cache::DataCache;
+use crate::fence::Fence;
 use crate::memory::CappedPool;
 use crate::object_stores::ObjectStores;
 use crate::work_folder::WorkFolder;
@@ -30,12 +31,14 @@ pub struct NodeRuntime {
 }
 
 impl NodeRuntime {
-    /// A runtime whose process stays below `cap` and whose spill files, at most `spill_bytes_max`, lie in `work_folder`.
+    /// A runtime whose process stays below `cap` and whose spill files, at most `spill_bytes_max`, lie in `work_folder`. Files are opened
+    /// at the places `allowed` alone, where it is given.
     pub fn new(
         config: &Config,
         cap: ByteSize,
         work_folder: &WorkFolder,
         spill_bytes_max: ByteSize,
+        allowed: Option<&[String]>,
     ) -> Result<Self> {
         let pool = CappedPool::for_cap(cap);
         let spill_folder = work_folder.subfolder("spill").map_err(DataFusionError::from)?;
@@ -45,7 +48,8 @@ impl NodeRuntime {
             let folder = work_folder.path().join("cache");
             DataCache::new(cached, config.cache.disk, folder, Arc::clone(&pool) as _)
         });
-        let stores = ObjectStores::new(config.stores.clone(), cache);
+        let fence = allowed.map(Fence::new).transpose()?;
+        let stores = ObjectStores::new(config.stores.clone(), cache, fence);
         let disk = DiskManagerBuilder::default()
             .with_mode(DiskManagerMode::Directories(vec![spill_folder]))
             .with_max_temp_directory_size(spill_bytes_max.0);

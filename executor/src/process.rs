@@ -110,7 +110,9 @@ fn claim_work_folder(config: &Config) -> Result<Arc<WorkFolder>, StartError> {
 }
 
 fn node_runtime(config: &Config, work_folder: &WorkFolder) -> Result<NodeRuntime, StartError> {
-    NodeRuntime::new(config, config.executor_memory(), work_folder, config.executor.spill_bytes_max)
+    let executor = &config.executor;
+    let allowed = (!executor.locations.is_empty()).then_some(executor.locations.as_slice());
+    NodeRuntime::new(config, config.executor_memory(), work_folder, executor.spill_bytes_max, allowed)
         .map_err(|error| StartError::Environment(error.to_string()))
 }
 

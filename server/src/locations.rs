@@ -137,6 +137,11 @@ pub fn check_allowed(location: &Url, allowed: &[String]) -> Result<()> {
     })
 }
 
+/// The places that `allowed` names, as disks and stores call them. One that cannot be resolved allows nothing.
+pub fn places(allowed: &[String]) -> Vec<String> {
+    allowed.iter().filter_map(|root| resolve(root).ok()).map(|root| decoded(&root)).collect()
+}
+
 /// Refuses a place that holds, or lies among, files that are the catalog's (42501): those below `reserved`, folders
 /// that end in `/`.
 pub fn check_apart(location: &Url, reserved: &[String]) -> Result<()> {
@@ -179,7 +184,7 @@ fn decoded(url: &Url) -> String {
         _ => StorePath::from_url_path(url.path())
             .map_or_else(|_| url.path().to_owned(), |path| format!("/{path}")),
     };
-    format!("{}://{}{path}", url.scheme(), url.host_str().unwrap_or_default())
+    format!("{}{path}", &url[..url::Position::BeforePath])
 }
 
 /// Who names a location reads or writes what lies there, whatever was granted on the tables over it (42501).

@@ -85,9 +85,14 @@ impl Server {
         let cluster_listener = bind(config.cluster.listen, "--cluster-listen").await?;
         let work_folder = WorkFolder::claim(&config.server.data_dir.join("work"))
             .map_err(|error| unusable(&config.server.data_dir, &error))?;
-        let runtime =
-            NodeRuntime::new(&config, config.server_memory(), &work_folder, config.server.spill_bytes_max)
-                .map_err(internal)?;
+        let runtime = NodeRuntime::new(
+            &config,
+            config.server_memory(),
+            &work_folder,
+            config.server.spill_bytes_max,
+            None,
+        )
+        .map_err(internal)?;
         let sessions = SessionStates::new(&runtime);
         let (store, metadata) = open_catalog(&config).await?;
         let writes =
@@ -113,6 +118,7 @@ impl Server {
             &config,
             config_file,
             reachable(cluster_address).to_string(),
+            &locations::places(&allowed),
             &cluster,
             &cluster_end,
         )

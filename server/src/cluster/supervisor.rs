@@ -34,11 +34,13 @@ struct Recipe {
 }
 
 impl Supervisor {
-    /// Starts the configured number of executors, which join `coordinator` (`HOST:PORT`).
+    /// Starts the configured number of executors, which join `coordinator` (`HOST:PORT`) and use files below `allowed`
+    /// alone.
     pub fn start(
         config: &Config,
         config_file: Option<PathBuf>,
         coordinator: String,
+        allowed: &[String],
         cluster: &Arc<Cluster>,
         shutdown: &CancellationToken,
     ) -> std::io::Result<Self> {
@@ -57,6 +59,9 @@ impl Supervisor {
                 "--supervisor".to_owned(),
                 std::process::id().to_string(),
             ];
+            for place in allowed {
+                arguments.extend(["--location".to_owned(), place.clone()]);
+            }
             if let Some(file) = &config_file {
                 arguments.extend(["--config".to_owned(), file.to_string_lossy().into_owned()]);
             }
