@@ -22,8 +22,8 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, GetOptions, GetRange, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
+    Attributes, CopyOptions, GetOptions, GetRange, GetResult, GetResultPayload, ListResult, MultipartUpload,
+    ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
 };
 use tokio::sync::OnceCell;
 use tracing::warn;
@@ -36,8 +36,12 @@ const BLOCK_BYTES: u64 = 512 << 10;
 /// Blocks of one request, at most.
 const BLOCKS_PER_REQUEST: u64 = 32;
 const REQUESTS_AT_ONCE: usize = 8;
-/// Objects whose tags are remembered, at most.
-const TAGS_MAX: usize = 200_000;
+/// A range of more bytes is read as a stream, past the cache.
+const RANGE_BYTES_MAX: u64 = BLOCK_BYTES * BLOCKS_PER_REQUEST;
+/// Objects that are remembered, at most.
+const OBJECTS_MAX: usize = 200_000;
+const SHARD_BYTES_MIN: u64 = 16 * BLOCK_BYTES;
+const SHARDS_MAX: usize = 8;
 /// What an entry takes beside its bytes, about.
 const ENTRY_BYTES: usize = 256;
 
@@ -48,8 +52,8 @@ pub struct DataCache {
     folder: PathBuf,
     pool: Arc<dyn MemoryPool>,
     blocks: OnceCell<Blocks>,
-    /// Entity tags that listings told, by store and path.
-    tags: DashMap<String, String>,
+    /// What listings, and first reads of objects that are written once, told: by store and path.
+    objects: DashMap<String, ObjectMeta>,
 }
 
 struct Blocks {
@@ -67,7 +71,7 @@ impl DataCache {
     /// A cache of `memory` bytes, which it takes from `pool` once the first remote object is read, and of `disk` bytes
     /// in `folder`, which is its own.
     pub fn new(memory: ByteSize, disk: ByteSize, folder: PathBuf, pool: Arc<dyn MemoryPool>) -> Arc<Self> {
-        Arc::new(Self { memory, disk, folder, pool, blocks: OnceCell::new(), tags: DashMap::new() })
+        Arc::new(Self { memory, disk, folder, pool, blocks: OnceCell::new(), objects: DashMap::new() })
     }
 
     /// `store` behind this cache; `place` tells it from all others.
@@ -99,6 +103,8 @@ impl DataCache {
         let builder = HybridCacheBuilder::new()
             .with_name("data")
             .memory(self.memory.as_usize())
+            // A shard holds an entry however small its share is: with too many the bound would not hold.
+            .with_shards(((self.memory.0 / SHARD_BYTES_MIN) as usize).clamp(1, SHARDS_MAX))
             .with_weighter(|key: &String, block: &Bytes| key.len() + block.len() + ENTRY_BYTES)
             .storage();
         if disk.0 == 0 {
@@ -162,31 +168,60 @@ impl CachedStore {
     }
 
     fn remember(&self, object: &ObjectMeta) {
-        if object.location.filename().is_some_and(is_written_once) {
-            return;
-        }
         let key = self.key(&object.location);
         // A weak tag does not tell one content from another.
-        match object.e_tag.as_ref().filter(|tag| !tag.starts_with("W/")) {
-            Some(tag) => {
-                if self.cache.tags.len() >= TAGS_MAX {
-                    self.cache.tags.clear();
-                }
-                self.cache.tags.insert(key, tag.clone());
+        let has_tag = object.e_tag.as_ref().is_some_and(|tag| !tag.starts_with("W/"));
+        if has_tag || object.location.filename().is_some_and(is_written_once) {
+            if self.cache.objects.len() >= OBJECTS_MAX {
+                self.cache.objects.clear();
             }
-            None => drop(self.cache.tags.remove(&key)),
+            self.cache.objects.insert(key, object.clone());
+        } else {
+            self.cache.objects.remove(&key);
         }
     }
 
     fn forget(&self, path: &Path) {
-        self.cache.tags.remove(&self.key(path));
+        self.cache.objects.remove(&self.key(path));
     }
 
     fn version(&self, path: &Path) -> Option<Version> {
         if path.filename().is_some_and(is_written_once) {
             return Some(Version::Only);
         }
-        self.cache.tags.get(&self.key(path)).map(|tag| Version::Tagged(tag.clone()))
+        self.cache.objects.get(&self.key(path))?.e_tag.clone().map(Version::Tagged)
+    }
+
+    /// `ranges` of an object whose version is known, out of the cache and into it. Nothing where the cache cannot give
+    /// them: the store says what is wrong with them, if something is.
+    async fn cached(&self, path: &Path, ranges: &[Range<u64>]) -> Result<Option<Vec<Bytes>>> {
+        let Some(version) = self.version(path) else { return Ok(None) };
+        if ranges.iter().any(|range| range.start >= range.end) {
+            return Ok(None);
+        }
+        let Some(cache) = self.cache.blocks().await else { return Ok(None) };
+        let indices = ranges.iter().flat_map(touched).collect();
+        let blocks = self.blocks(cache, path, &version, &indices).await?;
+        Ok(ranges.iter().map(|range| cut(&blocks, range)).collect())
+    }
+
+    /// A short range of a known object, asked for by itself.
+    async fn cached_range(&self, path: &Path, options: &GetOptions) -> Result<Option<GetResult>> {
+        let Some(GetRange::Bounded(range)) = options.range.clone() else { return Ok(None) };
+        let is_plain = !options.head
+            && options.version.is_none()
+            && [&options.if_match, &options.if_none_match].iter().all(|tag| tag.is_none())
+            && [&options.if_modified_since, &options.if_unmodified_since].iter().all(|time| time.is_none());
+        let object = self.cache.objects.get(&self.key(path)).map(|object| object.clone());
+        let Some(meta) = object.filter(|object| is_plain && range.end <= object.size) else {
+            return Ok(None);
+        };
+        if range.end.saturating_sub(range.start) > RANGE_BYTES_MAX {
+            return Ok(None);
+        }
+        let Some(bytes) = self.cached(path, std::slice::from_ref(&range)).await? else { return Ok(None) };
+        let payload = GetResultPayload::Stream(futures::stream::iter(bytes.into_iter().map(Ok)).boxed());
+        Ok(Some(GetResult { payload, meta, range, attributes: Attributes::default() }))
     }
 
     fn remembering(
@@ -309,27 +344,22 @@ impl ObjectStore for CachedStore {
     }
 
     async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
+        if let Some(answer) = self.cached_range(path, &options).await? {
+            return Ok(answer);
+        }
         let is_head = options.head;
         let answer = self.store.get_opts(path, options).await?;
-        if is_head {
+        if is_head || path.filename().is_some_and(is_written_once) {
             self.remember(&answer.meta);
         }
         Ok(answer)
     }
 
     async fn get_ranges(&self, path: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        if let Some(version) = self.version(path)
-            && ranges.iter().all(|range| range.start < range.end)
-            && let Some(cache) = self.cache.blocks().await
-        {
-            let indices = ranges.iter().flat_map(touched).collect();
-            let blocks = self.blocks(cache, path, &version, &indices).await?;
-            if let Some(found) = ranges.iter().map(|range| cut(&blocks, range)).collect() {
-                return Ok(found);
-            }
-            // Past the end: the store says what is wrong with that.
+        match self.cached(path, ranges).await? {
+            Some(found) => Ok(found),
+            None => self.store.get_ranges(path, ranges).await,
         }
-        self.store.get_ranges(path, ranges).await
     }
 
     fn delete_stream(&self, paths: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
@@ -469,7 +499,13 @@ mod tests {
                 }
                 assert_eq!(fixture.fetches() > 0, round == 0, "round {round}, {disk} bytes of disk");
             }
-            fixture.cached.get_ranges(&path, &[length..length + 1]).await.expect_err("past the end");
+            // Of one range asked for by itself, the first answer tells what the object is.
+            for round in 0..3 {
+                let read = fixture.cached.get_range(&path, 5..BLOCK_BYTES + 5).await.expect("read");
+                assert_eq!(read, all[5..BLOCK_BYTES as usize + 5]);
+                assert_eq!(fixture.fetches() > 0, round == 0, "round {round}");
+            }
+            fixture.cached.get_range(&path, length..length + 1).await.expect_err("past the end");
         }
     }
 
@@ -479,16 +515,16 @@ mod tests {
         let fixture = Fixture::new(32 << 20, 0, folder.path());
         let path = Path::from("t/data.parquet");
         let (first, second) = (content(900_000, 1), content(900_000, 2));
-        let read = async || fixture.cached.get_ranges(&path, &[10..700_000]).await;
+        let read = async || fixture.cached.get_range(&path, 10..700_000).await;
         fixture.counted.inner.put(&path, first.clone().into()).await.expect("put");
         // Of no known version: always fetched.
         for _ in 0..2 {
-            assert_eq!(read().await.expect("read")[0], first[10..700_000]);
+            assert_eq!(read().await.expect("read"), first[10..700_000]);
             assert!(fixture.fetches() > 0);
         }
         let list = async || fixture.cached.list(None).try_collect::<Vec<_>>().await.expect("a listing");
         list().await;
-        assert_eq!(fixture.cached.get_ranges(&path, &[0..10]).await.expect("read")[0], first[..10]);
+        assert_eq!(fixture.cached.get_range(&path, 0..10).await.expect("read"), first[..10]);
         // The object is replaced behind our back: what is kept is of the version that was listed, the rest is refused.
         fixture.counted.inner.put(&path, second.clone().into()).await.expect("put");
         let refused = read().await;
@@ -496,7 +532,7 @@ mod tests {
         list().await;
         fixture.fetches();
         for round in 0..2 {
-            assert_eq!(read().await.expect("read")[0], second[10..700_000]);
+            assert_eq!(read().await.expect("read"), second[10..700_000]);
             assert_eq!(fixture.fetches() > 0, round == 0, "round {round}");
         }
     }

@@ -53,14 +53,14 @@ mod tests {
     use super::*;
 
     /// Answers once all the permits are in use, and remembers how many requests were here at once.
-    #[derive(Debug, Default)]
+    #[derive(Debug, Clone, Default)]
     struct Slow {
-        here: AtomicUsize,
-        most: AtomicUsize,
+        here: Arc<AtomicUsize>,
+        most: Arc<AtomicUsize>,
     }
 
     #[async_trait]
-    impl HttpService for Arc<Slow> {
+    impl HttpService for Slow {
         async fn call(&self, _request: HttpRequest) -> Result<HttpResponse, HttpError> {
             let here = self.here.fetch_add(1, Ordering::SeqCst) + 1;
             self.most.fetch_max(here, Ordering::SeqCst);
@@ -74,11 +74,9 @@ mod tests {
 
     #[tokio::test]
     async fn no_more_requests_than_the_bound_wait_at_once() {
-        let slow = Arc::new(Slow::default());
-        let client = LimitedClient {
-            client: HttpClient::new(Arc::clone(&slow)),
-            permits: Arc::new(Semaphore::new(3)),
-        };
+        let slow = Slow::default();
+        let client =
+            LimitedClient { client: HttpClient::new(slow.clone()), permits: Arc::new(Semaphore::new(3)) };
         let request = || HttpRequest::new(bytes::Bytes::new().into());
         let answers = futures::future::join_all((0..20).map(|_| client.call(request()))).await;
         assert!(answers.iter().all(Result::is_ok));

@@ -159,6 +159,16 @@ impl TestCluster {
     }
 }
 
+impl Drop for TestCluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().collect();
+            eprintln!("the server's last words:\n{}", lines[lines.len().saturating_sub(40)..].join("\n"));
+        }
+    }
+}
+
 /// Sends a signal by its name, as `kill -s` does.
 pub async fn send_signal(signal: &str, process_id: u32) -> anyhow::Result<()> {
     let status = Command::new("kill").args(["-s", signal, &process_id.to_string()]).status().await?;
