@@ -224,6 +224,90 @@ async fn an_exchange_that_is_asked_for_is_planned() {
     }
 }
 
+/// The columns that every row group of the first Parquet file below `folder` has a Bloom filter of.
+fn filtered_columns(folder: &Path) -> Vec<String> {
+    use parquet::file::reader::{FileReader, SerializedFileReader};
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| end == "parquet") {
+                let file = std::fs::File::open(path).expect("a file");
+                let reader = SerializedFileReader::new(file).expect("Parquet");
+                let columns = reader.metadata().row_group(0).columns().iter();
+                let filtered = columns.filter(|column| column.bloom_filter_offset().is_some());
+                return filtered.map(|column| column.column_path().string()).collect();
+            }
+        }
+    }
+    panic!("no file");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_have_the_bloom_filters_that_are_asked_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let warehouse = folder.path().join("data/warehouse");
+    let options = Options {
+        locations: vec![data("0.01").await],
+        executors: 1,
+        data_dir: Some(folder.path().join("data")),
+        ..Options::default()
+    };
+    let cluster = TestCluster::start(binary(), &options).await.expect("a cluster");
+    let client = cluster.connect().await.expect("a session");
+    for route in ["local", "cluster"] {
+        let place = warehouse.join(format!("files/{route}"));
+        let statements = format!(
+            "set sluice.route = {route};
+             copy orders to '{}/' (bloom_filter (o_orderkey, o_clerk));
+             create table cut_{route} partitioned by (bucket(2, o_orderkey)) as select * from orders",
+            place.display()
+        );
+        client.batch_execute(&statements).await.expect("files");
+        assert_eq!(filtered_columns(&place), ["o_orderkey", "o_clerk"], "{route}");
+        let external = format!(
+            "create external table copied_{route} stored as parquet location '{}/'; set sluice.route = local",
+            place.display()
+        );
+        client.batch_execute(&external).await.expect("a table");
+        // Between its neighbours, and not there.
+        for (table, key) in [(format!("copied_{route}"), 9), (format!("cut_{route}"), 9)] {
+            let explain = format!("explain analyze select * from {table} where o_orderkey = {key}");
+            let plan = client.simple_query(&explain).await.expect("a plan");
+            let texts = plan.iter().filter_map(|message| match message {
+                SimpleQueryMessage::Row(row) => row.get(0),
+                _ => None,
+            });
+            let text = texts.collect::<Vec<_>>().join("\n");
+            assert!(text.contains("row_groups_pruned_bloom_filter"), "{text}");
+            assert!(!text.contains("row_groups_pruned_bloom_filter=0 "), "{text}");
+            assert_eq!(
+                one_row(&client, &format!("select count(*) from {table} where o_orderkey = {key}")).await,
+                ["0"]
+            );
+            assert_eq!(
+                one_row(&client, &format!("select count(*) from {table} where o_orderkey = 7")).await,
+                ["1"]
+            );
+        }
+        assert_eq!(filtered_columns(&warehouse.join("public")), ["o_orderkey"], "{route}");
+        client
+            .batch_execute(&format!("set sluice.route = {route}; drop table cut_{route}; vacuum"))
+            .await
+            .expect("gone");
+    }
+    for (options, code) in [
+        ("bloom_filter nothing", "42703"),
+        ("bloom_filter o_clerk, partition_by o_clerk", "22023"),
+        ("format csv, bloom_filter o_clerk", "22023"),
+    ] {
+        let copy = format!("copy orders to '{}/files/refused/' ({options})", warehouse.display());
+        assert_eq!(sqlstate(&client.batch_execute(&copy).await), code, "{options}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_refuses_leaves_a_copy_whole_or_absent() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -15,6 +15,8 @@ use crate::{Error, Result};
 pub enum FileFormat {
     Parquet {
         compression: ParquetCompression,
+        /// Columns that every row group has a Bloom filter of.
+        bloom_filters: Vec<String>,
     },
     Csv {
         layout: CsvLayout,
@@ -115,7 +117,7 @@ impl TextCompression {
 impl FileFormat {
     /// Parquet as this server's own tables have it.
     pub fn parquet() -> Self {
-        Self::Parquet { compression: ParquetCompression::default() }
+        Self::Parquet { compression: ParquetCompression::default(), bloom_filters: Vec::new() }
     }
 
     /// Its name, as EXPLAIN shows it.

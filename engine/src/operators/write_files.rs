@@ -222,7 +222,11 @@ impl ExecutionPlan for WriteFiles {
     }
 }
 
-fn properties(schema: &Schema, compression: ParquetCompression) -> WriterProperties {
+fn properties(
+    schema: &Schema,
+    compression: ParquetCompression,
+    bloom_filters: &[String],
+) -> WriterProperties {
     let properties = WriterProperties::builder()
         .set_compression(compression.codec())
         .set_dictionary_page_size_limit(DICTIONARY_BYTES_MAX)
@@ -231,6 +235,10 @@ fn properties(schema: &Schema, compression: ParquetCompression) -> WriterPropert
         .set_data_page_row_count_limit(PAGE_ROWS_MAX)
         .set_statistics_enabled(EnabledStatistics::Page)
         .set_created_by(concat!("sluice version ", env!("CARGO_PKG_VERSION")).to_owned());
+    // A filter begins as large as a row group of different values needs, and is folded to those that came.
+    let properties = bloom_filters.iter().fold(properties, |properties, name| {
+        properties.set_column_bloom_filter_enabled(ColumnPath::new(vec![name.clone()]), true)
+    });
     // Parquet's bounds leave NaN out, which is greater than all numbers: a reader that believes them loses rows.
     let floats = schema.fields().iter().filter(|field| field.data_type().is_floating());
     floats
@@ -426,9 +434,9 @@ impl PartitionWriter {
             Ok(FileWriter::Text(Box::new(writer)))
         };
         match &self.target.format {
-            FileFormat::Parquet { compression } => {
+            FileFormat::Parquet { compression, bloom_filters } => {
                 let options = ArrowWriterOptions::new()
-                    .with_properties(properties(&self.schema, *compression))
+                    .with_properties(properties(&self.schema, *compression, bloom_filters))
                     .with_skip_arrow_metadata(true);
                 let schema = Arc::clone(&self.schema);
                 let writer = AsyncArrowWriter::try_new_with_options(upload, schema, options)?;

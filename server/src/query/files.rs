@@ -24,7 +24,9 @@ use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use engine::exchange;
 use engine::functions::partition;
-use engine::operators::{FileFormat, FileNames, NumberRows, PartitionColumn, WriteFiles, WriteTarget};
+use engine::operators::{
+    FileFormat, FileNames, NumberRows, ParquetCompression, PartitionColumn, WriteFiles, WriteTarget,
+};
 use engine::session_state::Destination;
 use engine::{ByteSize, Error, Result};
 
@@ -149,12 +151,50 @@ pub fn into_table(
         partition_by,
         file_bytes_max: context.file_bytes_max,
         names: FileNames::OfStatement(context.id.to_string()),
-        format: FileFormat::parquet(),
+        format: FileFormat::Parquet {
+            compression: ParquetCompression::default(),
+            bloom_filters: bucketed_columns(managed),
+        },
         is_staged: false,
         writes_empty: false,
     };
     tables.push(Arc::clone(table));
     Ok(Plan { physical: Arc::new(WriteFiles::new(physical, target)?), state, tables })
+}
+
+/// Who puts a table into buckets by a column looks for single values of it, which are anywhere within a file's bounds.
+fn bucketed_columns(managed: &ManagedTable) -> Vec<String> {
+    let keys = managed.partitioning.iter().flat_map(|partitioning| &partitioning.keys);
+    let bucketed = keys.filter(|key| key.transform.starts_with("bucket("));
+    let column = |id: i64| managed.current_columns().find(|column| column.id == id);
+    bucketed.filter_map(|key| Some(column(key.column)?.field.name().clone())).collect()
+}
+
+/// Refuses a filter of what is no column of the files, or has no single values.
+fn check_bloom_filters(files: &FileSink, columns: &[Field]) -> Result<()> {
+    let FileFormat::Parquet { bloom_filters, .. } = &files.format else { return Ok(()) };
+    for name in bloom_filters {
+        match columns.iter().find(|column| column.name() == name) {
+            Some(column) if column.data_type().is_nested() => {
+                let message =
+                    format!("column \"{name}\" cannot have a Bloom filter: it holds several values");
+                return Err(Error::NotSupported { message });
+            }
+            Some(_) => {}
+            None if files.partition_by.contains(name) => {
+                let message = format!("column \"{name}\" of PARTITION_BY is not in the files");
+                return Err(Error::InvalidParameterValue { message });
+            }
+            None => {
+                return Err(Error::UndefinedColumn {
+                    column: name.clone(),
+                    suggestion: None,
+                    position: None,
+                });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The rows of `plan` in files that no catalog knows.
@@ -195,6 +235,7 @@ fn exported(
     }
     let fields: Vec<Field> =
         in_files.iter().map(|at| files.format.field(columns.field(*at))).collect::<Result<_>>()?;
+    check_bloom_filters(files, &fields)?;
     let outputs: Vec<ProjectionExpr> = in_files
         .iter()
         .map(|at| ProjectionExpr {
@@ -261,8 +302,9 @@ fn gathered(plan: Arc<dyn ExecutionPlan>, input: Input) -> Result<Arc<dyn Execut
         (wanted, Destination::Local) => {
             Arc::new(RepartitionExec::try_new(plan, Partitioning::RoundRobinBatch(wanted))?)
         }
-        // An exchange would cost more than some smaller files.
-        (_, Destination::Cluster) => plan,
+        // Executors exchange by hash alone, which sends every row: files of half the size cost less.
+        (wanted, Destination::Cluster) if partitions <= 2 * wanted => plan,
+        (wanted, Destination::Cluster) => spread(plan, wanted)?,
     })
 }
 

@@ -33,6 +33,7 @@ struct Options {
     compression: Option<String>,
     partitions: Option<usize>,
     partition_by: Vec<String>,
+    bloom_filters: Vec<String>,
     file_bytes_max: Option<u64>,
     overwrites: bool,
     has_header: Option<bool>,
@@ -52,7 +53,7 @@ pub fn export(copy: CopyFiles) -> Result<ExportTo> {
 }
 
 fn set(options: &mut Options, name: &str, value: Value) -> Result<()> {
-    if let (Value::List(_), false) = (&value, name == "partition_by") {
+    if let (Value::List(_), false) = (&value, matches!(name, "partition_by" | "bloom_filter")) {
         return Err(invalid(format!("COPY option {} takes one value", name.to_uppercase())));
     }
     let (one, flag, byte) = (|| value.one(name), || value.flag(name), || value.byte(name));
@@ -65,12 +66,8 @@ fn set(options: &mut Options, name: &str, value: Value) -> Result<()> {
                 || invalid(format!("COPY option PARTITIONS takes a number from 1 to {PARTITIONS_MAX}"));
             options.partitions = Some(count.ok_or_else(message)?);
         }
-        "partition_by" => {
-            options.partition_by = match value {
-                Value::List(names) => names,
-                ref other => vec![other.one(name)?],
-            }
-        }
+        "partition_by" => options.partition_by = columns(name, value)?,
+        "bloom_filter" => options.bloom_filters = columns(name, value)?,
         "target_file_size" => {
             let size: ByteSize = one()?.parse().map_err(invalid)?;
             if size.0 < ByteSize::MIB {
@@ -88,6 +85,14 @@ fn set(options: &mut Options, name: &str, value: Value) -> Result<()> {
         _ => return Err(Value::unknown(name)),
     }
     Ok(())
+}
+
+/// One column, or several in parentheses.
+fn columns(name: &str, value: Value) -> Result<Vec<String>> {
+    match value {
+        Value::List(names) => Ok(names),
+        other => Ok(vec![other.one(name)?]),
+    }
 }
 
 /// Formats by the ends of files' names, with the compression that a further end tells.
@@ -129,6 +134,9 @@ fn checked(location: String, options: Options) -> Result<ExportTo> {
     if let Some((option, _)) = only_csv.into_iter().find(|(_, is_given)| *is_given && !is_csv) {
         return Err(invalid(format!("COPY {option} available only in CSV mode")));
     }
+    if !options.bloom_filters.is_empty() && name != "parquet" {
+        return Err(invalid("COPY BLOOM_FILTER available only in Parquet mode"));
+    }
     let compression = options.compression.as_deref().or(told.and_then(|(_, compression)| compression));
     let unknown = |known: &str| {
         let given = compression.unwrap_or_default();
@@ -145,6 +153,7 @@ fn checked(location: String, options: Options) -> Result<ExportTo> {
                 Some(given) => ParquetCompression::named(given)
                     .ok_or_else(|| unknown("none, snappy, gzip, brotli, lz4, zstd"))?,
             },
+            bloom_filters: options.bloom_filters,
         },
         "csv" => FileFormat::Csv { layout: csv_layout(&options)?, compression: of_text()? },
         "json" => FileFormat::Json { compression: of_text()? },
@@ -196,13 +205,19 @@ mod tests {
     fn the_location_and_its_options_are_taken_out() {
         let sql = "COPY (select a, 'to' from t) TO 's3://bucket/out/' \
                    (FORMAT parquet, PARTITIONS 10, PARTITION_BY (\"Year\", b), COMPRESSION 'snappy', \
-                   TARGET_FILE_SIZE '512 MiB', OVERWRITE)";
+                   TARGET_FILE_SIZE '512 MiB', BLOOM_FILTER a, OVERWRITE)";
         let (export, rest) = taken(sql).expect("read").expect("an export");
         assert_eq!(rest, "COPY (select a, 'to' from t) TO STDOUT");
         assert_eq!(export.location, "s3://bucket/out/");
         assert_eq!(export.partition_by, ["Year", "b"]);
         assert_eq!((export.partitions, export.file_bytes_max), (Some(10), Some(512 << 20)));
-        assert_eq!(export.format, FileFormat::Parquet { compression: ParquetCompression::Snappy });
+        assert_eq!(
+            export.format,
+            FileFormat::Parquet {
+                compression: ParquetCompression::Snappy,
+                bloom_filters: vec!["a".to_owned()],
+            }
+        );
         assert!(export.overwrites && !export.is_file);
     }
 
@@ -220,6 +235,7 @@ mod tests {
     fn what_is_wrong_is_told() {
         for (options, sqlstate) in [
             ("(format orc)", "22023"),
+            ("(format csv, bloom_filter (a))", "22023"),
             ("(partitions 0)", "22023"),
             ("(compression lzma)", "22023"),
             ("(header)", "22023"),
