@@ -16,6 +16,7 @@ use datafusion::prelude::SessionConfig;
 
 use crate::broadcast::physical_rules;
 use crate::exchange;
+use crate::functions::date_part::QuickDateParts;
 use crate::runtime::NodeRuntime;
 use crate::semantics::analyzer_rules;
 
@@ -68,7 +69,10 @@ impl SessionStates {
                 .with_query_planner(Arc::new(exchange::Planner))
                 .with_runtime_env(Arc::clone(&runtime.env))
         };
-        let local = base().with_config(local_config().with_extension(Arc::clone(&runtime.stores))).build();
+        let local = base()
+            .with_optimizer_rule(Arc::new(QuickDateParts))
+            .with_config(local_config().with_extension(Arc::clone(&runtime.stores)))
+            .build();
         let cluster = base()
             .with_config(cluster_config().with_extension(Arc::clone(&runtime.stores)))
             .with_optimizer_rules(ballista_default_optimizer_rules())

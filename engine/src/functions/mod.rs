@@ -2,6 +2,7 @@
 //! missing here cannot be used in a distributed query.
 
 pub mod arithmetic;
+pub mod date_part;
 pub mod partition;
 pub mod rounding;
 
@@ -23,7 +24,7 @@ pub fn registry() -> Arc<BallistaFunctionRegistry> {
             registry.scalar_functions.insert(alias.clone(), Arc::clone(&function));
         }
     }
-    for function in [partition::function(), rounding::function()] {
+    for function in [date_part::function(), partition::function(), rounding::function()] {
         registry.scalar_functions.insert(function.name().to_owned(), function);
     }
     Arc::new(registry)
