@@ -387,6 +387,32 @@ async fn what_duckdb_writes_into_a_cut_table_is_grouped_rightly() {
     };
     let cluster = TestCluster::start(binary(), &options).await.expect("a cluster");
     let client = cluster.connect().await.expect("a session");
+    let source =
+        "select (o_orderkey % 1000)::smallint s, o_orderkey::int i, o_orderkey l, o_orderdate d, o_clerk t,
+         o_orderdate + interval '1 hour' m, o_totalprice n, o_orderkey % 2 = 0 b from orders";
+    // Each transform of each type that plans rely on.
+    let cuts = [
+        ("s", "bucket(4, s)"),
+        ("i", "bucket(4, i)"),
+        ("l", "bucket(4, l)"),
+        ("d", "bucket(4, d)"),
+        ("t", "bucket(4, t)"),
+        ("d", "year(d)"),
+        ("d", "month(d)"),
+        ("d", "day(d)"),
+        ("m", "hour(m)"),
+        ("m", "month(m)"),
+        ("b", "b"),
+        ("s", "s"),
+    ];
+    let mut theirs = Vec::new();
+    for (at, (_, cut)) in cuts.iter().enumerate() {
+        let create = format!("create table cut_{at} partitioned by ({cut}) as {source} limit 3000");
+        client.batch_execute(&create).await.unwrap_or_else(|error| panic!("{create}: {error:?}"));
+        theirs.push(format!("insert into cut_{at} from cut_{at}"));
+    }
+    let theirs: Vec<&str> = theirs.iter().map(String::as_str).collect();
+    duckdb(&data_dir.join("catalog.sqlite"), None, &theirs).await;
     client
         .batch_execute(
             "create table cut (k int, day date, t text, seen boolean) partitioned by (bucket(8, k), t);
@@ -428,6 +454,19 @@ async fn what_duckdb_writes_into_a_cut_table_is_grouped_rightly() {
             let groups = rows(&client, &format!("select count(*), min(n), max(n) from ({question}) g")).await;
             let expected = if needs_exchange { "15000" } else { "15001" };
             assert_eq!(groups, [[expected, "2", "2"]], "{route}: {question}");
+        }
+        for (at, (column, cut)) in cuts.iter().enumerate() {
+            let question = format!("select {column}, count(*) n from cut_{at} group by 1");
+            let plan = rows(&client, &format!("explain {question}")).await.concat();
+            assert!(!plan.iter().any(|line| line.contains("partitioning=Hash")), "{route}, {cut}: {plan:#?}");
+            // Every row is there twice, once by each hand.
+            let odd = format!("select count(*) from ({question}) g where n % 2 <> 0");
+            assert_eq!(rows(&client, &odd).await, [["0"]], "{route}, {cut}");
+            let values = format!(
+                "select (select count(distinct {column}::text) from cut_{at}), (select count(*) from ({question}) g)"
+            );
+            let values = &rows(&client, &values).await[0];
+            assert_eq!(values[0], values[1], "{route}, {cut}");
         }
     }
 }

@@ -497,6 +497,9 @@ fn from_fetch(message: &str) -> Error {
     let Some((file, problem)) = message.split_once(STORE) else {
         return Error::CorruptFile { message: first_line(message) };
     };
+    if let Some(stamped) = Error::from_stamp(problem) {
+        return stamped;
+    }
     let file = file_name(file.rsplit(' ').next().unwrap_or(file));
     let is_any = |texts: &[&str]| texts.iter().any(|text| problem.contains(text));
     if is_any(&["not found"]) {
@@ -519,7 +522,7 @@ fn from_object_store(error: &object_store::Error) -> Error {
         object_store::Error::Generic { source, .. } => match from_external(source.as_ref()) {
             Error::AccessRefused { message } => Error::AccessRefused { message },
             Error::MissingFile { message } => Error::MissingFile { message },
-            told @ (Error::DiskFull { .. } | Error::PermissionDenied { .. }) => told,
+            told @ (Error::DiskFull { .. } | Error::Stamped { .. }) => told,
             _ => unanswered(error),
         },
         object_store::Error::Precondition { path, .. } => {

@@ -74,10 +74,9 @@ impl<S> Fenced<S> {
             return Ok(());
         }
         let message = "the location is outside of those that an executor may use".to_owned();
-        Err(object_store::Error::Generic {
-            store: "fence",
-            source: Box::new(Error::PermissionDenied { message }),
-        })
+        // Readers of footers keep the text alone of what they met.
+        let stamp = Error::PermissionDenied { message }.to_stamp();
+        Err(object_store::Error::Generic { store: "fence", source: stamp.into() })
     }
 }
 

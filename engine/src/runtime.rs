@@ -16,6 +16,11 @@ use crate::{ByteSize, Result};
 
 /// Footers kept decoded, at most. They live outside the memory pool, hence the share.
 const METADATA_CACHE_SHARE: u64 = 32;
+/// What footers tell of whole files, at most. One of 10,000 files that does not fit is read again with the other 9,999:
+/// they are looked at in turn. With three columns they take some 40 MB.
+const STATISTICS_CACHE_SHARE: u64 = 16;
+/// Listings, at most. Of 10,000 files one takes some 3 MB.
+const LISTING_CACHE_SHARE: u64 = 64;
 /// A folder listing is trusted for this long; new files show up afterwards.
 const LISTING_LIFETIME: std::time::Duration = std::time::Duration::from_secs(5);
 
@@ -57,6 +62,8 @@ impl NodeRuntime {
             .with_memory_pool(Arc::clone(&pool) as _)
             .with_disk_manager_builder(disk)
             .with_metadata_cache_limit(ByteSize(cap.0 / METADATA_CACHE_SHARE).as_usize())
+            .with_file_statistics_cache_limit(ByteSize(cap.0 / STATISTICS_CACHE_SHARE).as_usize())
+            .with_object_list_cache_limit(ByteSize(cap.0 / LISTING_CACHE_SHARE).as_usize())
             .with_object_list_cache_ttl(Some(LISTING_LIFETIME))
             .with_object_store_registry(Arc::clone(&stores) as _)
             .build_arc()?;

@@ -248,40 +248,38 @@ pub fn provider(
     let config = ListingTableConfig::new(url)
         .with_listing_options(options)
         .with_schema(layout.apply(&definition.file_schema));
-    let listed = ListingTable::try_new(config)?;
-    if definition.location.ends_with('/') {
-        return Ok(Arc::new(listed));
-    }
-    Ok(Arc::new(OneFile { listed, file: definition.location.clone() }))
+    let file = (!definition.location.ends_with('/')).then(|| definition.location.clone());
+    Ok(Arc::new(Listed { table: ListingTable::try_new(config)?, file }))
 }
 
-/// A table over one file, which must be there: a listing that does not find it would be an empty table.
+/// A listing table that remembers what the footers told of whole files.
 #[derive(Debug)]
-struct OneFile {
-    listed: ListingTable,
-    /// Its URL.
-    file: String,
+struct Listed {
+    table: ListingTable,
+    /// The URL of the one file it is over, which must be there: a listing that does not find it would be an empty
+    /// table.
+    file: Option<String>,
 }
 
 #[async_trait]
-impl TableProvider for OneFile {
+impl TableProvider for Listed {
     fn schema(&self) -> SchemaRef {
-        self.listed.schema()
+        self.table.schema()
     }
 
     fn table_type(&self) -> TableType {
-        self.listed.table_type()
+        self.table.table_type()
     }
 
     fn supports_filters_pushdown(
         &self,
         filters: &[&Expr],
     ) -> DataFusionResult<Vec<TableProviderFilterPushDown>> {
-        self.listed.supports_filters_pushdown(filters)
+        self.table.supports_filters_pushdown(filters)
     }
 
     fn statistics(&self) -> Option<Statistics> {
-        self.listed.statistics()
+        self.table.statistics()
     }
 
     async fn scan(
@@ -291,9 +289,10 @@ impl TableProvider for OneFile {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        let plan = self.listed.scan(session, projection, filters, limit).await?;
-        if plan.is::<EmptyExec>() {
-            let url = ListingTableUrl::parse(&self.file)?;
+        let known = session.runtime_env().cache_manager.get_file_statistic_cache();
+        let plan = self.table.clone().with_cache(known).scan(session, projection, filters, limit).await?;
+        if let Some(file) = self.file.as_ref().filter(|_| plan.is::<EmptyExec>()) {
+            let url = ListingTableUrl::parse(file)?;
             session.runtime_env().object_store(&url)?.head(url.prefix()).await?;
         }
         Ok(plan)
