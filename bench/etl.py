@@ -3,7 +3,7 @@
 Twenty files of events are read, four of their six columns, the positive values kept, the year taken from the
 date, values summed up, averaged and counted by year and category, and the result written as ten partitions of
 Parquet. Engines take turns, round by round; the ratio is that of the medians. Sluice is driven by SQL through the
-wire, on its local route and on two executors of one thread each.
+wire, on its local route and on two executors of one thread each; and again from and to SeaweedFS.
 """
 
 import argparse
@@ -23,6 +23,7 @@ import machine
 import options
 import results
 import server
+import store
 from comparison import table
 from session import connect
 
@@ -88,6 +89,9 @@ def main() -> int:
         check_answers(Path(out), engines)
         memory = sluice.peak_memory()
 
+    if "local" in engines and "cluster" in engines:
+        seconds |= in_a_store(chosen.binary, chosen.data_dir, source, chosen.rounds)
+
     medians = {engine: statistics.median(times) for engine, times in seconds.items()}
     pairs = [("local", "duckdb"), ("local", "dask"), ("cluster", "local")]
     ratios = [f"{a}/{b} {medians[a] / medians[b]:.2f}" for a, b in pairs if a in medians and b in medians]
@@ -116,6 +120,22 @@ def main() -> int:
     return 0
 
 
+def in_a_store(binary: Path, data_dir: Path, source: Path, rounds: int) -> dict[str, list[float]]:
+    """The same from and to an S3 store on this machine, whose processes share the two cores."""
+    routes = ("local", "cluster")
+    seconds: dict[str, list[float]] = {f"{route}, S3": [] for route in routes}
+    with store.running(data_dir) as s3:
+        s3.put(source, "data/events")
+        place = f"s3://{store.BUCKET}/data"
+        with server.running(binary, f"{place}/", data_dir, environment=s3.environment()) as sluice:
+            for counted in range(-1, rounds):
+                for route in routes:
+                    took = run_sluice(sluice.port, route, f"{place}/out/{route}")
+                    if counted >= 0:
+                        seconds[f"{route}, S3"].append(took)
+    return seconds
+
+
 def generate(folder: Path, rows: int) -> None:
     if len(list(folder.glob("*.parquet"))) == FILES:
         return
@@ -142,7 +162,7 @@ def generate(folder: Path, rows: int) -> None:
         unfinished.rename(folder / f"part-{file:02}.parquet")
 
 
-def run_sluice(port: int, route: str, target: Path) -> float:
+def run_sluice(port: int, route: str, target: Path | str) -> float:
     with connect(port) as connection, connection.cursor() as cursor:
         cursor.execute(f"SET sluice.route = {route}")
         began = time.perf_counter()

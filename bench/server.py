@@ -46,7 +46,7 @@ class Server:
 @contextlib.contextmanager
 def running(
     binary: Path,
-    location: Path,
+    location: Path | str,
     data_dir: Path,
     executors: int = EXECUTORS,
     environment: dict[str, str] | None = None,
@@ -72,7 +72,7 @@ def running(
 
 def command(
     binary: Path,
-    location: Path,
+    location: Path | str,
     state: Path,
     port: int,
     dashboard_port: int,
