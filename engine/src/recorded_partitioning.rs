@@ -95,7 +95,10 @@ fn read_whole(plan: &Plan) -> Vec<bool> {
     let required = plan.input_distribution_requirements();
     let whole =
         required.per_child_distributions().map(|needed| matches!(needed, Distribution::SinglePartition));
-    whole.collect()
+    let mut whole: Vec<bool> = whole.collect();
+    // One that says nothing of a child reads it partition by partition.
+    whole.resize(plan.children().len(), false);
+    whole
 }
 
 /// An exchange by hash.
