@@ -301,9 +301,12 @@ async fn files_have_the_bloom_filters_that_are_asked_for() {
     for (options, code) in [
         ("bloom_filter nothing", "42703"),
         ("bloom_filter o_clerk, partition_by o_clerk", "22023"),
+        // Both zeros are one number, and have other bytes.
+        ("bloom_filter f", "0A000"),
         ("format csv, bloom_filter o_clerk", "22023"),
     ] {
-        let copy = format!("copy orders to '{}/files/refused/' ({options})", warehouse.display());
+        let orders = "(select *, o_totalprice::float8 f from orders)";
+        let copy = format!("copy {orders} to '{}/files/refused/' ({options})", warehouse.display());
         assert_eq!(sqlstate(&client.batch_execute(&copy).await), code, "{options}");
     }
 }

@@ -515,7 +515,7 @@ fn from_fetch(message: &str) -> Error {
 fn from_object_store(error: &object_store::Error) -> Error {
     match error {
         // What is asked of a web server for a file that it does not have.
-        object_store::Error::Generic { source, .. } if source.to_string().contains("PROPFIND") => {
+        object_store::Error::Generic { source, .. } if is_unlistable(&source.to_string()) => {
             Error::MissingFile { message: "there is none there, and a web server cannot be searched".into() }
         }
         object_store::Error::NotFound { path, .. } => Error::MissingFile { message: file_name(path) },
@@ -534,6 +534,12 @@ fn from_object_store(error: &object_store::Error) -> Error {
         }
         _ => unanswered(error),
     }
+}
+
+/// True when a web server said that it cannot be listed, which is what comes behind a file that it does not have.
+fn is_unlistable(problem: &str) -> bool {
+    let refused = ["404 Not Found", "405 Method Not Allowed", "501 Not Implemented"];
+    problem.contains("PROPFIND") && refused.iter().any(|status| problem.contains(status))
 }
 
 /// What exactly happened is for the log: it names addresses that are not the client's to know.

@@ -37,6 +37,7 @@ use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
+use datafusion::physical_plan::union::InterleaveExec;
 use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
 use datafusion::physical_plan::{ExecutionPlan, replace_children_if_necessary};
 
@@ -65,7 +66,7 @@ fn stage(plan: &Plan, uses: &mut usize) -> Result<Plan> {
     let mut exchanges = Vec::new();
     inputs(plan, &mut exchanges);
     let read = exchanges.iter().map(|exchange| stage(exchange.input(), uses)).collect::<Result<Vec<_>>>()?;
-    let scans = scans_in_place_of(&exchanges, &read)?;
+    let scans = if is_interleaved(plan) { None } else { scans_in_place_of(&exchanges, &read)? };
     let is_cut_otherwise = scans.is_some();
     let mut in_place = match scans {
         Some(scans) => {
@@ -80,6 +81,11 @@ fn stage(plan: &Plan, uses: &mut usize) -> Result<Plan> {
     };
     in_place.reverse();
     rebuilt(plan, &mut in_place, is_cut_otherwise, uses)
+}
+
+/// True when the stage has an operator that must be told that its inputs are cut by hash.
+fn is_interleaved(plan: &Plan) -> bool {
+    !is_boundary(plan) && (plan.is::<InterleaveExec>() || plan.children().into_iter().any(is_interleaved))
 }
 
 /// True for what ends a stage, seen from above: its partitions are not those of what it reads.

@@ -35,6 +35,10 @@ pub fn resolve(location: &str) -> std::result::Result<Url, CatalogError> {
             let url = if path.is_dir() { Url::from_directory_path(path) } else { Url::from_file_path(path) };
             url.map_err(|()| wrong("is not an absolute path".to_owned()))
         }
+        // It would be seen where locations are: in process lists, settings and the catalog.
+        (None, Some(url)) if url.password().is_some() => {
+            Err(wrong("holds a password: credentials have their place in the configuration".to_owned()))
+        }
         (None, Some(mut url)) => {
             // Refuses `.` and `..` however they are written; what the store is asked for is what was compared.
             let path = StorePath::from_url_path(url.path())

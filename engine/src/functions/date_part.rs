@@ -16,6 +16,8 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::error::Result;
 use datafusion::functions::datetime;
 use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::preimage::PreimageResult;
+use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, LogicalPlan, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
     Signature,
@@ -40,6 +42,14 @@ impl ScalarUDFImpl for DatePart {
 
     fn signature(&self) -> &Signature {
         self.general.signature()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.general.aliases()
+    }
+
+    fn preimage(&self, args: &[Expr], literal: &Expr, info: &SimplifyContext) -> Result<PreimageResult> {
+        self.general.preimage(args, literal, info)
     }
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {

@@ -167,7 +167,8 @@ fn bucketed_columns(managed: &ManagedTable) -> Vec<String> {
     let keys = managed.partitioning.iter().flat_map(|partitioning| &partitioning.keys);
     let bucketed = keys.filter(|key| key.transform.starts_with("bucket("));
     let column = |id: i64| managed.current_columns().find(|column| column.id == id);
-    bucketed.filter_map(|key| Some(column(key.column)?.field.name().clone())).collect()
+    let bucketed = bucketed.filter_map(|key| column(key.column)).map(|column| &column.field);
+    bucketed.filter(|field| !field.data_type().is_floating()).map(|field| field.name().clone()).collect()
 }
 
 /// Refuses a filter of what is no column of the files, or has no single values.
@@ -178,6 +179,12 @@ fn check_bloom_filters(files: &FileSink, columns: &[Field]) -> Result<()> {
             Some(column) if column.data_type().is_nested() => {
                 let message =
                     format!("column \"{name}\" cannot have a Bloom filter: it holds several values");
+                return Err(Error::NotSupported { message });
+            }
+            // Both zeros are one number, and have other bytes.
+            Some(column) if column.data_type().is_floating() => {
+                let message =
+                    format!("column \"{name}\" cannot have a Bloom filter: it holds floating-point numbers");
                 return Err(Error::NotSupported { message });
             }
             Some(_) => {}
@@ -282,9 +289,12 @@ fn spread(plan: Arc<dyn ExecutionPlan>, partitions: usize) -> Result<Arc<dyn Exe
     if partitions == 1 {
         return Ok(in_one(plan));
     }
+    let columns = plain_columns(&plan.schema());
     let numbered: Arc<dyn ExecutionPlan> = Arc::new(NumberRows::new(plan));
     let number = key_column(&numbered, numbered.schema().fields().len() - 1);
-    Ok(Arc::new(RepartitionExec::try_new(numbered, Partitioning::Hash(vec![number], partitions))?))
+    let exchange = RepartitionExec::try_new(numbered, Partitioning::Hash(vec![number], partitions))?;
+    // What is behind the columns of the files is taken for values that cut them.
+    Ok(Arc::new(ProjectionExec::try_new(columns, Arc::new(exchange))?))
 }
 
 /// Few rows in few files rather than in as many as there are partitions.
