@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use sql_tests::{BUCKET, Options, S3Store, TestCluster, busy_executor, installed_clients, tpch};
+use sql_tests::{BUCKET, Options, S3Store, TestCluster, busy_executor, sqlstate, tpch};
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 /// Every run kills at the same moments.
@@ -29,13 +29,6 @@ async fn one_row(client: &Client, sql: &str) -> Vec<String> {
         _ => None,
     });
     row.unwrap_or_default()
-}
-
-fn sqlstate<T>(outcome: &Result<T, tokio_postgres::Error>) -> &str {
-    match outcome {
-        Ok(_) => "",
-        Err(error) => error.code().map_or("no code", |code| code.code()),
-    }
 }
 
 /// The rows of the files at `location`, read as Parquet; `None` when there is no file.
@@ -314,11 +307,7 @@ async fn files_have_the_bloom_filters_that_are_asked_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_refuses_leaves_a_copy_whole_or_absent() {
     let folder = tempfile::tempdir().expect("a folder");
-    let store = S3Store::start(
-        &installed_clients(Path::new(env!("CARGO_TARGET_TMPDIR"))).await.expect("the clients").join("venv"),
-    )
-    .await
-    .expect("a store");
+    let store = S3Store::installed(Path::new(env!("CARGO_TARGET_TMPDIR"))).await.expect("a store");
     let options = Options {
         locations: vec![data("0.01").await],
         executors: 1,
@@ -368,11 +357,7 @@ async fn a_store_that_refuses_leaves_a_copy_whole_or_absent() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_whose_commit_had_begun_is_completed_by_the_next_start() {
     let folder = tempfile::tempdir().expect("a folder");
-    let store = S3Store::start(
-        &installed_clients(Path::new(env!("CARGO_TARGET_TMPDIR"))).await.expect("the clients").join("venv"),
-    )
-    .await
-    .expect("a store");
+    let store = S3Store::installed(Path::new(env!("CARGO_TARGET_TMPDIR"))).await.expect("a store");
     let options = Options {
         locations: vec![data("0.01").await],
         executors: 0,

@@ -248,6 +248,16 @@ async fn duckdb_in(
     lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
+/// Waits until the server has looked at what DuckDB committed, of which `table` is the last.
+async fn until_seen(client: &Client, table: &str) {
+    let seen = async {
+        while client.simple_query(&format!("select 1 from {table}")).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), seen).await.expect("the server sees the table");
+}
+
 fn texts(rows: &[Vec<Option<String>>]) -> Vec<Vec<&str>> {
     rows.iter().map(|row| row.iter().map(|value| value.as_deref().unwrap_or("NULL")).collect()).collect()
 }
@@ -313,13 +323,7 @@ async fn duckdb_reads_what_we_wrote_and_we_read_what_it_writes() {
         ],
     )
     .await;
-    let seen = async {
-        // The last of its commits.
-        while client.simple_query("select 1 from main.elsewhere").await.is_err() {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), seen).await.expect("the server sees the table");
+    until_seen(&client, "main.elsewhere").await;
     assert_eq!(
         rows(&client, "select count(*), sum(n), max(s) from made").await,
         [["1000", "499500", "x999"]]
@@ -436,12 +440,7 @@ async fn what_duckdb_writes_into_a_cut_table_is_grouped_rightly() {
         ],
     )
     .await;
-    let seen = async {
-        while client.simple_query("select 1 from main.last").await.is_err() {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), seen).await.expect("the server sees the table");
+    until_seen(&client, "main.last").await;
     client.batch_execute("set sluice.target_partitions = 4").await.expect("a setting");
     for route in ["local", "cluster"] {
         client.batch_execute(&format!("set sluice.route = {route}")).await.expect("a route");
@@ -475,11 +474,7 @@ async fn what_duckdb_writes_into_a_cut_table_is_grouped_rightly() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_read_of_a_store_is_not_asked_for_again() {
-    let store = S3Store::start(
-        &installed_clients(Path::new(env!("CARGO_TARGET_TMPDIR"))).await.expect("the clients").join("venv"),
-    )
-    .await
-    .expect("a store");
+    let store = S3Store::installed(Path::new(env!("CARGO_TARGET_TMPDIR"))).await.expect("a store");
     let options = Options {
         locations: vec![data("0.01").await],
         executors: 1,
@@ -523,11 +518,7 @@ async fn what_was_read_of_a_store_is_not_asked_for_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tables_on_s3_last_and_are_pruned() {
-    let store = S3Store::start(
-        &installed_clients(Path::new(env!("CARGO_TARGET_TMPDIR"))).await.expect("the clients").join("venv"),
-    )
-    .await
-    .expect("a store");
+    let store = S3Store::installed(Path::new(env!("CARGO_TARGET_TMPDIR"))).await.expect("a store");
     let folder = tempfile::tempdir().expect("a folder");
     let data_dir = folder.path().join("data");
     let options = Options {

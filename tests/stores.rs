@@ -277,14 +277,20 @@ async fn each_bucket_is_entered_with_its_own_credentials_that_nobody_sees() {
     assert!(seen.iter().all(|text| !text.contains(SECRET)), "the secret was shown");
 }
 
+/// The environment of a server that enters `store` by way of `envoy`.
+fn through(envoy: &Envoy, store: &S3Store) -> Vec<(String, String)> {
+    let mut environment = store.environment();
+    environment.retain(|(name, _)| name != "AWS_ENDPOINT");
+    environment.push(("AWS_ENDPOINT".into(), format!("http://{}", envoy.address)));
+    environment
+}
+
 /// Answers stay right while a store refuses and delays its requests.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_fails_now_and_then_changes_no_answer() {
     let store = S3Store::start(&venv().await).await.expect("a store");
     let envoy = Envoy::start(&stores().await, store.port()).await.expect("a proxy");
-    let mut environment = store.environment();
-    environment.retain(|(name, _)| name != "AWS_ENDPOINT");
-    environment.push(("AWS_ENDPOINT".into(), format!("http://{}", envoy.address)));
+    let mut environment = through(&envoy, &store);
     // Every read is a request.
     environment.push(("SLUICE_CACHE__MEMORY".into(), "0".into()));
     let options = Options {
@@ -334,9 +340,7 @@ async fn a_store_that_fails_now_and_then_changes_no_answer() {
 async fn a_store_that_is_gone_is_told_within_the_retry_timeout() {
     let store = S3Store::start(&venv().await).await.expect("a store");
     let envoy = Envoy::start(&stores().await, store.port()).await.expect("a proxy");
-    let mut environment = store.environment();
-    environment.retain(|(name, _)| name != "AWS_ENDPOINT");
-    environment.push(("AWS_ENDPOINT".into(), format!("http://{}", envoy.address)));
+    let mut environment = through(&envoy, &store);
     environment.push(("SLUICE_STORES__RETRY_TIMEOUT".into(), "2s".into()));
     let options = Options {
         locations: vec![data().await],

@@ -159,7 +159,9 @@ impl ManagedProvider {
         };
         let wanted: Vec<usize> = projection.iter().filter_map(place).collect();
         let mut store = None;
-        let keys = recorded::keys(&self.managed).filter(|_| is_plain);
+        // Only plans of this process, whose strings are views, leave exchanges out.
+        let is_told = is_plain && self.layout == StringLayout::View;
+        let keys = if is_told { recorded::keys(&self.managed) } else { None };
         let mut partitioned = Vec::with_capacity(files.len());
         for at in files {
             let file = &self.managed.files[*at];

@@ -37,6 +37,7 @@ fn free_ports<const N: usize>() -> anyhow::Result<[u16; N]> {
 async fn listening(port: u16, what: &str) -> anyhow::Result<()> {
     let connected = async {
         while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+            // Nothing but the port tells: these programs say nothing when they are ready.
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };

@@ -14,6 +14,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::Notify;
 
 use super::{BUCKET, START_LIMIT, free_ports, variables};
+use crate::installed_clients;
 
 /// What the store is entered with.
 pub const ACCESS_KEY: &str = "testkey";
@@ -78,6 +79,11 @@ impl S3Store {
     /// Starts the `weed` of the Python environment `venv`, with an empty bucket that [`ACCESS_KEY`] enters.
     pub async fn start(venv: &Path) -> anyhow::Result<Self> {
         Self::start_with_keys(venv, ACCESS_KEY, SECRET_KEY).await
+    }
+
+    /// The same with the `weed` among the clients, which are installed in `target_folder` first.
+    pub async fn installed(target_folder: &Path) -> anyhow::Result<Self> {
+        Self::start(&installed_clients(target_folder).await?.join("venv")).await
     }
 
     /// The same with other keys.
