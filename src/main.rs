@@ -138,7 +138,9 @@ fn stop_on_signal() -> anyhow::Result<CancellationToken> {
 
 /// `SLUICE_LOG` chooses what is logged; Ballista and DataFusion only warn.
 fn log_to_stderr(default: &str) {
-    let quiet = "warn,sluice=info,sluice_server=info,sluice_engine=info,sluice_catalog=info";
+    // A task's part of a scan has fewer partitions than the scan says it has, and DataFusion warns of each.
+    let quiet = "warn,sluice=info,sluice_server=info,sluice_engine=info,sluice_catalog=info,\
+                 datafusion_datasource::file_scan_config=error";
     let default = if default == "info" { quiet } else { default };
     let filter = std::env::var("SLUICE_LOG").unwrap_or_else(|_| default.to_owned());
     let _ = tracing_subscriber::fmt()

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use sql_tests::{Options, TestCluster, rows, tpch};
+use sql_tests::{Options, TestCluster, chance_questions, rows, tpch};
 use tokio_postgres::Client;
 
 fn binary() -> &'static Path {
@@ -208,7 +208,7 @@ const QUESTIONS: &[Question] = &[
     question(
         "select l_orderkey, count(*) from items group by l_orderkey
          union all select l_orderkey, count(*) from items where l_linenumber = 1 group by l_orderkey",
-        Exchanges::Some,
+        Exchanges::None,
         "select l_orderkey, count(*) from lineitem group by l_orderkey
          union all select l_orderkey, count(*) from lineitem where l_linenumber = 1 group by l_orderkey",
     ),
@@ -253,22 +253,26 @@ async fn digest(client: &Client, sql: &str) -> (usize, Vec<Vec<String>>) {
     (rows.len(), rows)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn exchanges_go_where_files_are_cut_by_the_key_and_rows_stay() {
-    let folder = tempfile::tempdir().expect("a folder");
+/// Tasks of several partitions: what one reads must not be taken by its neighbour.
+async fn cluster(scale: &str, folder: &Path) -> TestCluster {
     let options = Options {
-        locations: vec![data("0.1").await],
+        locations: vec![data(scale).await],
         executors: 2,
-        // Tasks of several partitions: what one reads must not be taken by its neighbour.
         executor_threads: 2,
-        data_dir: Some(folder.path().join("data")),
+        data_dir: Some(folder.join("data")),
         environment: vec![
             ("SLUICE_SERVER__THREADS".into(), "4".into()),
             ("SLUICE_CLUSTER__BROADCAST_BYTES_MAX".into(), "64kB".into()),
         ],
         ..Options::default()
     };
-    let cluster = TestCluster::start(binary(), &options).await.expect("a cluster");
+    TestCluster::start(binary(), &options).await.expect("a cluster")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exchanges_go_where_files_are_cut_by_the_key_and_rows_stay() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let cluster = cluster("0.1", folder.path()).await;
     let client = cluster.connect_with("-c sluice.route=cluster").await.expect("a session");
     client.batch_execute(TABLES).await.expect("tables");
     let mut wrong = Vec::new();
@@ -281,8 +285,7 @@ async fn exchanges_go_where_files_are_cut_by_the_key_and_rows_stay() {
             let is_exchange = |line: &&String| line.contains("RepartitionExec: partitioning=Hash");
             let exchanges =
                 if plan.iter().any(|line| is_exchange(&line)) { Exchanges::Some } else { Exchanges::None };
-            // Executors exchange in any case.
-            if route == "local" && exchanges != question.exchanges {
+            if exchanges != question.exchanges {
                 wrong.push(format!("{route}: {}\n  has {exchanges:?}\n{}", question.sql, plan.join("\n")));
             }
             let counted = format!("select count(*) from ({}) q", question.sql);
@@ -302,5 +305,57 @@ async fn exchanges_go_where_files_are_cut_by_the_key_and_rows_stay() {
             }
         }
     }
+    // What is written without an exchange.
+    let joined = "select o_orderkey k, l_linenumber n from keyed join items on o_orderkey = l_orderkey";
+    client
+        .batch_execute(&format!("create table made partitioned by (bucket(4, k)) as {joined}"))
+        .await
+        .expect("a table");
+    if digest(&client, "select * from made").await != digest(&client, joined).await {
+        wrong.push("a table made of a join".into());
+    }
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n\n"));
+}
+
+/// `SLUICE_TEST_QUESTIONS` asks for more, `SLUICE_TEST_SEED` for others.
+#[tokio::test(flavor = "multi_thread")]
+async fn questions_made_by_chance_have_the_rows_of_uncut_tables() {
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let (count, seed) =
+        (number("SLUICE_TEST_QUESTIONS").unwrap_or(60), number("SLUICE_TEST_SEED").unwrap_or(4));
+    let folder = tempfile::tempdir().expect("a folder");
+    let cluster = cluster("0.01", folder.path()).await;
+    let client = cluster.connect_with("-c sluice.route=cluster").await.expect("a session");
+    client.batch_execute(TABLES).await.expect("tables");
+    // As one row, and as they are: what lies below a gathering is planned once more on the cluster.
+    let summed = |sql: &str| {
+        format!("select count(*), sum(k), sum(a), sum(v), sum((k * 31 + a * 17 + v) % 1009) from ({sql}) q")
+    };
+    let (mut wrong, mut spared) = (Vec::new(), 0);
+    for (at, question) in chance_questions(seed, count as usize).into_iter().enumerate() {
+        client.batch_execute("set sluice.route = local").await.expect("a route");
+        let expected = rows(&client, &summed(&question.over_plain)).await;
+        let is_short = expected[0][0].parse::<u64>().is_ok_and(|rows| rows < 10_000);
+        let expected_rows = if is_short { Some(digest(&client, &question.over_plain).await) } else { None };
+        for route in ["local", "cluster"] {
+            client.batch_execute(&format!("set sluice.route = {route}")).await.expect("a route");
+            let plan = plan(&client, &question.over_cut).await;
+            spared += usize::from(plan.iter().any(|line| line.contains("RecordedPartitioning")));
+            let sum = rows(&client, &summed(&question.over_cut)).await;
+            if sum != expected {
+                wrong.push(format!(
+                    "{at} {route}: {}\n  {sum:?} for {expected:?}",
+                    summed(&question.over_cut)
+                ));
+            }
+            if let Some(expected) = &expected_rows
+                && digest(&client, &question.over_cut).await != *expected
+            {
+                wrong.push(format!("{at} {route}: {}\n  other rows\n{}", question.over_cut, plan.join("\n")));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n\n"));
+    let plans = 2 * count;
+    assert!(spared as u64 * 4 > plans, "only {spared} of {plans} plans left an exchange out");
 }

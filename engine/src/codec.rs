@@ -10,9 +10,13 @@ use datafusion::execution::TaskContext;
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion_proto::logical_plan::LogicalExtensionCodec;
-use datafusion_proto::physical_plan::{PhysicalExtensionCodec, PhysicalProtoConverterExtension};
+use datafusion_proto::physical_plan::{
+    PhysicalExtensionCodec, PhysicalPlanDecodeContext, PhysicalProtoConverterExtension,
+};
+use datafusion_proto::protobuf::PhysicalHashRepartition;
+use prost::Message;
 
-use crate::operators::{NumberRows, WriteFiles, WriteTarget};
+use crate::operators::{NumberRows, RecordedPartitioning, WriteFiles, WriteTarget};
 
 /// The codec for logical plans.
 pub fn logical() -> Arc<dyn LogicalExtensionCodec> {
@@ -29,6 +33,7 @@ const OURS: u8 = 0;
 /// What comes next tells which it is.
 const WRITE_FILES: u8 = 1;
 const NUMBER_ROWS: u8 = 2;
+const RECORDED_PARTITIONING: u8 = 3;
 
 #[derive(Debug, Default)]
 struct PhysicalCodec {
@@ -59,6 +64,15 @@ impl PhysicalExtensionCodec for PhysicalCodec {
                 Ok(Arc::new(WriteFiles::new(input, target)?))
             }
             Some((&NUMBER_ROWS, _)) => Ok(Arc::new(NumberRows::new(input))),
+            Some((&RECORDED_PARTITIONING, keys)) => {
+                let keys = PhysicalHashRepartition::decode(keys)
+                    .map_err(|error| DataFusionError::External(Box::new(error)))?;
+                let context = PhysicalPlanDecodeContext::new(context, self);
+                let schema = input.schema();
+                let key = |key| converter.proto_to_physical_expr(key, &schema, &context);
+                let keys = keys.hash_expr.iter().map(key).collect::<Result<_>>()?;
+                Ok(Arc::new(RecordedPartitioning::new(input, keys)))
+            }
             _ => Err(DataFusionError::Internal("a plan has an operator that is not known here".to_owned())),
         }
     }
@@ -72,6 +86,15 @@ impl PhysicalExtensionCodec for PhysicalCodec {
         if node.is::<NumberRows>() {
             bytes.extend([OURS, NUMBER_ROWS]);
             return Ok(());
+        }
+        if let Some(recorded) = node.downcast_ref::<RecordedPartitioning>() {
+            bytes.extend([OURS, RECORDED_PARTITIONING]);
+            let key = |key| converter.physical_expr_to_proto(key, self);
+            let hash_expr = recorded.keys().iter().map(key).collect::<Result<_>>()?;
+            let partition_count = recorded.properties().output_partitioning().partition_count() as u64;
+            return PhysicalHashRepartition { hash_expr, partition_count }
+                .encode(bytes)
+                .map_err(|error| DataFusionError::External(Box::new(error)));
         }
         let Some(write) = node.downcast_ref::<WriteFiles>() else {
             return self.ballista.try_encode(node, bytes, converter);

@@ -102,11 +102,7 @@ fn one_input() -> DataFusionError {
 
 /// DataFusion's planner, which knows the exchanges that statements ask for.
 #[derive(Debug)]
-pub struct Planner {
-    /// What is recorded of tables' files takes the place of exchanges. Not for executors: Ballista plans exchanges anew
-    /// below some operators, in the middle of a stage, and then reads rows twice.
-    pub uses_recorded_partitioning: bool,
-}
+pub struct Planner;
 
 #[async_trait]
 impl QueryPlanner for Planner {
@@ -117,11 +113,8 @@ impl QueryPlanner for Planner {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(Exchanges)]);
         let plan = planner.create_physical_plan(logical_plan, session).await?;
-        shown(match self.uses_recorded_partitioning {
-            // Behind DataFusion's last check, which knows nothing of what is recorded of files.
-            true => recorded_partitioning::used(plan, session.config_options())?,
-            false => plan,
-        })
+        // Behind DataFusion's last check, which knows nothing of what is recorded of files.
+        shown(recorded_partitioning::used(plan, session.config_options())?)
     }
 }
 

@@ -7,8 +7,9 @@
 //! What lies between exchanges, a stage, relies on one thing alone: rows that agree in the key are in the same partition
 //! of each of its inputs. Which function of the key says in which, is no matter, as long as it is one function for all
 //! inputs. Hence all exchanges into a stage are left out together, or none; DuckLake's hash is never taken for that of
-//! our exchanges, since no stage has both. The scans declare nothing to DataFusion, which would take a declared
-//! partitioning for its own hash and route the filters of joins by it. See
+//! our exchanges, since no stage has both. The scans declare nothing to DataFusion's planner, which would take a declared
+//! partitioning for its own hash and route the filters of joins by it; when it is done, `RecordedPartitioning` says in each
+//! exchange's place what whoever looks at the plan later must know. See
 //! `docs/decisions/011-recorded-partitioning-takes-the-place-of-exchanges.md`.
 
 use std::any::Any;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use catalog::table::recorded::{RecordedKey, RecordedPartition};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{JoinType, ScalarValue};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig, FileScanConfigBuilder};
@@ -37,10 +39,10 @@ use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
-use datafusion::physical_plan::union::InterleaveExec;
 use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
 use datafusion::physical_plan::{ExecutionPlan, replace_children_if_necessary};
 
+use crate::operators::RecordedPartitioning;
 use crate::{ByteSize, exchange};
 
 type Plan = Arc<dyn ExecutionPlan>;
@@ -58,7 +60,27 @@ pub fn used(plan: Plan, config: &ConfigOptions) -> Result<Plan> {
         return Ok(plan);
     }
     // Two halves of an aggregation with nothing between them are one.
+    let used = used.transform_up(below_first_half).data()?;
     CombinePartialFinalAggregate::new().optimize(used, config)
+}
+
+/// The second half of an aggregation over its first, where what is said of the partitions stood between them: that is
+/// said of the first one's input instead.
+fn below_first_half(plan: Plan) -> Result<Transformed<Plan>> {
+    let said = plan.downcast_ref::<AggregateExec>().and_then(|second| {
+        let said = second.input().downcast_ref::<RecordedPartitioning>()?;
+        let first = said.input().downcast_ref::<AggregateExec>()?;
+        (*first.mode() == AggregateMode::Partial).then_some((said, first))
+    });
+    let Some((said, first)) = said else { return Ok(Transformed::no(plan)) };
+    let groups = first.group_expr().expr();
+    let group = |key: &PhysicalExprRef| groups.get(column(key)?).map(|(group, _)| Arc::clone(group));
+    let Some(keys) = said.keys().iter().map(group).collect::<Option<Vec<_>>>() else {
+        return Ok(Transformed::no(plan));
+    };
+    let input: Plan = Arc::new(RecordedPartitioning::new(Arc::clone(first.input()), keys));
+    let first = replace_children_if_necessary(Arc::clone(said.input()), vec![input])?;
+    replace_children_if_necessary(plan, vec![first]).map(Transformed::yes)
 }
 
 /// The stage that ends in `plan`, and those it reads.
@@ -66,7 +88,7 @@ fn stage(plan: &Plan, uses: &mut usize) -> Result<Plan> {
     let mut exchanges = Vec::new();
     inputs(plan, &mut exchanges);
     let read = exchanges.iter().map(|exchange| stage(exchange.input(), uses)).collect::<Result<Vec<_>>>()?;
-    let scans = if is_interleaved(plan) { None } else { scans_in_place_of(&exchanges, &read)? };
+    let scans = scans_in_place_of(&exchanges, &read)?;
     let is_cut_otherwise = scans.is_some();
     let mut in_place = match scans {
         Some(scans) => {
@@ -81,11 +103,6 @@ fn stage(plan: &Plan, uses: &mut usize) -> Result<Plan> {
     };
     in_place.reverse();
     rebuilt(plan, &mut in_place, is_cut_otherwise, uses)
-}
-
-/// True when the stage has an operator that must be told that its inputs are cut by hash.
-fn is_interleaved(plan: &Plan) -> bool {
-    !is_boundary(plan) && (plan.is::<InterleaveExec>() || plan.children().into_iter().any(is_interleaved))
 }
 
 /// True for what ends a stage, seen from above: its partitions are not those of what it reads.
@@ -193,7 +210,10 @@ fn scans_in_place_of(exchanges: &[HashExchange<'_>], read: &[Plan]) -> Result<Op
         return Ok(None);
     }
     let Some(places) = places(&sources, first.partitions) else { return Ok(None) };
-    let scans = sources.iter().map(|source| source.read_by(&places, first.partitions));
+    let scans = sources.iter().zip(exchanges).map(|(source, exchange)| {
+        let scan = source.read_by(&places, exchange.partitions)?;
+        Ok(Arc::new(RecordedPartitioning::new(scan, exchange.keys.to_vec())) as Plan)
+    });
     scans.collect::<Result<Vec<_>>>().map(Some)
 }
 
@@ -366,7 +386,7 @@ impl<'a> Step<'a> {
         } else if plan.is::<BoundedWindowAggExec>() || plan.is::<WindowAggExec>() {
             let child = *plan.children().first()?;
             (child, Columns::First(child.schema().fields().len()))
-        } else if plan.is::<CooperativeExec>() {
+        } else if plan.is::<CooperativeExec>() || plan.is::<RecordedPartitioning>() {
             (*plan.children().first()?, Columns::Same)
         } else {
             return None;

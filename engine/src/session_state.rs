@@ -62,18 +62,18 @@ pub struct SessionStates {
 impl SessionStates {
     /// Sessions over the shared resources of `runtime`.
     pub fn new(runtime: &NodeRuntime) -> Self {
-        let base = |uses_recorded_partitioning| {
+        let base = || {
             SessionStateBuilder::new()
                 .with_default_features()
                 .with_analyzer_rules(analyzer_rules())
-                .with_query_planner(Arc::new(exchange::Planner { uses_recorded_partitioning }))
+                .with_query_planner(Arc::new(exchange::Planner))
                 .with_runtime_env(Arc::clone(&runtime.env))
         };
-        let local = base(true)
+        let local = base()
             .with_optimizer_rule(Arc::new(QuickDateParts))
             .with_config(local_config().with_extension(Arc::clone(&runtime.stores)))
             .build();
-        let cluster = base(false)
+        let cluster = base()
             .with_config(cluster_config().with_extension(Arc::clone(&runtime.stores)))
             .with_optimizer_rules(ballista_default_optimizer_rules())
             .with_physical_optimizer_rules(physical_rules())

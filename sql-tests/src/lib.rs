@@ -4,6 +4,7 @@
 //! binary pass its path. Everything that a test waits for is an event: a line, an exit, a row.
 
 mod certificates;
+mod chance;
 mod cluster;
 mod helpers;
 mod oracle;
@@ -12,6 +13,7 @@ mod stores;
 pub mod tpch;
 
 pub use certificates::Authority;
+pub use chance::{ChanceQuestion, chance_questions};
 pub use cluster::{Options, TestCluster, send_signal};
 pub use helpers::{busy_executor, installed_clients, installed_stores, rows, sqlstate};
 pub use oracle::Oracle;

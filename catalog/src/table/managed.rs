@@ -159,9 +159,7 @@ impl ManagedProvider {
         };
         let wanted: Vec<usize> = projection.iter().filter_map(place).collect();
         let mut store = None;
-        // Only plans of this process, whose strings are views, leave exchanges out.
-        let is_told = is_plain && self.layout == StringLayout::View;
-        let keys = if is_told { recorded::keys(&self.managed) } else { None };
+        let keys = if is_plain { recorded::keys(&self.managed) } else { None };
         let mut partitioned = Vec::with_capacity(files.len());
         for at in files {
             let file = &self.managed.files[*at];

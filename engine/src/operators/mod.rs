@@ -2,6 +2,7 @@
 
 mod file_format;
 mod number_rows;
+mod recorded_partitioning;
 mod summary;
 mod text_writer;
 mod upload;
@@ -9,5 +10,6 @@ mod write_files;
 
 pub use file_format::{CsvLayout, FileFormat, ParquetCompression, TextCompression};
 pub use number_rows::NumberRows;
+pub use recorded_partitioning::RecordedPartitioning;
 pub use upload::StagedObject;
 pub use write_files::{FileNames, PartitionColumn, WriteFiles, WriteTarget, WrittenFile};
