@@ -359,3 +359,27 @@ async fn questions_made_by_chance_have_the_rows_of_uncut_tables() {
     let plans = 2 * count;
     assert!(spared as u64 * 4 > plans, "only {spared} of {plans} plans left an exchange out");
 }
+
+/// Where a join's inputs turn out larger than planned, Ballista turns its sides round.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_keep_their_order_above_joins() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let cluster = cluster("0.01", folder.path()).await;
+    let client = cluster.connect().await.expect("a session");
+    for sql in [
+        "select y.k, y.a from (select l_orderkey k from lineitem where (l_orderkey + l_partkey) % 3 < 3) x
+         join (select o_orderkey k, o_custkey a from orders) y on x.k = y.k order by y.a, y.k",
+        "select k, rank() over (partition by k order by a) from
+         (select x.k, y.a from (select l_partkey k from lineitem where l_partkey % 3 = 2) x
+          join (select o_orderkey k, o_custkey a from orders) y on x.k = y.k) x
+         where k in (select l_partkey k from lineitem where (l_orderkey + l_partkey) % 3 < 3) order by 1, 2",
+    ] {
+        client.batch_execute("set sluice.route = local").await.expect("a route");
+        let expected = rows(&client, sql).await;
+        client.batch_execute("set sluice.route = cluster").await.expect("a route");
+        // Not compared as one: there are ten thousands of rows.
+        let actual = rows(&client, sql).await;
+        let first = actual.iter().zip(&expected).position(|(actual, expected)| actual != expected);
+        assert_eq!((actual.len(), first), (expected.len(), None), "{sql}");
+    }
+}

@@ -16,7 +16,7 @@ use datafusion_proto::physical_plan::{
 use datafusion_proto::protobuf::PhysicalHashRepartition;
 use prost::Message;
 
-use crate::operators::{NumberRows, RecordedPartitioning, WriteFiles, WriteTarget};
+use crate::operators::{NumberRows, OrderedInput, RecordedPartitioning, WriteFiles, WriteTarget};
 
 /// The codec for logical plans.
 pub fn logical() -> Arc<dyn LogicalExtensionCodec> {
@@ -34,6 +34,7 @@ const OURS: u8 = 0;
 const WRITE_FILES: u8 = 1;
 const NUMBER_ROWS: u8 = 2;
 const RECORDED_PARTITIONING: u8 = 3;
+const ORDERED_INPUT: u8 = 4;
 
 #[derive(Debug, Default)]
 struct PhysicalCodec {
@@ -64,6 +65,7 @@ impl PhysicalExtensionCodec for PhysicalCodec {
                 Ok(Arc::new(WriteFiles::new(input, target)?))
             }
             Some((&NUMBER_ROWS, _)) => Ok(Arc::new(NumberRows::new(input))),
+            Some((&ORDERED_INPUT, _)) => Ok(Arc::new(OrderedInput::new(input))),
             Some((&RECORDED_PARTITIONING, keys)) => {
                 let keys = PhysicalHashRepartition::decode(keys)
                     .map_err(|error| DataFusionError::External(Box::new(error)))?;
@@ -85,6 +87,10 @@ impl PhysicalExtensionCodec for PhysicalCodec {
     ) -> Result<()> {
         if node.is::<NumberRows>() {
             bytes.extend([OURS, NUMBER_ROWS]);
+            return Ok(());
+        }
+        if node.is::<OrderedInput>() {
+            bytes.extend([OURS, ORDERED_INPUT]);
             return Ok(());
         }
         if let Some(recorded) = node.downcast_ref::<RecordedPartitioning>() {

@@ -111,7 +111,7 @@ impl Maker<'_> {
             "x.k = y.k",
             "x.k = y.k",
             "x.k = y.k and x.a = y.a",
-            "x.k = y.a",
+            "x.k = y.a and x.v = y.v",
             "x.k = y.k and x.v < y.v",
         ]);
         let columns = self.one_of(&[

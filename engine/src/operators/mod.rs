@@ -2,6 +2,7 @@
 
 mod file_format;
 mod number_rows;
+mod ordered_input;
 mod recorded_partitioning;
 mod summary;
 mod text_writer;
@@ -10,6 +11,7 @@ mod write_files;
 
 pub use file_format::{CsvLayout, FileFormat, ParquetCompression, TextCompression};
 pub use number_rows::NumberRows;
+pub use ordered_input::OrderedInput;
 pub use recorded_partitioning::RecordedPartitioning;
 pub use upload::StagedObject;
 pub use write_files::{FileNames, PartitionColumn, WriteFiles, WriteTarget, WrittenFile};
