@@ -517,6 +517,66 @@ async fn what_was_read_of_a_store_is_not_asked_for_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_analyze_noted_of_files_saves_opening_them() {
+    let store = S3Store::installed(Path::new(env!("CARGO_TARGET_TMPDIR"))).await.expect("a store");
+    let folder = tempfile::tempdir().expect("a folder");
+    let options = Options {
+        locations: vec![data("0.01").await],
+        executors: 1,
+        data_dir: Some(folder.path().join("data")),
+        flags: vec!["--warehouse".into(), format!("s3://{BUCKET}/warehouse")],
+        environment: store.environment(),
+        ..Options::default()
+    };
+    let place = format!("s3://{BUCKET}/warehouse/parts/");
+    let part = |part: usize, filter: &str| {
+        format!("copy (select * from orders where {filter}) to '{place}{part}.parquet' (overwrite)")
+    };
+    let cluster = TestCluster::start(binary(), &options).await.expect("a cluster");
+    let client = cluster.connect().await.expect("a session");
+    for at in 0..4 {
+        let filter = format!("o_orderkey between {} and {}", at * 15_000 + 1, at * 15_000 + 15_000);
+        client.batch_execute(&part(at, &filter)).await.expect("a file");
+    }
+    client
+        .batch_execute(&format!(
+            "create external table parts stored as parquet location '{place}';
+             analyze parts"
+        ))
+        .await
+        .expect("a table");
+    let told = "select reltuples from pg_class where relname = 'parts'";
+    assert_eq!(rows(&client, told).await, [["15000"]]);
+    drop(client);
+    cluster.end("TERM").await.expect("the server ends");
+
+    let cluster = TestCluster::start(binary(), &options).await.expect("the cluster again");
+    let client = cluster.connect().await.expect("a session");
+    let one = "select o_custkey from parts where o_orderkey = 30016";
+    let expected = rows(&client, "select o_custkey from orders where o_orderkey = 30016").await;
+    for route in ["local", "cluster"] {
+        client.batch_execute(&format!("set sluice.route = {route}")).await.expect("a route");
+        store.take_requests();
+        assert_eq!(rows(&client, one).await, expected, "{route}");
+        let asked = store.take_requests();
+        let is_listing = |request: &str| request.contains("list-type=2");
+        let opened = asked.iter().filter(|request| !is_listing(request)).collect::<Vec<_>>();
+        let is_of_file = |request: &&&String| request.contains("/parts/2.parquet");
+        assert!(
+            !opened.is_empty() && opened.iter().all(|request| is_of_file(&request)),
+            "{route}: {asked:?}"
+        );
+    }
+    // It holds for the files that it was noted of.
+    client.batch_execute(&part(0, "o_orderkey in (30016, 30017)")).await.expect("another file");
+    for route in ["local", "cluster"] {
+        client.batch_execute(&format!("set sluice.route = {route}")).await.expect("a route");
+        let found = rows(&client, one).await;
+        assert_eq!(found, [expected.clone(), expected.clone()].concat(), "{route}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tables_on_s3_last_and_are_pruned() {
     let store = S3Store::installed(Path::new(env!("CARGO_TARGET_TMPDIR"))).await.expect("a store");
     let folder = tempfile::tempdir().expect("a folder");

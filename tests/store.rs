@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema};
 use catalog::lake::{ColumnChange, FileColumn, FileValue, NewColumn, NewFile, NewTable, SortColumn};
+use catalog::table::file_statistics::FileStatistics;
 use catalog::{
     CatalogError, CatalogStore, Change, CommentTarget, CsvReading, ExternalFiles, ExternalFormat, Grant,
     GrantObject, Metadata, NewView, PrimaryKey, Privilege, Role, TableDefinition, TableName, TableStatistics,
@@ -181,6 +182,12 @@ async fn suite(store: &CatalogStore) {
             glob: Some("*.csv".into()),
             is_declared: true,
         },
+        analyzed: Arc::new(vec![FileStatistics {
+            path: "orders/it's.parquet".into(),
+            bytes: 9,
+            modified: -1,
+            told: "{}".into(),
+        }]),
         managed: None,
         view: None,
     });

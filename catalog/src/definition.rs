@@ -7,6 +7,7 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use serde::{Deserialize, Serialize};
 
 use crate::lake::ManagedTable;
+use crate::table::file_statistics::FileStatistics;
 
 /// A table's name within the one database: schema and table, already folded.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,6 +48,8 @@ pub struct TableDefinition {
     pub statistics: TableStatistics,
     /// How the files are read, where they lie somewhere.
     pub files: ExternalFiles,
+    /// What ANALYZE noted of each of those files; empty before it did.
+    pub analyzed: Arc<Vec<FileStatistics>>,
     /// The files and columns of a table that this server writes; `None` for those that lie somewhere.
     pub managed: Option<Arc<ManagedTable>>,
     /// What a view stands for; `None` for a table.
@@ -206,6 +209,7 @@ impl TableDefinition {
             partition_columns: Vec::new(),
             statistics: TableStatistics::default(),
             files: ExternalFiles::default(),
+            analyzed: Arc::default(),
             managed: None,
             view: None,
         }

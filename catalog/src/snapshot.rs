@@ -50,7 +50,8 @@ impl Table {
         let provider = |layout| -> Provider {
             match ManagedProvider::new(&definition, layout) {
                 Some(managed) => Ok(Arc::new(managed.with_distinct_counts(distinct_counts.cloned()))),
-                None => external::provider(&definition, layout).map_err(|problem| problem.to_string()),
+                None => external::provider(&definition, layout, distinct_counts.cloned())
+                    .map_err(|problem| problem.to_string()),
             }
         };
         Self { view: provider(StringLayout::View), plain: provider(StringLayout::Plain), definition }

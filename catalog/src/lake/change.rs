@@ -118,6 +118,7 @@ pub fn define(name: TableName, location: String, managed: ManagedTable) -> Table
         partition_columns: Vec::new(),
         statistics: statistics(&managed),
         files: ExternalFiles::default(),
+        analyzed: Arc::default(),
         managed: Some(Arc::new(managed)),
         view: None,
     }

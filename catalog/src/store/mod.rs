@@ -21,6 +21,7 @@ use sqlx::{Any, AnyPool, AssertSqlSafe, Row, Transaction};
 
 use crate::metadata::{Change, CommentTarget, Metadata, PrimaryKey};
 use crate::role::{FIRST_ROLE_OID, Grant, GrantObject, Privilege, Role};
+use crate::table::file_statistics::FileStatistics;
 use crate::{
     CatalogError, DEFAULT_SCHEMA, ExternalFiles, Result, TableDefinition, TableName, stored_definition,
 };
@@ -63,6 +64,9 @@ const TABLES: &[&str] = &[
     "create table if not exists sluice_distinct_counts (
        schema_name text not null, table_name text not null, column_name text not null, n bigint not null,
        primary key (schema_name, table_name, column_name))",
+    "create table if not exists sluice_file_statistics (
+       schema_name text not null, table_name text not null, path text not null, bytes bigint not null,
+       modified bigint not null, told text not null, primary key (schema_name, table_name, path))",
     // The columns that a view had when it was made: the lake keeps its text alone.
     "create table if not exists sluice_views (
        schema_name text not null, view_name text not null, view_schema text not null,
@@ -305,6 +309,16 @@ impl CatalogStore {
         }
         for row in rows(&mut transaction, "select * from sluice_external_tables").await? {
             metadata.apply(&Change::PutTable(Arc::new(table(&row)?)));
+        }
+        let mut analyzed: HashMap<TableName, Vec<FileStatistics>> = HashMap::new();
+        for row in rows(&mut transaction, "select * from sluice_file_statistics").await? {
+            let name = TableName::new(text(&row, "schema_name")?, text(&row, "table_name")?);
+            analyzed.entry(name).or_default().push(file_statistics(&row)?);
+        }
+        for (name, files) in analyzed {
+            if let Some(table) = metadata.tables.get_mut(&name).filter(|table| table.managed.is_none()) {
+                Arc::make_mut(table).analyzed = Arc::new(files);
+            }
         }
         transaction.commit().await?;
         Ok(metadata)
@@ -600,6 +614,18 @@ async fn write(transaction: &mut Transaction<'static, Any>, change: &Change) -> 
                 .bind(stored_definition::statistics_to_text(&definition.statistics))
                 .execute(&mut **transaction)
                 .await?;
+            of_table(transaction, DELETE_FILE_STATISTICS, &definition.name).await?;
+            for file in definition.analyzed.iter() {
+                sqlx::query("insert into sluice_file_statistics values ($1, $2, $3, $4, $5, $6)")
+                    .bind(definition.name.schema.clone())
+                    .bind(definition.name.table.clone())
+                    .bind(file.path.clone())
+                    .bind(i64::try_from(file.bytes).unwrap_or(i64::MAX))
+                    .bind(file.modified)
+                    .bind(file.told.clone())
+                    .execute(&mut **transaction)
+                    .await?;
+            }
         }
         Change::PutView(view) => {
             of_table(transaction, DELETE_VIEW, &view.name).await?;
@@ -681,6 +707,7 @@ async fn write(transaction: &mut Transaction<'static, Any>, change: &Change) -> 
                 DELETE_VIEW,
                 DELETE_MATERIALIZED,
                 DELETE_COUNTS,
+                DELETE_FILE_STATISTICS,
                 DELETE_OWNER,
                 DELETE_KEY,
                 DELETE_GRANTS,
@@ -724,6 +751,8 @@ const DELETE_SCHEMA_COMMENTS: &str = "delete from sluice_comments where kind = '
 const DELETE_MATERIALIZED: &str =
     "delete from sluice_materialized_views where schema_name = $1 and table_name = $2";
 const DELETE_COUNTS: &str = "delete from sluice_distinct_counts where schema_name = $1 and table_name = $2";
+const DELETE_FILE_STATISTICS: &str =
+    "delete from sluice_file_statistics where schema_name = $1 and table_name = $2";
 const DELETE_VIEW: &str = "delete from sluice_views where schema_name = $1 and view_name = $2";
 
 /// Runs `sql`, whose parameters are a table's schema and name.
@@ -744,6 +773,8 @@ const RENAMES: &[&str] = &[
     "update sluice_materialized_views set schema_name = $3, table_name = $4
      where schema_name = $1 and table_name = $2",
     "update sluice_distinct_counts set schema_name = $3, table_name = $4
+     where schema_name = $1 and table_name = $2",
+    "update sluice_file_statistics set schema_name = $3, table_name = $4
      where schema_name = $1 and table_name = $2",
     "update sluice_owners set schema_name = $3, table_name = $4
      where schema_name = $1 and table_name = $2",
@@ -841,8 +872,18 @@ fn table(row: &AnyRow) -> Result<TableDefinition> {
         partition_columns: stored_definition::partitions_of_schema(&partitions),
         statistics: stored_definition::statistics_from_text(&text(row, "statistics")?)?,
         files: files_from_text(&text(row, "format")?)?,
+        analyzed: Arc::default(),
         managed: None,
         view: None,
+    })
+}
+
+fn file_statistics(row: &AnyRow) -> Result<FileStatistics> {
+    Ok(FileStatistics {
+        path: text(row, "path")?,
+        bytes: number(row, "bytes")?.max(0) as u64,
+        modified: number(row, "modified")?,
+        told: text(row, "told")?,
     })
 }
 

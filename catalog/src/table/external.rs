@@ -1,10 +1,13 @@
 //! Tables over files that lie somewhere: a single file, or a folder with optional Hive `key=value` folders.
 
-use std::sync::Arc;
+use std::any::Any;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::stats::Precision;
 use datafusion::common::{Statistics, TableReference};
 use datafusion::config::{CsvOptions, JsonOptions};
 use datafusion::datasource::TableType;
@@ -16,18 +19,23 @@ use datafusion::datasource::file_format::json::JsonFormat;
 use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl};
 use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
+use datafusion::datasource::physical_plan::{FileScanConfig, FileScanConfigBuilder};
+use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
+use datafusion::execution::cache::cache_manager::{CachedFileMetadata, FileStatisticsCache};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::parquet::basic::Type as PhysicalType;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use futures::{FutureExt, StreamExt, TryStreamExt};
+use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 
 use crate::definition::{
     Compression, ExternalFiles, ExternalFormat, TableDefinition, TableName, TableStatistics, stable_oid,
 };
 use crate::table::StringLayout;
+use crate::table::file_statistics::{self, FileStatistics, KnownFiles};
 use crate::table::managed::split;
 use crate::{CatalogError, DATABASE, Result};
 
@@ -123,6 +131,7 @@ pub async fn open(
         file_schema: StringLayout::Plain.apply(&Schema::new(fields)),
         partition_columns,
         files,
+        analyzed: Arc::default(),
         managed: None,
         view: None,
         name,
@@ -224,10 +233,43 @@ pub async fn footers(session: &dyn Session, files: &[(String, u64)]) -> Result<V
     futures::stream::iter(reads).buffered(FILES_READ_AT_ONCE).try_collect().await.map_err(unreadable)
 }
 
-/// A scan of `definition` with its strings in `layout`.
+/// Looks into every file of `definition`, and notes what it tells. Text tells nothing.
+pub async fn analyzed(session: &dyn Session, definition: &TableDefinition) -> Result<Vec<FileStatistics>> {
+    if definition.files.format != ExternalFormat::Parquet {
+        return Ok(Vec::new());
+    }
+    let unreadable =
+        |source: DataFusionError| CatalogError::Unreadable { name: definition.name.table.clone(), source };
+    let url = url(&definition.location, &definition.files).map_err(unreadable)?;
+    let options = listing_options(&definition.files, &definition.location);
+    let store = session.runtime_env().object_store(&url).map_err(unreadable)?;
+    let found: Vec<ObjectMeta> = url
+        .list_all_files(session, store.as_ref(), &options.file_extension)
+        .await
+        .map_err(unreadable)?
+        .try_collect()
+        .await
+        .map_err(unreadable)?;
+    let look = |meta: ObjectMeta| {
+        let (format, store) = (Arc::clone(&options.format), Arc::clone(&store));
+        let columns = Arc::clone(&definition.file_schema);
+        async move {
+            let shown = meta.location.filename().unwrap_or_default().to_owned();
+            let told = format.infer_stats_and_ordering(session, &store, columns, &meta).await;
+            let told = told.map_err(|source| unreadable(source.context(format!("file {shown}"))))?;
+            FileStatistics::of(&meta, &told)
+        }
+        .boxed()
+    };
+    let looks: Vec<_> = found.into_iter().map(look).collect();
+    futures::stream::iter(looks).buffered(FILES_READ_AT_ONCE).try_collect().await
+}
+
+/// A scan of `definition` with its strings in `layout`, and about so many different values in columns.
 pub fn provider(
     definition: &TableDefinition,
     layout: StringLayout,
+    distinct_counts: Option<Arc<BTreeMap<String, u64>>>,
 ) -> DataFusionResult<Arc<dyn TableProvider>> {
     // A plan that travels says nothing of compression, and what reads it takes the bytes as they are.
     if layout == StringLayout::Plain && compression_of(&definition.files.format) != Compression::None {
@@ -249,13 +291,26 @@ pub fn provider(
         .with_listing_options(options)
         .with_schema(layout.apply(&definition.file_schema));
     let file = (!definition.location.ends_with('/')).then(|| definition.location.clone());
-    Ok(Arc::new(Listed { table: ListingTable::try_new(config)?, file }))
+    Ok(Arc::new(Listed {
+        table: ListingTable::try_new(config)?,
+        file_schema: layout.apply(&definition.file_schema),
+        analyzed: Arc::clone(&definition.analyzed),
+        noted: OnceLock::new(),
+        distinct_counts,
+        file,
+    }))
 }
 
-/// A listing table that remembers what the footers told of whole files.
+/// A listing table that remembers what the footers told of whole files, and what ANALYZE noted.
 #[derive(Debug)]
 struct Listed {
     table: ListingTable,
+    file_schema: SchemaRef,
+    analyzed: Arc<Vec<FileStatistics>>,
+    /// The same, ready for plans once the first of them asks.
+    noted: OnceLock<Arc<HashMap<Path, CachedFileMetadata>>>,
+    /// How many different values columns have, about.
+    distinct_counts: Option<Arc<BTreeMap<String, u64>>>,
     /// The URL of the one file it is over, which must be there: a listing that does not find it would be an empty
     /// table.
     file: Option<String>,
@@ -289,14 +344,40 @@ impl TableProvider for Listed {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        let known = session.runtime_env().cache_manager.get_file_statistic_cache();
+        let seen = session.runtime_env().cache_manager.get_file_statistic_cache();
+        let known = match seen {
+            Some(seen) if !self.analyzed.is_empty() => {
+                let noted = || Arc::new(file_statistics::noted(&self.analyzed, &self.file_schema));
+                let noted = Arc::clone(self.noted.get_or_init(noted));
+                Some(Arc::new(KnownFiles::new(seen, noted)) as Arc<FileStatisticsCache>)
+            }
+            seen => seen,
+        };
         let plan = self.table.clone().with_cache(known).scan(session, projection, filters, limit).await?;
         if let Some(file) = self.file.as_ref().filter(|_| plan.is::<EmptyExec>()) {
             let url = ListingTableUrl::parse(file)?;
             session.runtime_env().object_store(&url)?.head(url.prefix()).await?;
         }
-        Ok(plan)
+        Ok(match &self.distinct_counts {
+            Some(counts) => counted(plan, counts),
+            None => plan,
+        })
     }
+}
+
+/// The scan `plan`, which tells the planner that columns have about so many different values.
+fn counted(plan: Arc<dyn ExecutionPlan>, counts: &BTreeMap<String, u64>) -> Arc<dyn ExecutionPlan> {
+    let source = plan.downcast_ref::<DataSourceExec>().map(|scan| scan.data_source().as_ref() as &dyn Any);
+    let Some(config) = source.and_then(|source| source.downcast_ref::<FileScanConfig>()) else { return plan };
+    let columns = Arc::clone(config.file_source().table_schema().table_schema());
+    let mut statistics = config.statistics();
+    for (column, field) in statistics.column_statistics.iter_mut().zip(columns.fields()) {
+        if let Some(count) = counts.get(field.name()) {
+            column.distinct_count = Precision::Inexact(*count as usize);
+        }
+    }
+    let config = FileScanConfigBuilder::from(config.clone()).with_statistics(statistics).build();
+    DataSourceExec::from_data_source(config)
 }
 
 fn compression_of(format: &ExternalFormat) -> Compression {

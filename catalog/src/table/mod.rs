@@ -1,6 +1,7 @@
 //! How a definition becomes something DataFusion can scan. One file per kind of table.
 
 pub mod external;
+pub mod file_statistics;
 pub mod managed;
 pub mod recorded;
 pub mod view;

@@ -1,6 +1,6 @@
 //! `ANALYZE`: how many different values columns have, which tells the planner which join comes first. Rows,
-//! bytes, bounds and nulls of each file are known since it was written; those of external tables are looked at
-//! again.
+//! bytes, bounds and nulls of each file are known since it was written; those of external tables are noted now,
+//! so that plans after a restart open no file for them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -53,35 +53,49 @@ pub async fn prepare(context: &QueryContext, names: &[(Option<String>, String)])
     };
     let mut changes = Vec::new();
     for table in &tables {
-        changes.push(match &table.managed {
-            Some(managed) if managed.problem.is_some() => continue,
-            Some(_) => distinct_counts(context, table).await?,
-            None => looked_at_again(context, table).await?,
-        });
+        if table.managed.as_ref().is_some_and(|managed| managed.problem.is_some()) {
+            continue;
+        }
+        let Counts { rows, different } = counts(context, table).await?;
+        if table.managed.is_none() {
+            let definition = looked_at_again(context, table, rows).await?;
+            changes.push(Change::PutTable(Arc::new(definition)));
+        }
+        changes.push(Change::DistinctCounts { table: table.name.clone(), counts: Arc::new(different) });
     }
     let ready = Ready::changes(changes, TAG.to_owned());
     Ok(notices.into_iter().fold(ready, Ready::with_notice))
 }
 
-async fn distinct_counts(context: &QueryContext, table: &TableDefinition) -> Result<Change> {
+/// What the rows of a table tell.
+struct Counts {
+    rows: u64,
+    /// How many different values columns have, about.
+    different: BTreeMap<String, u64>,
+}
+
+async fn counts(context: &QueryContext, table: &TableDefinition) -> Result<Counts> {
     let columns: Vec<Field> =
         table.fields().into_iter().filter(|field| is_counted(field.data_type())).collect();
     let names: Vec<&str> = columns.iter().map(|field| field.name().as_str()).collect();
-    let mut counts = BTreeMap::new();
-    if !names.is_empty() {
-        let query = sql::distinct_counts_of(&table.name, &names, &context.facts)?;
-        let mut rows = query::run(context, &query, &[]).await?;
-        while let Some(batch) = rows.next().await {
-            let batch = batch?;
-            for (name, column) in names.iter().zip(batch.columns()) {
-                let column = cast(column, &DataType::Int64).map_err(DataFusionError::from)?;
-                if let Some(count) = column.as_primitive::<Int64Type>().iter().flatten().next() {
-                    counts.insert((*name).to_owned(), count.max(0) as u64);
-                }
+    let query = sql::distinct_counts_of(&table.name, &names, &context.facts)?;
+    let mut result = query::run(context, &query, &[]).await?;
+    let mut counts = Counts { rows: 0, different: BTreeMap::new() };
+    while let Some(batch) = result.next().await {
+        let batch = batch?;
+        let count = |place: usize| -> Result<Option<u64>> {
+            let column = cast(batch.column(place), &DataType::Int64).map_err(DataFusionError::from)?;
+            let count = column.as_primitive::<Int64Type>().iter().flatten().next();
+            Ok(count.map(|count| count.max(0) as u64))
+        };
+        counts.rows += count(0)?.unwrap_or(0);
+        for (at, name) in names.iter().enumerate() {
+            if let Some(count) = count(at + 1)? {
+                counts.different.insert((*name).to_owned(), count);
             }
         }
     }
-    Ok(Change::DistinctCounts { table: table.name.clone(), counts: Arc::new(counts) })
+    Ok(counts)
 }
 
 /// The types that DataFusion counts different values of.
@@ -99,13 +113,19 @@ fn is_counted(kind: &DataType) -> bool {
         )
 }
 
-async fn looked_at_again(context: &QueryContext, table: &TableDefinition) -> Result<Change> {
+/// The table with what its `rows` rows and its files tell now.
+async fn looked_at_again(
+    context: &QueryContext,
+    table: &TableDefinition,
+    rows: u64,
+) -> Result<TableDefinition> {
     let url = Url::parse(&table.location).map_err(|error| Error::internal(error.to_string()))?;
     let (files, declared) = tables::as_it_was_made(table);
     let files = FilesAt { location: table.location.clone(), files, is_header_told: true };
-    tables::forget_listings(&context.coordinator);
-    let mut definition =
-        tables::open(&context.coordinator, table.name.clone(), &url, &files, &declared).await?;
+    let coordinator = &context.coordinator;
+    let mut definition = tables::open(coordinator, table.name.clone(), &url, &files, &declared).await?;
     definition.oid = table.oid;
-    Ok(Change::PutTable(Arc::new(definition)))
+    definition.statistics.rows = rows;
+    definition.analyzed = Arc::new(tables::analyzed(coordinator, &definition).await?);
+    Ok(definition)
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use catalog::table::external::{self, Declared, FileFooter};
+use catalog::table::file_statistics::FileStatistics;
 use catalog::{Change, DEFAULT_SCHEMA, ExternalFiles, Metadata, TableDefinition, TableName};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::MemoryCatalogProviderList;
@@ -155,6 +156,10 @@ pub async fn refresh(
     let files = FilesAt { location: known.location.clone(), files, is_header_told: true };
     let mut definition = open(coordinator, name, &url, &files, &declared).await?;
     definition.oid = known.oid;
+    // Each says of which file, and of which moment, it holds.
+    if definition.file_schema == known.file_schema {
+        definition.analyzed = Arc::clone(&known.analyzed);
+    }
     let changes = vec![Change::PutTable(Arc::new(definition))];
     change_from(coordinator, session, seen, changes, TAG).await?;
     Ok(Outcome::tag(TAG))
@@ -175,6 +180,12 @@ pub fn as_it_was_made(table: &TableDefinition) -> (ExternalFiles, Declared) {
 pub async fn files_of(coordinator: &Coordinator, table: &Arc<TableDefinition>) -> Result<Vec<(String, u64)>> {
     let (state, table) = (planning_state(coordinator), Arc::clone(table));
     on_planning_thread(coordinator, async move { external::files(&state, &table).await }).await
+}
+
+/// What each file of `table`, which lies somewhere, tells of its rows.
+pub async fn analyzed(coordinator: &Coordinator, table: &TableDefinition) -> Result<Vec<FileStatistics>> {
+    let (state, table) = (planning_state(coordinator), table.clone());
+    on_planning_thread(coordinator, async move { external::analyzed(&state, &table).await }).await
 }
 
 /// What the footers of Parquet files tell of their row groups.

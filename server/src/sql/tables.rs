@@ -269,12 +269,12 @@ pub fn columns_of(name: &TableName, columns: &[String], facts: &SessionFacts) ->
     views::view_query(&text, facts)
 }
 
-/// The query of how many different values `columns` of the relation `name` have, about.
+/// The query of how many rows the relation `name` has, and how many different values `columns` of it, about.
 pub fn distinct_counts_of(name: &TableName, columns: &[&str], facts: &SessionFacts) -> Result<Query> {
     let quoted = |name: &str| Ident::with_quote('"', name).to_string();
     let count = |column: &&str| format!("approx_distinct({})", quoted(column));
-    let counts = columns.iter().map(count).collect::<Vec<_>>().join(", ");
-    let text = format!("SELECT {counts} FROM {}.{}", quoted(&name.schema), quoted(&name.table));
+    let counts: String = columns.iter().map(|column| format!(", {}", count(column))).collect();
+    let text = format!("SELECT count(*){counts} FROM {}.{}", quoted(&name.schema), quoted(&name.table));
     views::view_query(&text, facts)
 }
 
