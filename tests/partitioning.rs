@@ -338,7 +338,9 @@ async fn questions_made_by_chance_have_the_rows_of_uncut_tables() {
         let is_short = expected[0][0].parse::<u64>().is_ok_and(|rows| rows < 10_000);
         let expected_rows = if is_short { Some(digest(&client, &question.over_plain).await) } else { None };
         for route in ["local", "cluster"] {
-            client.batch_execute(&format!("set sluice.route = {route}")).await.expect("a route");
+            let partitions = [2, 3, 4, 7][at % 4];
+            let settings = format!("set sluice.route = {route}; set sluice.target_partitions = {partitions}");
+            client.batch_execute(&settings).await.expect("settings");
             let plan = plan(&client, &question.over_cut).await;
             spared += usize::from(plan.iter().any(|line| line.contains("RecordedPartitioning")));
             let sum = rows(&client, &summed(&question.over_cut)).await;
@@ -373,6 +375,10 @@ async fn rows_keep_their_order_above_joins() {
          (select x.k, y.a from (select l_partkey k from lineitem where l_partkey % 3 = 2) x
           join (select o_orderkey k, o_custkey a from orders) y on x.k = y.k) x
          where k in (select l_partkey k from lineitem where (l_orderkey + l_partkey) % 3 < 3) order by 1, 2",
+        // Sorted by one of two columns that the join makes equal.
+        "select k, rank() over (partition by k order by a), count(*) over (partition by a) from
+         (select x.k, y.a from (select l_orderkey k, l_suppkey v from lineitem) x
+          join (select l_orderkey a, l_suppkey v from lineitem) y on x.k = y.a and x.v = y.v) w order by 1, 2, 3",
     ] {
         client.batch_execute("set sluice.route = local").await.expect("a route");
         let expected = rows(&client, sql).await;
@@ -381,5 +387,72 @@ async fn rows_keep_their_order_above_joins() {
         let actual = rows(&client, sql).await;
         let first = actual.iter().zip(&expected).position(|(actual, expected)| actual != expected);
         assert_eq!((actual.len(), first), (expected.len(), None), "{sql}");
+    }
+}
+
+/// Ballista plans stages anew, and knows less then than was known of the whole.
+#[tokio::test(flavor = "multi_thread")]
+async fn executors_give_the_rows_that_the_server_gives() {
+    const HALF: &str =
+        "(select t.b, sum(n) c from (select l_orderkey k, count(*) n from lineitem group by 1) x
+        join (select k a, k2 b from pair where k = k2) t on t.a = x.k group by t.b)";
+    const OTHER_HALF: &str =
+        "(select t.b, sum(n) c from (select o_orderkey k, count(*) n from orders group by 1) x
+        join (select k a, k2 b from pair where k = k2) t on t.a = x.k group by t.b)";
+    let folder = tempfile::tempdir().expect("a folder");
+    let cluster = cluster("0.01", folder.path()).await;
+    let client = cluster.connect().await.expect("a session");
+    client
+        .batch_execute(
+            "create table pair as select o_orderkey k,
+             case when o_orderkey % 4 = 0 then o_orderkey else o_orderkey + 1 end k2 from orders where o_orderkey < 3000",
+        )
+        .await
+        .expect("a table");
+    let questions = [
+        // Two columns are equal, and only an earlier stage knows it.
+        format!("select count(*) n, sum(p.c) c, sum(q.c) d from {HALF} p join {OTHER_HALF} q on p.b = q.b"),
+        format!("select count(*) n, sum(p.c) c, sum(q.c) d from {HALF} p full join {OTHER_HALF} q on p.b = q.b"),
+        format!(
+            "select count(*) n, sum(b) b, sum(c) c, sum(m) m from {HALF} q
+             full join (select o_orderkey z, sum(o_custkey) m from orders group by 1) y on y.z = q.b"
+        ),
+        format!("select count(*) n, sum(b) b from (select * from {HALF} p union all select * from {OTHER_HALF} q) u"),
+        format!("select b, sum(c) c from (select * from {HALF} p union all select * from {OTHER_HALF} q) u group by b"),
+        "select count(*) n, sum(c) c, sum(d) d from
+         (select x.l_suppkey s, count(*) c from lineitem x join orders on o_orderkey = x.l_orderkey
+          where x.l_orderkey = x.l_suppkey group by x.l_suppkey) a
+         full join (select l_orderkey k, count(*) d from lineitem group by 1) b on a.s = b.k"
+            .to_owned(),
+        "select l_suppkey, sum(n) n, sum(r) r from
+         (select l_orderkey, l_suppkey, n, rank() over (partition by l_orderkey order by n) r from
+          (select l_orderkey, l_suppkey, count(*) n from lineitem where l_orderkey = l_suppkey group by 1, 2) q) w
+         group by l_suppkey"
+            .to_owned(),
+        // Rows without a match, which each task would give.
+        "select count(*) n, sum(k) k from (select o_orderkey k from orders where o_orderkey < 300) a
+         left join (select l_orderkey j from lineitem where l_orderkey < 300) b on a.k > b.j + 250"
+            .to_owned(),
+        "select count(*) n from (select o_orderkey k from orders where o_orderkey < 300) a
+         full join (select l_orderkey j from lineitem where l_orderkey < 300) b on a.k > b.j + 250"
+            .to_owned(),
+        "select o_orderkey from orders where o_orderkey < 300 and not exists
+         (select 1 from lineitem where l_orderkey < 300 and l_orderkey > o_orderkey + 200 and l_suppkey <> o_custkey)"
+            .to_owned(),
+    ];
+    for question in &questions {
+        client.batch_execute("set sluice.route = local").await.expect("a route");
+        let expected = digest(&client, question).await;
+        for settings in ["set sluice.target_partitions = 7", "reset sluice.target_partitions"] {
+            let route = format!("set sluice.route = cluster; {settings}");
+            client.batch_execute(&route).await.expect("settings");
+            assert_eq!(digest(&client, question).await, expected, "{settings}: {question}");
+            // Written, what ends the plan is planned anew too.
+            let write = format!("create temp table written as {question}");
+            client.batch_execute(&write).await.unwrap_or_else(|error| panic!("{write}: {error:?}"));
+            let written = digest(&client, "select * from written").await;
+            assert_eq!(written, expected, "{settings}: {write}");
+            client.batch_execute("drop table written").await.expect("dropped");
+        }
     }
 }

@@ -84,7 +84,7 @@ impl Maker<'_> {
     fn table(&mut self) -> String {
         let (table, _, columns) = TABLES.choose(self.random).copied().unwrap_or(TABLES[0]);
         let rest = self.random.random_range(0..3);
-        let filter = self.one_of(&["k % 3 = ", "a % 3 = ", "(k + v) % 3 <> "]);
+        let filter = self.one_of(&["k % 3 = ", "a % 3 = ", "(k + v) % 3 <> ", "k = v and a % 3 <> "]);
         format!("select * from (select {columns} from {{{table}}}) t where {filter}{rest}")
     }
 
@@ -106,6 +106,12 @@ impl Maker<'_> {
     fn join(&mut self, depth: usize) -> String {
         let (left, right) = (self.rows(depth), self.rows(depth));
         let kind = self.one_of(&["join", "join", "left join", "right join", "full join"]);
+        if self.random.random_range(0..6) == 0 {
+            let (left, right) = (self.table(), self.table());
+            let few = |rows: &str| format!("select * from ({rows}) few where k < 200");
+            let (left, right) = (few(&left), few(&right));
+            return format!("select x.k, y.a, x.v from ({left}) x {kind} ({right}) y on x.k > y.k + 150");
+        }
         // Others than equalities are not for every kind of join.
         let on = self.one_of(&[
             "x.k = y.k",
@@ -119,6 +125,7 @@ impl Maker<'_> {
             "y.k, x.a, y.v",
             "coalesce(x.k, y.k) k, x.a, y.a v",
             "x.k, coalesce(y.k, -1) a, y.v",
+            "y.v k, y.a, x.v",
         ]);
         format!("select {columns} from ({left}) x {kind} ({right}) y on {on}")
     }

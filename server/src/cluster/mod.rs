@@ -9,6 +9,7 @@ mod membership;
 mod report_service;
 mod scheduler;
 mod slots;
+mod stages;
 mod submit;
 mod supervisor;
 
@@ -85,8 +86,8 @@ impl Cluster {
         !self.membership.readers(tables).is_empty()
     }
 
-    /// Why `plan` cannot be sent to executors, when that is so.
-    pub fn refusal(&self, plan: &Plan) -> Option<String> {
+    /// Why `plan` cannot be sent to executors, when that is so. `writes` when its rows go to files.
+    pub fn refusal(&self, plan: &Plan, writes: bool) -> Option<String> {
         // Ballista waits for ever for a task whose operators tell less than another's of its stage.
         let has = |is_it: fn(&Arc<dyn ExecutionPlan>) -> bool| {
             plan.physical.exists(|node| Ok(is_it(node))).unwrap_or(true)
@@ -96,7 +97,11 @@ impl Cluster {
         }
         let encoded =
             PhysicalPlanNode::try_from_physical_plan(Arc::clone(&plan.physical), codec::physical().as_ref());
-        encoded.err().map(|_| "its plan has an operator that cannot be sent".to_owned())
+        if encoded.is_err() {
+            return Some("its plan has an operator that cannot be sent".to_owned());
+        }
+        let config = plan.state.config_options();
+        stages::problem(&plan.physical, config, writes).map(str::to_owned)
     }
 
     /// Partitions for a query that reads `estimate` of `tables`: about a target size each, at least one

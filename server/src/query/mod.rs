@@ -206,11 +206,13 @@ async fn start(
     let rows = match choice.route {
         Route::Local(_) => match local::run(context, choice.plan, permit).await {
             Err(Error::OutOfMemory { message }) if choice.may_move_to_cluster => {
+                let Ok(plan) = planner.plan_for_cluster(choice.estimate).await else {
+                    return Err(Error::OutOfMemory { message });
+                };
                 let route = Route::Cluster(format!("it did not fit in this process: {message}"));
                 *context.last_route.lock() = route.to_string();
                 record.routed(&route);
                 let permit = context.coordinator.admission.admit().await?;
-                let plan = planner.plan_for_cluster(choice.estimate).await?;
                 context.coordinator.cluster.run(context, plan, permit).await
             }
             outcome => outcome,

@@ -142,7 +142,8 @@ impl Planner {
         .await
     }
 
-    /// Plans from the start for the executors, with partitions and joins that suit `estimate`.
+    /// Plans from the start for the executors, with partitions and joins that suit `estimate`. Fails where they would
+    /// not run it, or not rightly.
     pub async fn plan_for_cluster(self: &Arc<Self>, estimate: Estimate) -> Result<Plan> {
         let cluster = &self.context.coordinator.cluster;
         let partitions = self
@@ -152,17 +153,23 @@ impl Planner {
         let mut settings = self.context.statement_settings(partitions);
         settings.prefer_hash_join = cluster.hash_joins_fit(estimate, partitions);
         let bytes_max = settings.broadcast_bytes_max;
+        let refusal = |plan: &Plan, bytes_max| {
+            let are_kept = broadcast::are_kept(&plan.physical, bytes_max);
+            let distributed = || cluster.refusal(plan, self.writes());
+            if are_kept { distributed() } else { Some("a join of the plan cannot be distributed".to_owned()) }
+        };
         let plan = self.physical_for_cluster(settings.clone()).await?;
-        if broadcast::are_kept(&plan.physical, bytes_max) {
+        if refusal(&plan, bytes_max).is_none() {
             return Ok(plan);
         }
-        // Later rules made a build side's size unknown: without broadcasts there is nothing to mistake.
+        // Later rules made a build side's size unknown, or what it says of columns is lost on its way: without
+        // broadcasts there is less to mistake.
         settings.broadcast_bytes_max = 0;
         let plan = self.physical_for_cluster(settings).await?;
-        if broadcast::are_kept(&plan.physical, 0) {
-            return Ok(plan);
+        match refusal(&plan, 0) {
+            None => Ok(plan),
+            Some(message) => Err(Error::NotSupported { message }),
         }
-        Err(Error::NotSupported { message: "a join of the plan cannot be distributed".into() })
     }
 
     async fn physical_for_cluster(self: &Arc<Self>, settings: StatementSettings) -> Result<Plan> {

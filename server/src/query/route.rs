@@ -76,12 +76,7 @@ pub async fn choose(context: &QueryContext, planner: &Arc<Planner>) -> Result<Ch
     match reason {
         Ok(reason) => {
             // What cannot be planned or sent there, a function only this process knows say, runs here.
-            let planned = planner.plan_for_cluster(estimate).await;
-            let sendable = planned.and_then(|plan| match cluster.refusal(&plan) {
-                None => Ok(plan),
-                Some(refusal) => Err(Error::NotSupported { message: refusal }),
-            });
-            match sendable {
+            match planner.plan_for_cluster(estimate).await {
                 Ok(plan) => {
                     Ok(Choice { route: Route::Cluster(reason), plan, estimate, may_move_to_cluster: false })
                 }

@@ -95,9 +95,11 @@ async fn run(
     let mut rows = match choice.route {
         Route::Local(_) => match local::run(context, into(choice.plan, Destination::Local)?, permit).await {
             Err(Error::OutOfMemory { message }) if choice.may_move_to_cluster => {
+                let Ok(plan) = planner.plan_for_cluster(choice.estimate).await else {
+                    return Err(Error::OutOfMemory { message });
+                };
                 told(&Route::Cluster(format!("it did not fit in this process: {message}")));
                 let permit = context.coordinator.admission.admit().await?;
-                let plan = planner.plan_for_cluster(choice.estimate).await?;
                 let plan = into(plan, Destination::Cluster)?;
                 context.coordinator.cluster.run(context, plan, permit).await?
             }
