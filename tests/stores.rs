@@ -1,6 +1,10 @@
 //! The same tables in every kind of store, and stores that fail.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 
 use sql_tests::{
     AzureStore, BUCKET, Envoy, FakeGcs, GcsStore, HdfsStore, Options, S3Store, TestCluster,
@@ -29,8 +33,8 @@ async fn stores() -> PathBuf {
     installed_stores(scratch()).await.expect("the stores")
 }
 
-/// Writes, restarts, reads and rewrites tables below `place`, and copies where `takes_copies`.
-async fn tables_last_at(place: &str, environment: Vec<(String, String)>, takes_copies: bool) {
+/// Writes, restarts, reads, rewrites and copies tables below `place`.
+async fn tables_last_at(place: &str, environment: Vec<(String, String)>) {
     let folder = tempfile::tempdir().expect("a folder");
     let options = Options {
         locations: vec![data().await],
@@ -51,12 +55,22 @@ async fn tables_last_at(place: &str, environment: Vec<(String, String)>, takes_c
         client.batch_execute(&create).await.expect("a table");
         let target = format!("{place}/warehouse/files/{route}/");
         let copy = format!("copy lineitem to '{target}' (partitions 3)");
-        let copied = client.batch_execute(&copy).await;
-        assert_eq!(sqlstate(&copied), if takes_copies { "" } else { "0A000" }, "{route}: {copied:?}");
-        if takes_copies {
-            assert_eq!(sqlstate(&client.batch_execute(&copy).await), "42P07", "{route}");
+        client.batch_execute(&copy).await.expect("a copy");
+        assert_eq!(sqlstate(&client.batch_execute(&copy).await), "42P07", "{route}");
+        // What is replaced is gone, a folder as a file.
+        let file = format!("{place}/warehouse/files/{route}.parquet");
+        for (source, place) in [("lineitem", &target), ("orders", &file), ("lineitem", &file)] {
+            let replace = format!("copy {source} to '{place}' (overwrite)");
+            client.batch_execute(&replace).await.expect("a copy");
+        }
+        assert_eq!(
+            sqlstate(&client.batch_execute(&format!("copy orders to '{file}'")).await),
+            "42P07",
+            "{route}"
+        );
+        for (name, place) in [("copied", &target), ("file", &file)] {
             let external =
-                format!("create external table copied_{route} stored as parquet location '{target}'");
+                format!("create external table {name}_{route} stored as parquet location '{place}'");
             client.batch_execute(&external).await.expect("an external table");
         }
     }
@@ -71,9 +85,9 @@ async fn tables_last_at(place: &str, environment: Vec<(String, String)>, takes_c
         let source = "(select * from orders union all select * from orders where o_orderkey < 100) o";
         let kept = format!("kept_{written}");
         assert_eq!(rows(&client, &sums(&kept)).await, rows(&client, &sums(source)).await, "{written}");
-        if takes_copies {
+        for copied in ["copied", "file"] {
             let sums = |table: &str| format!("select count(*), sum(l_extendedprice) from {table}");
-            let copied = rows(&client, &sums(&format!("copied_{written}"))).await;
+            let copied = rows(&client, &sums(&format!("{copied}_{written}"))).await;
             assert_eq!(copied, rows(&client, &sums("lineitem")).await, "{written}");
         }
         let changes = format!(
@@ -95,19 +109,70 @@ async fn tables_last_at(place: &str, environment: Vec<(String, String)>, takes_c
 #[tokio::test(flavor = "multi_thread")]
 async fn tables_last_on_google_cloud_storage() {
     let store = GcsStore::start(&venv().await).await.expect("a store");
-    tables_last_at(&format!("gs://{BUCKET}"), store.environment(), true).await;
+    tables_last_at(&format!("gs://{BUCKET}"), store.environment()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tables_last_on_azure() {
     let store = AzureStore::start(&stores().await).await.expect("a store");
-    tables_last_at(&format!("az://{BUCKET}"), store.environment(), true).await;
+    tables_last_at(&format!("az://{BUCKET}"), store.environment()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tables_last_on_hdfs() {
     let store = HdfsStore::start(&stores().await).await.expect("a store");
-    tables_last_at(&store.url, Vec::new(), false).await;
+    tables_last_at(&store.url, Vec::new()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_server_leaves_a_folder_of_hdfs_as_it_was_or_replaced() {
+    // Many more by their own command: see docs/reliability.md.
+    let kills = std::env::var("SLUICE_TEST_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(4);
+    let store = HdfsStore::start(&stores().await).await.expect("a store");
+    let folder = tempfile::tempdir().expect("a folder");
+    let options = Options {
+        locations: vec![data().await],
+        executors: 0,
+        data_dir: Some(folder.path().join("data")),
+        flags: vec!["--warehouse".into(), format!("{}/warehouse", store.url)],
+        ..Options::default()
+    };
+    let target = format!("{}/warehouse/files/replaced/", store.url);
+    let copy = |rows: usize| {
+        format!("copy (select * from lineitem limit {rows}) to '{target}' (partitions 3, overwrite)")
+    };
+    let mut random = StdRng::seed_from_u64(7);
+    let (mut rows_there, mut replaced) = (50_000, 0);
+    let cluster = TestCluster::start(binary(), &options).await.expect("a server");
+    let client = cluster.connect().await.expect("a session");
+    let began = std::time::Instant::now();
+    client.batch_execute(&copy(rows_there)).await.expect("a copy");
+    let copy_takes = began.elapsed().as_millis() as u64;
+    drop((client, cluster));
+    for kill in 1..=kills {
+        let cluster = TestCluster::start(binary(), &options).await.expect("the server opens");
+        let client = cluster.connect().await.expect("a session");
+        let rows_next = 50_000 + kill;
+        let copy = copy(rows_next);
+        // Somewhere in the time that the copy takes: the injected kill, not a wait.
+        let wait = Duration::from_millis(random.random_range(0..copy_takes * 5 / 4));
+        let killing = async {
+            tokio::time::sleep(wait).await;
+            sql_tests::send_signal("KILL", cluster.process_id()).await.expect("a signal");
+        };
+        let (copied, ()) = tokio::join!(client.batch_execute(&copy), killing);
+        let cluster = TestCluster::start(binary(), &options).await.expect("the server opens again");
+        let client = cluster.connect().await.expect("a session");
+        let external = format!("create external table there stored as parquet location '{target}'");
+        client.batch_execute(&external).await.expect("a table");
+        let found: usize = rows(&client, "select count(*) from there").await[0][0].parse().expect("a count");
+        client.batch_execute("drop table there").await.expect("dropped");
+        assert!(found == rows_next || found == rows_there, "kill {kill}: {found} rows");
+        assert!(copied.is_err() || found == rows_next, "kill {kill}: a copy that was told is there");
+        replaced += usize::from(found == rows_next);
+        rows_there = found;
+    }
+    println!("{replaced} of {kills} copies came into their place");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -599,6 +599,10 @@ fn from_plan(message: &str) -> Error {
         return stamped;
     }
     let message = first_line(message);
+    // What DataFusion's last check says of a plan of its own.
+    if message.starts_with("Plan: [") {
+        return Error::internal(message);
+    }
     if message.starts_with("Invalid function") {
         let name = message.split('\'').nth(1).unwrap_or("").to_owned();
         return Error::UndefinedFunction { message: format!("function {name} does not exist") };

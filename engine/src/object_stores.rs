@@ -84,6 +84,12 @@ impl ObjectStores {
         })
     }
 
+    /// True when the store of `url` gives a folder another name in one step. It then needs no uploads that another process
+    /// completes, and has none.
+    pub fn renames_folders(url: &Url) -> bool {
+        url.scheme() == "hdfs"
+    }
+
     fn opened(&self, url: &Url) -> DataFusionResult<OpenStore> {
         let mut open = self.open.lock();
         if let Some(store) = open.get(&key(url)) {

@@ -84,7 +84,9 @@ impl Maker<'_> {
     fn table(&mut self) -> String {
         let (table, _, columns) = TABLES.choose(self.random).copied().unwrap_or(TABLES[0]);
         let rest = self.random.random_range(0..3);
-        let filter = self.one_of(&["k % 3 = ", "a % 3 = ", "(k + v) % 3 <> ", "k = v and a % 3 <> "]);
+        // Of one type in the files: a cast that is equal to a column confuses DataFusion's sorts.
+        let equal = if columns == ORDERS { "k = a and v % 3 <> " } else { "k = v and a % 3 <> " };
+        let filter = self.one_of(&["k % 3 = ", "a % 3 = ", "(k + v) % 3 <> ", equal]);
         format!("select * from (select {columns} from {{{table}}}) t where {filter}{rest}")
     }
 

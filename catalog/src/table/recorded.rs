@@ -54,7 +54,10 @@ pub fn keys(table: &ManagedTable) -> Option<Arc<[RecordedKey]>> {
     let key = |key: &PartitionKey| {
         let column = table.current_columns().find(|column| column.id == key.column)?;
         let data_type = column.field.data_type().clone();
-        is_reliable(&key.transform, &data_type).then(|| RecordedKey {
+        // Of another type it may have been hashed, or cut, otherwise.
+        let mut versions = table.columns.iter().filter(|version| version.id == key.column);
+        let was_same = versions.all(|version| *version.field.data_type() == data_type);
+        (was_same && is_reliable(&key.transform, &data_type)).then(|| RecordedKey {
             column: column.field.name().clone(),
             transform: key.transform.clone(),
             data_type,

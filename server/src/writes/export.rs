@@ -1,7 +1,7 @@
 //! Files that `COPY … TO` writes to a place of the user's: there whole, or not at all.
 //!
-//! On a disk they are written to a folder beside the target, which then takes the target's name. In a store of
-//! objects they are uploads that nobody sees; what completes them all is noted in the data folder first, so
+//! On a disk, and in a store that renames folders, they are written to a folder beside the target, which then takes
+//! the target's name. In a store of objects they are uploads that nobody sees; what completes them all is noted in the data folder first, so
 //! that a server which is killed in the middle of it completes the rest when it starts again.
 
 use std::collections::HashSet;
@@ -25,6 +25,7 @@ use tracing::{info, warn};
 use url::Url;
 
 use super::Writes;
+use super::renamed::{self, Beside};
 
 /// Objects completed at once.
 const COMPLETED_AT_ONCE: usize = 8;
@@ -46,6 +47,7 @@ pub struct Export {
 #[derive(Debug)]
 enum To {
     Disk { staging: PathBuf, target: PathBuf },
+    Beside(Beside),
     Store { stores: Arc<ObjectStores>, url: Url, path: StorePath },
 }
 
@@ -54,8 +56,10 @@ enum To {
 pub(super) enum Line {
     /// A folder of files that nobody sees, or of those that were replaced.
     Staging(PathBuf),
-    /// The folder of a session's own tables, a URL that ends in `/`.
+    /// The folder of a session's own tables, or of files that nobody sees, a URL that ends in `/`.
     Temporary(String),
+    /// A folder that takes the name of another.
+    Replacing(renamed::Names),
     /// Objects to be completed, and then others to be removed.
     Completing { url: String, objects: Vec<(String, StagedObject)>, removed: Vec<String> },
 }
@@ -102,6 +106,7 @@ impl Export {
                 let staging = parent.join(format!(".sluice-{write_id}"));
                 To::Disk { staging, target }
             }
+            _ if ObjectStores::renames_folders(&url) => To::Beside(Beside::new(stores, &url, write_id)?),
             _ => {
                 let path = StorePath::from_url_path(url.path())
                     .map_err(|error| DataFusionError::ObjectStore(Box::new(error.into())))?;
@@ -121,6 +126,9 @@ impl Export {
         if !overwrites && export.is_taken().await? {
             return Err(duplicate(shown));
         }
+        if let To::Beside(beside) = &export.to {
+            export.note(&Line::Temporary(beside.folder()))?;
+        }
         if let To::Disk { staging, .. } = &export.to {
             export.note(&Line::Staging(staging.clone()))?;
             let staging = staging.clone();
@@ -134,6 +142,7 @@ impl Export {
         match &self.to {
             // Stores call files by their names as they are: nothing is encoded.
             To::Disk { staging, .. } => format!("file://{}/", staging.to_string_lossy()),
+            To::Beside(beside) => beside.folder(),
             To::Store { url, .. } if self.is_file => {
                 let (folder, _) = url.as_str().rsplit_once('/').unwrap_or((url.as_str(), ""));
                 format!("{folder}/")
@@ -146,6 +155,7 @@ impl Export {
     pub fn file_name(&self) -> Option<String> {
         let name = match &self.to {
             To::Disk { target, .. } => target.file_name()?.to_string_lossy().into_owned(),
+            To::Beside(beside) => beside.file_name()?,
             To::Store { path, .. } => path.filename()?.to_owned(),
         };
         self.is_file.then_some(name)
@@ -158,6 +168,9 @@ impl Export {
 
     /// After a job that was run again: files of its lost runs lie beside `files` on a disk.
     pub async fn keep_only(&self, files: &[WrittenFile]) -> Result<()> {
+        if let To::Beside(beside) = &self.to {
+            return beside.keep_only(files).await;
+        }
         let To::Disk { staging, .. } = &self.to else { return Ok(()) };
         let kept: HashSet<PathBuf> = files.iter().map(|written| staging.join(&written.file.path)).collect();
         let staging = staging.clone();
@@ -178,6 +191,7 @@ impl Export {
                 })
                 .await
             }
+            To::Beside(beside) => beside.is_taken().await,
             To::Store { .. } => Ok(!self.present(1).await?.is_empty()),
         }
     }
@@ -219,6 +233,16 @@ impl Export {
                     }
                 })
                 // Dropping the export removes the staging folder, with what was replaced.
+            }
+            To::Beside(beside) => {
+                if self.is_file {
+                    beside.place_file(self.overwrites, &self.shown).await
+                } else if self.overwrites && beside.is_taken().await? {
+                    self.note(&Line::Replacing(beside.names().clone()))?;
+                    beside.replace_folder(&self.shown).await
+                } else {
+                    beside.place_folder(&self.shown).await
+                }
             }
             To::Store { .. } => {
                 let outcome = self.complete(files).await;
@@ -308,6 +332,16 @@ impl Drop for Export {
         if self.is_over {
             return;
         }
+        if let To::Beside(beside) = &self.to {
+            let (writes, write_id, beside) = (self.writes.clone(), self.write_id.clone(), beside.clone());
+            let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+            runtime.spawn(async move {
+                match beside.clear().await {
+                    Ok(()) => writes.forget(&write_id),
+                    Err(error) => warn!(write.id = write_id, %error, "a staging folder could not be removed"),
+                }
+            });
+        }
         if let To::Disk { staging, .. } = &self.to {
             let (writes, write_id, staging) = (self.writes.clone(), self.write_id.clone(), staging.clone());
             let clear = move || match remove_folder(&staging) {
@@ -330,6 +364,7 @@ pub(super) async fn finish(stores: &ObjectStores, line: Line) -> Result<()> {
             blocking(move || remove_folder(&folder)).await
         }
         Line::Temporary(folder) => remove_all(stores, &folder).await,
+        Line::Replacing(names) => Beside::left(stores, names)?.finish().await,
         Line::Completing { url, objects, removed } => {
             let url = Url::parse(&url).map_err(|error| Error::internal(error.to_string()))?;
             let (store, uploads) = (stores.get_store(&url)?, stores.uploads(&url)?);
@@ -360,6 +395,9 @@ pub(super) async fn remove_all(stores: &ObjectStores, folder: &str) -> Result<()
     }
     let (url, prefix) = split(folder.trim_end_matches('/'))?;
     let store = stores.get_store(url.as_ref())?;
+    if ObjectStores::renames_folders(url.as_ref()) {
+        return renamed::remove_tree(&store, &prefix).await;
+    }
     let found: Vec<StorePath> =
         store.list(Some(&prefix)).map_ok(|file| file.location).try_collect().await.map_err(stored)?;
     remove(&store, found).await
@@ -411,7 +449,7 @@ async fn complete_one(
     uploads.complete_multipart(&at, &staged.upload_id, parts).await.map(drop)
 }
 
-async fn remove(store: &Arc<dyn ObjectStore>, paths: Vec<StorePath>) -> Result<()> {
+pub(super) async fn remove(store: &Arc<dyn ObjectStore>, paths: Vec<StorePath>) -> Result<()> {
     let paths = futures::stream::iter(paths.into_iter().map(Ok)).boxed();
     let mut removed = store.delete_stream(paths);
     while let Some(outcome) = removed.next().await {
@@ -423,11 +461,11 @@ async fn remove(store: &Arc<dyn ObjectStore>, paths: Vec<StorePath>) -> Result<(
     Ok(())
 }
 
-fn stored(error: object_store::Error) -> DataFusionError {
+pub(super) fn stored(error: object_store::Error) -> DataFusionError {
     DataFusionError::ObjectStore(Box::new(error))
 }
 
-fn duplicate(shown: &str) -> Error {
+pub(super) fn duplicate(shown: &str) -> Error {
     Error::DuplicateLocation { location: shown.to_owned() }
 }
 

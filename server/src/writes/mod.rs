@@ -5,6 +5,7 @@
 //! next start: files are found by the statement's identifier, which their names begin with.
 
 mod export;
+mod renamed;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
