@@ -694,6 +694,14 @@ mod tests {
     }
 
     #[test]
+    fn a_plan_is_not_shown_to_clients() {
+        let refused = r#"Plan: ["WindowAggExec", "  DataSourceExec: /data/t"] does not satisfy order requirements: [k]"#;
+        let error = Error::from(DataFusionError::Plan(refused.to_owned()));
+        assert_eq!(error.sqlstate().as_str(), "XX000");
+        assert!(!error.to_string().contains("/data"), "{error}");
+    }
+
+    #[test]
     fn text_without_a_stamp_has_none() {
         assert!(Error::from_stamp("h2 protocol error").is_none());
         assert!(Error::from_stamp("sqlstate=22").is_none());
