@@ -405,7 +405,9 @@ async fn executors_give_the_rows_that_the_server_gives() {
     client
         .batch_execute(
             "create table pair as select o_orderkey k,
-             case when o_orderkey % 4 = 0 then o_orderkey else o_orderkey + 1 end k2 from orders where o_orderkey < 3000",
+             case when o_orderkey % 4 = 0 then o_orderkey else o_orderkey + 1 end k2 from orders where o_orderkey < 3000;
+             create table many as select
+             case when l_orderkey = 1 and l_linenumber = 1 then 1000000000 else l_orderkey end k from lineitem",
         )
         .await
         .expect("a table");
@@ -428,6 +430,21 @@ async fn executors_give_the_rows_that_the_server_gives() {
          (select l_orderkey, l_suppkey, n, rank() over (partition by l_orderkey order by n) r from
           (select l_orderkey, l_suppkey, count(*) n from lineitem where l_orderkey = l_suppkey group by 1, 2) q) w
          group by l_suppkey"
+            .to_owned(),
+        // A branch of a union whose join, turned round, each task would run whole.
+        "select count(*) n from (select k from (select distinct k from many where k < 3000) x cross join supplier
+         union all select l_orderkey from lineitem) q"
+            .to_owned(),
+        "select count(*) n from (select x.k from (select distinct k from many where k < 3000) x
+         join (select s_suppkey b from supplier) y on x.k > y.b + 2000
+         union all select l_orderkey from lineitem) q"
+            .to_owned(),
+        "select count(*) n from (select x.k from (select distinct k from many where k < 3000) x
+         right join (select s_suppkey b from supplier) y on x.k > y.b + 2000
+         union all select l_orderkey from lineitem) q"
+            .to_owned(),
+        "select k, count(*) n from (select k from (select distinct k from many where k < 300) x where exists
+         (select 1 from supplier where s_suppkey < x.k) union all select l_orderkey from lineitem) q group by k"
             .to_owned(),
         // Rows without a match, which each task would give.
         "select count(*) n, sum(k) k from (select o_orderkey k from orders where o_orderkey < 300) a

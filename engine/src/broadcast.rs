@@ -7,11 +7,12 @@
 //! rest: wrong answers. So no such join may reach it. The rule here makes them partitioned while the
 //! planner can still put the exchanges round them, and [`are_kept`] looks over the finished plan.
 //!
-//! And which keep their sides: Ballista 55 turns a join round once it has measured its inputs
+//! And which keep their sides, those whose probe side is ordered: Ballista 55 turns a join round once it has measured its inputs
 //! (`physical_optimizer/join_selection.rs`, on a stage whose inputs are there) or where it makes it a
 //! broadcast, also where DataFusion has put the sort of what lies above below its probe side, whose
 //! order the join keeps. Rows then come in another order than a merge or a window above relies on.
-//! Sides that are not measured are not turned: [`OrderedInput`].
+//! Joins without an equality keep them all: turned round, one in a branch of a union reads in each task
+//! what was to be read in parts. Sides that are not measured are not turned: [`KeptSide`].
 
 use std::sync::Arc;
 
@@ -22,42 +23,48 @@ use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, Tr
 use datafusion::error::Result;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
-use datafusion::physical_plan::joins::{HashJoinExec, PartitionMode};
+use datafusion::physical_plan::joins::{CrossJoinExec, HashJoinExec, NestedLoopJoinExec, PartitionMode};
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, replace_children_if_necessary};
 
-use crate::operators::OrderedInput;
+use crate::operators::KeptSide;
 
 /// DataFusion's rules, with ours right behind the one that chooses how joins run.
 pub fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
     let choice = rules.iter().position(|rule| rule.name() == "join_selection");
     rules.insert(choice.map_or(0, |at| at + 1), Arc::new(SafeBroadcasts));
-    rules.push(Arc::new(KeptOrder));
+    rules.push(Arc::new(KeptSides));
     rules
 }
 
 /// Behind all others, since sorts move until the last of them.
 #[derive(Debug)]
-struct KeptOrder;
+struct KeptSides;
 
-impl PhysicalOptimizerRule for KeptOrder {
+impl PhysicalOptimizerRule for KeptSides {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
         plan.transform_up(|node| {
-            let Some(join) = node.downcast_ref::<HashJoinExec>() else { return Ok(Transformed::no(node)) };
-            let probe = join.right();
-            if join.maintains_input_order() != [false, true] || probe.output_ordering().is_none() {
-                return Ok(Transformed::no(node));
+            let is_kept = match node.downcast_ref::<HashJoinExec>() {
+                Some(join) => {
+                    join.maintains_input_order() == [false, true] && join.right().output_ordering().is_some()
+                }
+                None => node.is::<CrossJoinExec>() || node.is::<NestedLoopJoinExec>(),
+            };
+            let children: Vec<_> = node.children().into_iter().cloned().collect();
+            match <[_; 2]>::try_from(children) {
+                Ok([left, right]) if is_kept => {
+                    let right: Arc<dyn ExecutionPlan> = Arc::new(KeptSide::new(right));
+                    replace_children_if_necessary(node, vec![left, right]).map(Transformed::yes)
+                }
+                _ => Ok(Transformed::no(node)),
             }
-            let probe: Arc<dyn ExecutionPlan> = Arc::new(OrderedInput::new(Arc::clone(probe)));
-            let children = vec![Arc::clone(join.left()), probe];
-            replace_children_if_necessary(node, children).map(Transformed::yes)
         })
         .data()
     }
 
     fn name(&self) -> &str {
-        "kept_order"
+        "kept_sides"
     }
 
     fn schema_check(&self) -> bool {

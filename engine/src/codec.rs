@@ -16,7 +16,7 @@ use datafusion_proto::physical_plan::{
 use datafusion_proto::protobuf::PhysicalHashRepartition;
 use prost::Message;
 
-use crate::operators::{NumberRows, OrderedInput, RecordedPartitioning, WriteFiles, WriteTarget};
+use crate::operators::{KeptSide, NumberRows, RecordedPartitioning, WriteFiles, WriteTarget};
 
 /// The codec for logical plans.
 pub fn logical() -> Arc<dyn LogicalExtensionCodec> {
@@ -34,7 +34,7 @@ const OURS: u8 = 0;
 const WRITE_FILES: u8 = 1;
 const NUMBER_ROWS: u8 = 2;
 const RECORDED_PARTITIONING: u8 = 3;
-const ORDERED_INPUT: u8 = 4;
+const KEPT_SIDE: u8 = 4;
 
 #[derive(Debug, Default)]
 struct PhysicalCodec {
@@ -65,7 +65,7 @@ impl PhysicalExtensionCodec for PhysicalCodec {
                 Ok(Arc::new(WriteFiles::new(input, target)?))
             }
             Some((&NUMBER_ROWS, _)) => Ok(Arc::new(NumberRows::new(input))),
-            Some((&ORDERED_INPUT, _)) => Ok(Arc::new(OrderedInput::new(input))),
+            Some((&KEPT_SIDE, _)) => Ok(Arc::new(KeptSide::new(input))),
             Some((&RECORDED_PARTITIONING, keys)) => {
                 let keys = PhysicalHashRepartition::decode(keys)
                     .map_err(|error| DataFusionError::External(Box::new(error)))?;
@@ -89,8 +89,8 @@ impl PhysicalExtensionCodec for PhysicalCodec {
             bytes.extend([OURS, NUMBER_ROWS]);
             return Ok(());
         }
-        if node.is::<OrderedInput>() {
-            bytes.extend([OURS, ORDERED_INPUT]);
+        if node.is::<KeptSide>() {
+            bytes.extend([OURS, KEPT_SIDE]);
             return Ok(());
         }
         if let Some(recorded) = node.downcast_ref::<RecordedPartitioning>() {

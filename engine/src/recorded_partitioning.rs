@@ -42,7 +42,7 @@ use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMerge
 use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
 use datafusion::physical_plan::{ExecutionPlan, replace_children_if_necessary};
 
-use crate::operators::{OrderedInput, RecordedPartitioning};
+use crate::operators::{KeptSide, RecordedPartitioning};
 use crate::{ByteSize, exchange};
 
 type Plan = Arc<dyn ExecutionPlan>;
@@ -386,10 +386,7 @@ impl<'a> Step<'a> {
         } else if plan.is::<BoundedWindowAggExec>() || plan.is::<WindowAggExec>() {
             let child = *plan.children().first()?;
             (child, Columns::First(child.schema().fields().len()))
-        } else if plan.is::<CooperativeExec>()
-            || plan.is::<RecordedPartitioning>()
-            || plan.is::<OrderedInput>()
-        {
+        } else if plan.is::<CooperativeExec>() || plan.is::<RecordedPartitioning>() || plan.is::<KeptSide>() {
             (*plan.children().first()?, Columns::Same)
         } else {
             return None;

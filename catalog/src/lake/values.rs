@@ -1,7 +1,7 @@
 //! Values as DuckLake writes them in text: the bounds of columns, partition values and defaults.
 
 use datafusion::arrow::compute::{CastOptions, cast_with_options};
-use datafusion::arrow::datatypes::{DataType, TimeUnit};
+use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::util::display::FormatOptions;
 use datafusion::common::ScalarValue;
 
@@ -80,8 +80,7 @@ pub fn from_text(text: &str, kind: &DataType) -> Option<ScalarValue> {
         DataType::Timestamp(unit, Some(zone)) => {
             let zoned = text.strip_suffix("+00").map(|text| format!("{text}Z"));
             let zoned = ScalarValue::Utf8(Some(zoned.unwrap_or_else(|| text.to_owned())));
-            let zoned =
-                zoned.cast_to(&DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))).ok()?;
+            let zoned = zoned.cast_to(&DataType::Timestamp(*unit, Some("UTC".into()))).ok()?;
             non_null(zoned.cast_to(&DataType::Timestamp(*unit, Some(zone.clone()))).ok()?)
         }
         _ => non_null(ScalarValue::Utf8(Some(text.to_owned())).cast_to(kind).ok()?),

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
-use datafusion::common::{Statistics, TableReference};
+use datafusion::common::{ScalarValue, Statistics, TableReference};
 use datafusion::config::{CsvOptions, JsonOptions};
 use datafusion::datasource::TableType;
 use datafusion::datasource::file_format::FileFormat;
@@ -17,9 +17,11 @@ use datafusion::datasource::file_format::csv::CsvFormat;
 use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
 use datafusion::datasource::file_format::json::JsonFormat;
 use datafusion::datasource::file_format::parquet::ParquetFormat;
-use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl};
+use datafusion::datasource::listing::{
+    ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl, PartitionedFile,
+};
 use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
-use datafusion::datasource::physical_plan::{FileScanConfig, FileScanConfigBuilder};
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig, FileScanConfigBuilder};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::execution::cache::cache_manager::{CachedFileMetadata, FileStatisticsCache};
@@ -358,26 +360,41 @@ impl TableProvider for Listed {
             let url = ListingTableUrl::parse(file)?;
             session.runtime_env().object_store(&url)?.head(url.prefix()).await?;
         }
-        Ok(match &self.distinct_counts {
-            Some(counts) => counted(plan, counts),
-            None => plan,
-        })
+        Ok(told(plan, self.distinct_counts.as_deref()))
     }
 }
 
-/// The scan `plan`, which tells the planner that columns have about so many different values.
-fn counted(plan: Arc<dyn ExecutionPlan>, counts: &BTreeMap<String, u64>) -> Arc<dyn ExecutionPlan> {
+/// The scan `plan`, whose statistics answer no more than they know, and tell of about so many different values.
+fn told(plan: Arc<dyn ExecutionPlan>, counts: Option<&BTreeMap<String, u64>>) -> Arc<dyn ExecutionPlan> {
     let source = plan.downcast_ref::<DataSourceExec>().map(|scan| scan.data_source().as_ref() as &dyn Any);
     let Some(config) = source.and_then(|source| source.downcast_ref::<FileScanConfig>()) else { return plan };
     let columns = Arc::clone(config.file_source().table_schema().table_schema());
     let mut statistics = config.statistics();
-    for (column, field) in statistics.column_statistics.iter_mut().zip(columns.fields()) {
-        if let Some(count) = counts.get(field.name()) {
+    for (at, (column, field)) in statistics.column_statistics.iter_mut().zip(columns.fields()).enumerate() {
+        if let Some(count) = counts.and_then(|counts| counts.get(field.name())) {
             column.distinct_count = Precision::Inexact(*count as usize);
+        }
+        if config.file_groups.iter().flat_map(FileGroup::iter).any(|file| hides_bounds(file, at)) {
+            (column.min_value, column.max_value) = (Precision::Absent, Precision::Absent);
+        }
+        // Other writers leave NaN out of the bounds, and both zeros are one number.
+        if field.data_type().is_floating() {
+            column.min_value = std::mem::take(&mut column.min_value).to_inexact();
+            column.max_value = std::mem::take(&mut column.max_value).to_inexact();
         }
     }
     let config = FileScanConfigBuilder::from(config.clone()).with_statistics(statistics).build();
     DataSourceExec::from_data_source(config)
+}
+
+/// True for a file whose column `at` has values, and bounds that are null: DataFusion says so of a file in which the column
+/// has another type than the table's, and takes the other files' bounds for those of all.
+fn hides_bounds(file: &PartitionedFile, at: usize) -> bool {
+    let Some(statistics) = &file.statistics else { return false };
+    let Some(column) = statistics.column_statistics.get(at) else { return false };
+    let is_null = |bound: &Precision<ScalarValue>| bound.get_value().is_some_and(|value| value.is_null());
+    let has_values = column.null_count != statistics.num_rows;
+    has_values && (is_null(&column.min_value) || is_null(&column.max_value))
 }
 
 fn compression_of(format: &ExternalFormat) -> Compression {

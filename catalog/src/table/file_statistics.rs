@@ -151,7 +151,7 @@ fn bound(known: &Precision<ScalarValue>) -> Option<(String, bool)> {
 fn value(told: &Option<(String, bool)>, kind: &DataType) -> Precision<ScalarValue> {
     let Some((text, is_exact)) = told else { return Precision::Absent };
     match values::from_text(text, kind) {
-        Some(value) if *is_exact => Precision::Exact(value),
+        Some(value) if *is_exact && values::to_text(&value).as_ref() == Some(text) => Precision::Exact(value),
         Some(value) => Precision::Inexact(value),
         None => Precision::Absent,
     }
@@ -254,6 +254,7 @@ mod tests {
             Field::new("name", DataType::Utf8View, true),
             Field::new("price", DataType::Decimal128(12, 2), true),
             Field::new("at", moment, true),
+            Field::new("zoned", DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into())), true),
             Field::new("tags", DataType::new_list(DataType::Utf8, true), true),
         ]);
         let column = |min: ScalarValue, max: ScalarValue| ColumnStatistics {
@@ -276,6 +277,10 @@ mod tests {
                 column(
                     ScalarValue::TimestampNanosecond(Some(-1), None),
                     ScalarValue::TimestampNanosecond(Some(1_700_000_000_123_456_789), None),
+                ),
+                column(
+                    ScalarValue::TimestampNanosecond(Some(1_700_000_000_123_456_001), Some("UTC".into())),
+                    ScalarValue::TimestampNanosecond(Some(1_700_000_000_123_456_789), Some("UTC".into())),
                 ),
                 ColumnStatistics::new_unknown(),
             ],

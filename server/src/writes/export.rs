@@ -25,7 +25,7 @@ use tracing::{info, warn};
 use url::Url;
 
 use super::Writes;
-use super::renamed::{self, Beside};
+use super::renamed::{self, Beside, Replaced};
 
 /// Objects completed at once.
 const COMPLETED_AT_ONCE: usize = 8;
@@ -76,10 +76,15 @@ struct Claim {
 
 impl Claims {
     fn take(&self, url: &Url, shown: &str) -> Result<Claim> {
-        if !self.0.lock().insert(url.to_string()) {
+        let url = url.to_string();
+        // A folder, and what lies in it, are one place.
+        let is_in = |inner: &str, outer: &str| outer.ends_with('/') && inner.starts_with(outer);
+        let mut held = self.0.lock();
+        if held.iter().any(|other| *other == url || is_in(&url, other) || is_in(other, &url)) {
             return Err(Error::LocationBusy { location: shown.to_owned() });
         }
-        Ok(Claim { claims: self.clone(), url: url.to_string() })
+        held.insert(url.clone());
+        Ok(Claim { claims: self.clone(), url })
     }
 }
 
@@ -238,8 +243,8 @@ impl Export {
                 if self.is_file {
                     beside.place_file(self.overwrites, &self.shown).await
                 } else if self.overwrites && beside.is_taken().await? {
-                    self.note(&Line::Replacing(beside.names().clone()))?;
-                    beside.replace_folder(&self.shown).await
+                    let beside = beside.clone();
+                    self.replace(&beside).await
                 } else {
                     beside.place_folder(&self.shown).await
                 }
@@ -248,6 +253,31 @@ impl Export {
                 let outcome = self.complete(files).await;
                 self.is_over = true;
                 outcome
+            }
+        }
+    }
+
+    async fn replace(&mut self, beside: &Beside) -> Result<()> {
+        self.note(&Line::Replacing(beside.names().clone()))?;
+        // Nothing is removed from here on but what is known to be of no use.
+        self.is_over = true;
+        match beside.replace_folder(&self.shown).await {
+            Replaced::Fully => {
+                // The place has what was written: a folder that stays is removed by the next start.
+                match beside.clear_replaced().await {
+                    Ok(()) => self.writes.forget(&self.write_id),
+                    Err(error) => warn!(%error, "a folder that was replaced could not be removed"),
+                }
+                Ok(())
+            }
+            Replaced::Not(error) => {
+                self.note(&Line::Temporary(beside.folder()))?;
+                self.is_over = false;
+                Err(error)
+            }
+            Replaced::Half(error) => {
+                warn!(%error, "a folder was not replaced, and has a hidden name until the next start");
+                Err(error)
             }
         }
     }
@@ -336,7 +366,7 @@ impl Drop for Export {
             let (writes, write_id, beside) = (self.writes.clone(), self.write_id.clone(), beside.clone());
             let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
             runtime.spawn(async move {
-                match beside.clear().await {
+                match beside.clear_staging().await {
                     Ok(()) => writes.forget(&write_id),
                     Err(error) => warn!(write.id = write_id, %error, "a staging folder could not be removed"),
                 }

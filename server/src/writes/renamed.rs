@@ -14,9 +14,20 @@ use futures::{FutureExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, RenameOptions, RenameTargetMode};
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 use url::Url;
 
 use super::export::{duplicate, remove, stored};
+
+/// How far a folder was replaced.
+pub enum Replaced {
+    /// What was written is at the place.
+    Fully,
+    /// What was there is there.
+    Not(Error),
+    /// What was there has a hidden name: [`Beside::finish`] ends it.
+    Half(Error),
+}
 
 /// Files beside the place that they are for.
 #[derive(Debug, Clone)]
@@ -76,19 +87,23 @@ impl Beside {
         self.names.target.rsplit('/').next().map(str::to_owned)
     }
 
-    /// True when something is at the place.
+    /// True when a file is at the place, or in a folder there.
     pub async fn is_taken(&self) -> Result<bool> {
         self.holds(&self.names.target).await
     }
 
-    async fn holds(&self, path: &str) -> Result<bool> {
-        let path = parsed(path)?;
-        match self.store.head(&path).await {
-            Ok(_) => return Ok(true),
-            Err(object_store::Error::NotFound { .. }) => {}
-            Err(error) => return Err(stored(error).into()),
+    async fn is_file(&self, path: &str) -> Result<bool> {
+        match self.store.head(&parsed(path)?).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(stored(error).into()),
         }
-        Ok(self.store.list(Some(&path)).try_next().await.map_err(stored)?.is_some())
+    }
+
+    async fn holds(&self, path: &str) -> Result<bool> {
+        let folder = parsed(path)?;
+        let in_folder = async || self.store.list(Some(&folder)).try_next().await;
+        Ok(self.is_file(path).await? || in_folder().await.map_err(stored)?.is_some())
     }
 
     /// Removes what lost runs of a job wrote beside `files`.
@@ -116,37 +131,65 @@ impl Beside {
 
     /// Shows the folder of files at the place, where nothing is.
     pub async fn place_folder(&self, shown: &str) -> Result<()> {
-        // An empty folder is nothing; one that is not stays, and has the name that is asked for.
-        let _ = self.store.delete(&parsed(&self.names.target)?).await;
-        self.rename(&self.names.staging, &self.names.target, false, shown).await
-    }
-
-    /// Shows the folder of files in place of what is there, which must have been noted before.
-    pub async fn replace_folder(&self, shown: &str) -> Result<()> {
-        let Names { staging, target, replaced, .. } = &self.names;
-        self.rename(target, replaced, false, shown).await?;
-        if let Err(error) = self.rename(staging, target, false, shown).await {
-            self.rename(replaced, target, false, shown).await?;
-            return Err(error);
+        let target = &self.names.target;
+        match self.rename(&self.names.staging, target, false, shown).await {
+            // An empty folder is nothing.
+            Err(Error::DuplicateLocation { .. }) if !self.holds(target).await? => {
+                let _ = self.store.delete(&parsed(target)?).await;
+                self.rename(&self.names.staging, target, false, shown).await
+            }
+            outcome => outcome,
         }
-        Ok(())
     }
 
-    /// Ends what [`Self::replace_folder`] had begun when the server was killed.
+    /// Shows the folder of files in place of the one that is there. What [`Self::names`] says must have been noted.
+    pub async fn replace_folder(&self, shown: &str) -> Replaced {
+        let Names { staging, target, replaced, .. } = &self.names;
+        match self.is_file(target).await {
+            Ok(false) => {}
+            Ok(true) => return Replaced::Not(duplicate(shown)),
+            Err(error) => return Replaced::Not(error),
+        }
+        if let Err(error) = self.rename(target, replaced, false, shown).await {
+            return Replaced::Not(error);
+        }
+        let Err(error) = self.rename(staging, target, false, shown).await else { return Replaced::Fully };
+        match self.rename(replaced, target, false, shown).await {
+            Ok(()) => Replaced::Not(error),
+            Err(_) => Replaced::Half(error),
+        }
+    }
+
+    /// Ends what [`Self::replace_folder`] had begun.
     pub async fn finish(&self) -> Result<()> {
         let Names { staging, target, replaced, .. } = &self.names;
-        if self.holds(replaced).await? && !self.holds(target).await? {
-            self.rename(staging, target, false, target).await?;
+        let is_written = self.holds(staging).await?;
+        match (is_written, self.holds(replaced).await?, self.holds(target).await?) {
+            (_, false, _) => self.clear_staging().await,
+            (true, true, false) => {
+                self.rename(staging, target, false, target).await?;
+                self.clear_replaced().await
+            }
+            (false, true, true) => self.clear_replaced().await,
+            (false, true, false) => self.rename(replaced, target, false, target).await,
+            (true, true, true) => {
+                warn!(
+                    replaced,
+                    target, "somebody wrote to a place while it was replaced: what was there is kept"
+                );
+                self.clear_staging().await
+            }
         }
-        self.clear().await
     }
 
-    /// Removes what nobody is to find.
-    pub async fn clear(&self) -> Result<()> {
-        for folder in [&self.names.staging, &self.names.replaced] {
-            remove_tree(&self.store, &parsed(folder)?).await?;
-        }
-        Ok(())
+    /// Removes what was written and is not shown.
+    pub async fn clear_staging(&self) -> Result<()> {
+        remove_tree(&self.store, &parsed(&self.names.staging)?).await
+    }
+
+    /// Removes what was replaced.
+    pub async fn clear_replaced(&self) -> Result<()> {
+        remove_tree(&self.store, &parsed(&self.names.replaced)?).await
     }
 
     async fn rename(&self, from: &str, to: &str, overwrites: bool, shown: &str) -> Result<()> {

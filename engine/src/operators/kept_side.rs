@@ -1,4 +1,4 @@
-//! The ordered input of a join, kept on its side.
+//! An input of a join, kept on its side.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Pla
 /// Gives the rows of its input as they are, and tells nothing of their number: whoever would turn the sides of the join
 /// above it round by what they measure has nothing to compare.
 #[derive(Debug)]
-pub struct OrderedInput {
+pub struct KeptSide {
     input: Arc<dyn ExecutionPlan>,
     properties: Arc<PlanProperties>,
 }
 
-impl OrderedInput {
+impl KeptSide {
     /// Keeps `input` where it is.
     pub fn new(input: Arc<dyn ExecutionPlan>) -> Self {
         let properties = Arc::clone(input.properties());
@@ -25,15 +25,15 @@ impl OrderedInput {
     }
 }
 
-impl DisplayAs for OrderedInput {
+impl DisplayAs for KeptSide {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "OrderedInput")
+        write!(f, "KeptSide")
     }
 }
 
-impl ExecutionPlan for OrderedInput {
+impl ExecutionPlan for KeptSide {
     fn name(&self) -> &str {
-        "OrderedInput"
+        "KeptSide"
     }
 
     fn properties(&self) -> &Arc<PlanProperties> {
