@@ -75,10 +75,11 @@ def package_versions(*packages: str) -> list[str]:
 
 
 def sluice_version(binary: Path) -> str:
-    """What the binary says of itself, when it was built, and the commit in the tree beside it."""
+    """What the binary says of itself, its profile, when it was built, and the commit in the tree beside it."""
     said = output(binary, "--version") or "sluice"
     built = datetime.datetime.fromtimestamp(binary.stat().st_mtime, datetime.UTC)
-    return f"{said} (commit {commit()}, built {built:%Y-%m-%d %H:%M} UTC)"
+    profile = binary.resolve().parent.name
+    return f"{said} (profile {profile}, commit {commit()}, built {built:%Y-%m-%d %H:%M} UTC)"
 
 
 def commit() -> str:
