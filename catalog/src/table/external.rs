@@ -72,13 +72,7 @@ pub async fn open(
     let url = url(location, &files).map_err(unreadable)?;
     let options = listing_options(&files, location);
     let store = session.runtime_env().object_store(&url).map_err(unreadable)?;
-    let found: Vec<ObjectMeta> = url
-        .list_all_files(session, store.as_ref(), &options.file_extension)
-        .await
-        .map_err(unreadable)?
-        .try_collect()
-        .await
-        .map_err(unreadable)?;
+    let found = listed(session, &url, &store, &options).await.map_err(unreadable)?;
     if found.is_empty() {
         let problem = match &files.format {
             _ if files.glob.is_some() => "holds no file that fits the pattern".to_owned(),
@@ -138,6 +132,15 @@ pub async fn open(
         view: None,
         name,
     })
+}
+
+async fn listed(
+    session: &dyn Session,
+    url: &ListingTableUrl,
+    store: &Arc<dyn ObjectStore>,
+    options: &ListingOptions,
+) -> DataFusionResult<Vec<ObjectMeta>> {
+    url.list_all_files(session, store.as_ref(), &options.file_extension).await?.try_collect().await
 }
 
 /// The columns of the first of the files at `location`, in the order in which it has them.
@@ -245,13 +248,7 @@ pub async fn analyzed(session: &dyn Session, definition: &TableDefinition) -> Re
     let url = url(&definition.location, &definition.files).map_err(unreadable)?;
     let options = listing_options(&definition.files, &definition.location);
     let store = session.runtime_env().object_store(&url).map_err(unreadable)?;
-    let found: Vec<ObjectMeta> = url
-        .list_all_files(session, store.as_ref(), &options.file_extension)
-        .await
-        .map_err(unreadable)?
-        .try_collect()
-        .await
-        .map_err(unreadable)?;
+    let found = listed(session, &url, &store, &options).await.map_err(unreadable)?;
     let look = |meta: ObjectMeta| {
         let (format, store) = (Arc::clone(&options.format), Arc::clone(&store));
         let columns = Arc::clone(&definition.file_schema);

@@ -83,12 +83,6 @@ impl FileStatistics {
         })
     }
 
-    /// How many rows the file has; `None` where that was not told.
-    pub fn rows(&self) -> Option<u64> {
-        let told: Told = serde_json::from_str(&self.told).ok()?;
-        told.rows.map(|(rows, _)| rows as u64)
-    }
-
     /// As DataFusion keeps it of a file with the columns of `schema`; `None` where it does not fit them.
     fn as_kept(&self, schema: &Schema, fingerprint: &Arc<SchemaFingerprint>) -> Option<CachedFileMetadata> {
         let told: Told = serde_json::from_str(&self.told).ok()?;
@@ -297,7 +291,6 @@ mod tests {
         };
         let found = FileMeta::new(statistics.clone()).with_ordering(ordering.clone());
         let file = FileStatistics::of(&meta, &found).expect("it is noted");
-        assert_eq!(file.rows(), Some(10));
         let noted = noted(&[file], &schema);
         let kept = &noted[&meta.location];
         assert_eq!(*kept.statistics, statistics);

@@ -31,7 +31,7 @@ pub fn problem(plan: &Plan, config: &ConfigOptions, writes: bool) -> Option<&'st
     let exchanged = if writes { exchanged(plan) } else { Some(Arc::clone(plan)) };
     let Some(exchanged) = exchanged else { return Some(EQUAL) };
     let stages = DefaultDistributedPlanner::new().plan_query_stages(&JobId::new("look"), exchanged, config);
-    // What cannot be planned is told of when it is sent.
+    // Some operators cannot even be made over inputs whose order they do not know.
     let Ok(stages) = stages else { return Some(EQUAL) };
     let is_sound = |stage: &Arc<dyn ShuffleWriter>| stage.children().into_iter().all(is_sound);
     (!stages.iter().all(is_sound)).then_some(EQUAL)

@@ -10,14 +10,13 @@ use datafusion::arrow::array::AsArray;
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, Int64Type};
 use datafusion::error::DataFusionError;
-use engine::{Error, Result};
-use url::Url;
+use engine::Result;
 
 use super::tables;
 use super::write::{self, Ready};
 use crate::query::{self, QueryContext};
 use crate::session::{Notice, TEMPORARY_SCHEMA};
-use crate::sql::{self, FilesAt};
+use crate::sql;
 
 const TAG: &str = "ANALYZE";
 
@@ -119,12 +118,8 @@ async fn looked_at_again(
     table: &TableDefinition,
     rows: u64,
 ) -> Result<TableDefinition> {
-    let url = Url::parse(&table.location).map_err(|error| Error::internal(error.to_string()))?;
-    let (files, declared) = tables::as_it_was_made(table);
-    let files = FilesAt { location: table.location.clone(), files, is_header_told: true };
     let coordinator = &context.coordinator;
-    let mut definition = tables::open(coordinator, table.name.clone(), &url, &files, &declared).await?;
-    definition.oid = table.oid;
+    let mut definition = tables::opened_again(coordinator, table).await?;
     definition.statistics.rows = rows;
     definition.analyzed = Arc::new(tables::analyzed(coordinator, &definition).await?);
     Ok(definition)

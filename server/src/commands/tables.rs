@@ -150,12 +150,7 @@ pub async fn refresh(
     })?;
     must_own_table(&seen, session, &name)?;
     session.check_may_write(TAG)?;
-    forget_listings(coordinator);
-    let url = Url::parse(&known.location).map_err(|error| Error::internal(error.to_string()))?;
-    let (files, declared) = as_it_was_made(&known);
-    let files = FilesAt { location: known.location.clone(), files, is_header_told: true };
-    let mut definition = open(coordinator, name, &url, &files, &declared).await?;
-    definition.oid = known.oid;
+    let mut definition = opened_again(coordinator, &known).await?;
     // Each says of which file, and of which moment, it holds.
     if definition.file_schema == known.file_schema {
         definition.analyzed = Arc::clone(&known.analyzed);
@@ -165,8 +160,17 @@ pub async fn refresh(
     Ok(Outcome::tag(TAG))
 }
 
+/// `table`, which lies somewhere, as its files are now.
+pub async fn opened_again(coordinator: &Coordinator, table: &TableDefinition) -> Result<TableDefinition> {
+    let url = Url::parse(&table.location).map_err(|error| Error::internal(error.to_string()))?;
+    let (files, declared) = as_it_was_made(table);
+    let files = FilesAt { location: table.location.clone(), files, is_header_told: true };
+    let opened = open(coordinator, table.name.clone(), &url, &files, &declared).await?;
+    Ok(TableDefinition { oid: table.oid, ..opened })
+}
+
 /// What the statement that made `table` said of its files and columns.
-pub fn as_it_was_made(table: &TableDefinition) -> (ExternalFiles, Declared) {
+fn as_it_was_made(table: &TableDefinition) -> (ExternalFiles, Declared) {
     let is_declared = table.files.is_declared;
     let partitions = table.partition_columns.iter().map(|(name, kind)| (name.clone(), Some(kind.clone())));
     let declared = Declared {
