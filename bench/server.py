@@ -50,6 +50,8 @@ def running(
     data_dir: Path,
     executors: int = EXECUTORS,
     environment: dict[str, str] | None = None,
+    executor_memory: str = EXECUTOR_MEMORY,
+    memory: str = SERVER_MEMORY,
 ) -> Iterator[Server]:
     """Serves `location` and yields once the server and its executors are ready."""
     if not binary.is_file():
@@ -58,7 +60,7 @@ def running(
     with tempfile.TemporaryDirectory(prefix="bench-", dir=data_dir) as state, log_file.open("wb") as log:
         port, dashboard_port, cluster_port = free_ports(3)
         process = subprocess.Popen(
-            command(binary, location, Path(state), port, dashboard_port, cluster_port, executors),
+            command(binary, location, Path(state), (port, dashboard_port, cluster_port), executors, executor_memory, memory),
             stdout=log,
             stderr=subprocess.STDOUT,
             env={**os.environ, **(environment or {})},
@@ -74,21 +76,22 @@ def command(
     binary: Path,
     location: Path | str,
     state: Path,
-    port: int,
-    dashboard_port: int,
-    cluster_port: int,
+    ports: tuple[int, int, int],
     executors: int,
+    executor_memory: str,
+    memory: str,
 ) -> list[str | Path]:
+    port, dashboard_port, cluster_port = ports
     return [
         binary, "serve", location,
         "--listen", f"127.0.0.1:{port}",
         "--dashboard", f"127.0.0.1:{dashboard_port}",
         "--cluster-listen", f"127.0.0.1:{cluster_port}",
         "--data-dir", state,
-        "--memory", SERVER_MEMORY,
+        "--memory", memory,
         "--executors", str(executors),
         "--executor-threads", str(EXECUTOR_THREADS),
-        "--executor-memory", EXECUTOR_MEMORY,
+        "--executor-memory", executor_memory,
     ]  # fmt: skip
 
 

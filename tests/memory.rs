@@ -1,9 +1,10 @@
-//! `--memory` is a cap on the process: a sort and an aggregation several times larger finish below it.
+//! `--memory` is a cap on the process: what is several times larger finishes below it, or is refused with a reason.
 
 use std::path::Path;
 
 use futures::TryStreamExt;
 use sql_tests::{Options, TestCluster, tpch};
+use tokio_postgres::Client;
 
 const CAP: &str = "400MB";
 const CAP_BYTES: u64 = 400 << 20;
@@ -69,4 +70,128 @@ async fn a_sort_and_an_aggregation_larger_than_the_cap_stay_below_it() {
     assert_eq!(spilled, [process], "the executor lived through it");
     let peak = peak_resident_bytes(process);
     assert!(peak <= CAP_BYTES, "the peak was {} MB, the cap is {CAP}", peak >> 20);
+}
+
+async fn start(scale_factor: &str, options: Options) -> TestCluster {
+    let binary = Path::new(env!("CARGO_BIN_EXE_sluice"));
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let data = tpch::data(binary, folder, scale_factor).await.expect("data");
+    let options = Options { locations: vec![data], ..options };
+    TestCluster::start(binary, &options).await.expect("a cluster")
+}
+
+async fn state(client: &Client, sql: &str) -> (String, String) {
+    match client.simple_query(sql).await {
+        Ok(_) => ("00000".to_owned(), String::new()),
+        Err(error) => {
+            let error = error.as_db_error().unwrap_or_else(|| panic!("{sql}: {error}"));
+            (error.code().code().to_owned(), error.message().to_owned())
+        }
+    }
+}
+
+/// The rows of both sides are wider than the planner can know: it takes a hash join to fit.
+const LARGE_JOIN: &str = "with wide as (select l_orderkey, l_linenumber, repeat(l_comment, 6) as text \
+    from lineitem where l_linenumber <= 3) \
+    select count(*), count(distinct a.l_orderkey) from wide a \
+    join wide b on a.l_orderkey = b.l_orderkey and a.l_linenumber = b.l_linenumber \
+    where a.text || b.text <> 'x'";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn joins_that_do_not_fit_are_planned_for_less_memory() {
+    let options = Options {
+        executors: 2,
+        executor_memory: "192MB".to_owned(),
+        memory: "300MB".to_owned(),
+        ..Options::default()
+    };
+    let cluster = start("1", options).await;
+    let processes = cluster.executor_processes().await.expect("processes");
+    for route in ["cluster", "local"] {
+        let client = cluster.connect_with(&format!("-c sluice.route={route}")).await.expect("a session");
+        client.batch_execute("set sluice.target_partitions = 8").await.expect("set");
+        let row =
+            client.query_one(LARGE_JOIN, &[]).await.unwrap_or_else(|error| panic!("{route}: {error:?}"));
+        assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (3_857_222, 1_500_000), "{route}");
+        let again = "select max(retries) from sys.queries where sql like '%count(distinct a.l_orderkey)%' \
+                     and sql not like '%sys.queries%'";
+        let again: i32 = client.query_one(again, &[]).await.expect("the log").get(0);
+        assert!(again > 0, "{route}: it was to run out of memory once");
+        // Straight after it, what is small fits.
+        let row = client.query_one("select count(*) from orders", &[]).await.expect("a small query");
+        assert_eq!(row.get::<_, i64>(0), 1_500_000, "{route}");
+    }
+    assert_eq!(cluster.executor_processes().await.expect("processes"), processes, "all lived through it");
+    for (process, cap) in processes.iter().map(|process| (*process, 192)).chain([(cluster.process_id(), 300)])
+    {
+        let peak = peak_resident_bytes(process) >> 20;
+        assert!(peak <= cap, "the peak was {peak} MB, the cap is {cap} MB");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fits_nowhere_is_refused_by_name() {
+    let options = Options {
+        executors: 1,
+        executor_memory: "256MB".to_owned(),
+        memory: "256MB".to_owned(),
+        ..Options::default()
+    };
+    let cluster = start("1", options).await;
+    let executor = cluster.executor_processes().await.expect("processes")[0];
+    // One list of all comments: no operator can spill it.
+    let hog = "select cardinality(array_agg(l_comment)) from lineitem";
+    for route in ["cluster", "local"] {
+        let client = cluster.connect_with(&format!("-c sluice.route={route}")).await.expect("a session");
+        let (code, message) = state(&client, hog).await;
+        assert_eq!(code, "53200", "{route}: {message}");
+        // Which of its bounds it meets first is a matter of moments.
+        assert!(message.contains("asked for") || message.contains("largest task"), "{route}: {message}");
+        assert!(message.contains("memory cap"), "{route}: {message}");
+        for (sql, expected) in [
+            ("select lpad('x', 2147483647, 'y')", "54000"),
+            ("select repeat('x', 2000000000)", "54000"),
+            ("select count(lpad(l_comment, 2000000000)) from lineitem", "54000"),
+            ("select max(length(lpad(l_comment, 20000))) from lineitem where l_orderkey < 5000", "00000"),
+            ("select cardinality(array_repeat(1, 2000000000))", "54000"),
+            (
+                "select max(length(replace(repeat(l_comment, 1000), 'e', repeat('x', 100000)))) from lineitem",
+                "54000",
+            ),
+        ] {
+            let (code, message) = state(&client, sql).await;
+            assert_eq!(code, expected, "{route}: {sql}: {message}");
+        }
+        assert_eq!(state(&client, "select count(*) from lineitem").await.0, "00000", "{route}");
+    }
+    assert_eq!(cluster.executor_processes().await.expect("processes"), [executor], "the executor lived");
+    for process in [executor, cluster.process_id()] {
+        let peak = peak_resident_bytes(process) >> 20;
+        assert!(peak <= 256, "the peak was {peak} MB, the cap is 256 MB");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn spill_and_shuffle_files_have_limits() {
+    let sort = "select count(*) from (select l_comment || l_shipinstruct || l_shipmode as text, \
+                row_number() over (order by l_comment, l_orderkey) as n from lineitem) t \
+                where n > 0 and text > ''";
+    for (variable, route) in [
+        ("SLUICE_EXECUTOR__SHUFFLE_BYTES_MAX", "cluster"),
+        ("SLUICE_EXECUTOR__SPILL_BYTES_MAX", "cluster"),
+        ("SLUICE_SERVER__SPILL_BYTES_MAX", "local"),
+    ] {
+        let options = Options {
+            executors: 1,
+            executor_memory: "240MB".to_owned(),
+            memory: "240MB".to_owned(),
+            environment: vec![(variable.into(), "2MB".into())],
+            ..Options::default()
+        };
+        let cluster = start("1", options).await;
+        let client = cluster.connect_with(&format!("-c sluice.route={route}")).await.expect("a session");
+        let (code, message) = state(&client, sort).await;
+        assert_eq!(code, "53100", "{variable}: {message}");
+        assert_eq!(state(&client, "select count(*) from orders").await.0, "00000", "{variable}");
+    }
 }

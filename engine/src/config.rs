@@ -114,6 +114,8 @@ pub struct ExecutorConfig {
     pub work_dir: PathBuf,
     /// Spill files, at most.
     pub spill_bytes_max: ByteSize,
+    /// Shuffle files, at most: results of stages, kept until their query ends.
+    pub shuffle_bytes_max: ByteSize,
     /// Folders that this machine shares with the coordinator's, for tables on local paths.
     pub shared_paths: Vec<PathBuf>,
     /// Folders and prefixes in stores below which files are read and written; everywhere when there is none. Supervised
@@ -432,6 +434,7 @@ impl Default for ExecutorConfig {
             memory: None,
             work_dir: PathBuf::from("sluice-work"),
             spill_bytes_max: ByteSize(100 * ByteSize::GIB),
+            shuffle_bytes_max: ByteSize(200 * ByteSize::GIB),
             shared_paths: Vec::new(),
             locations: Vec::new(),
         }

@@ -215,6 +215,10 @@ impl Error {
                 Some("Free space there, or choose another place with --warehouse.".into())
             }
             Self::DiskFull { .. } => Some("Raise spill_bytes_max, or free space in the data folder.".into()),
+            Self::Stamped { sqlstate, .. } if sqlstate.as_str() == "53100" => Some(
+                "Raise executor.spill_bytes_max or executor.shuffle_bytes_max, or free space in the work folders."
+                    .into(),
+            ),
             Self::Stamped { sqlstate, .. } if sqlstate.as_str() == "53200" => {
                 Some("Give the executors more --executor-memory, or start more of them.".into())
             }
@@ -264,6 +268,11 @@ impl Error {
             }
             _ => false,
         }
+    }
+
+    /// True when a plan that needs less memory may succeed.
+    pub fn is_out_of_memory(&self) -> bool {
+        self.sqlstate().as_str() == "53200"
     }
 
     /// Text that carries this error through a channel that knows only text.
@@ -556,6 +565,9 @@ fn from_io(error: &std::io::Error) -> Error {
         std::io::ErrorKind::NotFound => Error::MissingFile { message: "no such file".into() },
         std::io::ErrorKind::PermissionDenied => Error::AccessRefused { message: "permission denied".into() },
         kind => match error.get_ref() {
+            Some(inner) if inner.to_string().contains("exceeded the allowable limit") => {
+                Error::DiskFull { message: "spill files take more than spill_bytes_max allows".into() }
+            }
             Some(inner) => match from_external(inner) {
                 Error::Internal { .. } => Error::Io { message: kind.to_string() },
                 other => other,

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use datafusion::error::DataFusionError;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::data_cache::DataCache;
 use crate::fence::Fence;
-use crate::memory::CappedPool;
+use crate::functions::bounded;
+use crate::memory::{self, CappedPool, Pressure, TaskMemory};
 use crate::object_stores::ObjectStores;
 use crate::work_folder::WorkFolder;
 use crate::{ByteSize, Result};
@@ -21,6 +23,8 @@ const METADATA_CACHE_SHARE: u64 = 32;
 const STATISTICS_CACHE_SHARE: u64 = 16;
 /// Listings, at most. Of 10,000 files one takes some 3 MB.
 const LISTING_CACHE_SHARE: u64 = 64;
+/// What a merge of sorted runs takes of the pool for each. It would take all there is, and want for the rest.
+const RUN_BYTES: usize = 12 << 20;
 /// A folder listing is trusted for this long; new files show up afterwards.
 const LISTING_LIFETIME: std::time::Duration = std::time::Duration::from_secs(5);
 
@@ -33,6 +37,8 @@ pub struct NodeRuntime {
     pub pool: Arc<CappedPool>,
     /// The same stores as in `env`, with what only we ask of them.
     pub stores: Arc<ObjectStores>,
+    /// How near the process is to its cap.
+    pub pressure: watch::Receiver<Pressure>,
 }
 
 impl NodeRuntime {
@@ -45,7 +51,10 @@ impl NodeRuntime {
         spill_bytes_max: ByteSize,
         allowed: Option<&[String]>,
     ) -> Result<Self> {
+        memory::use_small_pages();
         let pool = CappedPool::for_cap(cap);
+        bounded::bound_by(cap);
+        let pressure = memory::watch(&pool);
         let spill_folder = work_folder.subfolder("spill").map_err(DataFusionError::from)?;
         let cached = config.cache_memory(cap);
         // Without memory nothing is kept on disk either: blocks pass through it.
@@ -57,7 +66,8 @@ impl NodeRuntime {
         let stores = ObjectStores::new(config.stores.clone(), cache, fence);
         let disk = DiskManagerBuilder::default()
             .with_mode(DiskManagerMode::Directories(vec![spill_folder]))
-            .with_max_temp_directory_size(spill_bytes_max.0);
+            .with_max_temp_directory_size(spill_bytes_max.0)
+            .with_max_spill_merge_fan_in((pool.limit_bytes() / RUN_BYTES).clamp(4, 256));
         let env = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::clone(&pool) as _)
             .with_disk_manager_builder(disk)
@@ -67,7 +77,14 @@ impl NodeRuntime {
             .with_object_list_cache_ttl(Some(LISTING_LIFETIME))
             .with_object_store_registry(Arc::clone(&stores) as _)
             .build_arc()?;
-        Ok(Self { env, pool, stores })
+        Ok(Self { env, pool, stores, pressure })
+    }
+
+    /// An account of its own for one task, and the resources of the node drawn on by it.
+    pub fn for_task(&self) -> (Arc<TaskMemory>, Arc<RuntimeEnv>) {
+        let memory = TaskMemory::open(&self.pool);
+        let env = RuntimeEnv { memory_pool: Arc::clone(&memory) as _, ..self.env.as_ref().clone() };
+        (memory, Arc::new(env))
     }
 
     /// Bytes of spill files that exist now.

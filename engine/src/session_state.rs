@@ -9,7 +9,9 @@ use ballista_core::extension::SessionConfigExt;
 use ballista_core::optimizer::ballista_default_optimizer_rules;
 use catalog::{DATABASE, DEFAULT_SCHEMA, StringLayout};
 use datafusion::catalog::CatalogProviderList;
-use datafusion::common::config::Dialect;
+use datafusion::common::config::{ConfigExtension, Dialect};
+use datafusion::common::extensions_options;
+use datafusion::execution::FunctionRegistry;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::session_state::SessionState;
 use datafusion::prelude::SessionConfig;
@@ -17,6 +19,7 @@ use datafusion::prelude::SessionConfig;
 use crate::broadcast::physical_rules;
 use crate::exchange;
 use crate::functions::date_part::QuickDateParts;
+use crate::functions::{bounded, gathering};
 use crate::runtime::NodeRuntime;
 use crate::semantics::analyzer_rules;
 
@@ -48,8 +51,62 @@ pub struct StatementSettings {
     pub time_zone: String,
     /// The largest build side that is sent whole to every task, in bytes. Cluster only.
     pub broadcast_bytes_max: usize,
-    /// Hash joins, or else sort-merge joins, which can spill. Cluster only.
+    /// Hash joins, or else sort-merge joins, which can spill.
     pub prefer_hash_join: bool,
+    /// What one task may count on having of its process's pool, in bytes.
+    pub task_memory: usize,
+    /// How much is given up for needing less memory.
+    pub thrift: Thrift,
+}
+
+/// How much is given up for needing less memory. A statement that ran out of it is planned again, each time with
+/// the next.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Thrift {
+    /// Nothing.
+    #[default]
+    None,
+    /// Hash joins and large batches; smaller partitions.
+    Frugal,
+    /// Company as well: its tasks run alone in their executor, one partition at a time.
+    Alone,
+}
+
+impl Thrift {
+    /// What to try when memory ran out.
+    pub fn next(self) -> Option<Self> {
+        match self {
+            Self::None => Some(Self::Frugal),
+            Self::Frugal => Some(Self::Alone),
+            Self::Alone => None,
+        }
+    }
+
+    /// Partitions for each one that there would be otherwise, on executors, where they are computed in turn.
+    pub fn partitions_factor(self) -> usize {
+        match self {
+            Self::None => 1,
+            Self::Frugal => 4,
+            Self::Alone => 8,
+        }
+    }
+}
+
+extensions_options! {
+    /// What executors are told of a task beside DataFusion's and Ballista's own settings.
+    pub struct TaskOptions {
+        /// The task is to run alone in its executor.
+        pub alone: bool, default = false
+    }
+}
+
+impl ConfigExtension for TaskOptions {
+    const PREFIX: &'static str = "sluice_task";
+}
+
+/// True for tasks that are to run alone in their executor.
+pub fn runs_alone(config: &SessionConfig) -> bool {
+    config.options().extensions.get::<TaskOptions>().is_some_and(|options| options.alone)
 }
 
 /// Makes sessions. Building one from nothing registers hundreds of functions; copying is cheap.
@@ -78,7 +135,7 @@ impl SessionStates {
             .with_optimizer_rules(ballista_default_optimizer_rules())
             .with_physical_optimizer_rules(physical_rules())
             .build();
-        Self { local, cluster }
+        Self { local: with_bounded_functions(local), cluster: with_bounded_functions(cluster) }
     }
 
     /// A session for one statement that sees the tables in `catalogs`.
@@ -97,20 +154,49 @@ impl SessionStates {
         let options = state.config_mut().options_mut();
         options.execution.target_partitions = settings.target_partitions;
         options.execution.time_zone = Some(settings.time_zone.clone());
+        let task_memory = settings.task_memory;
+        options.execution.sort_spill_reservation_bytes = (task_memory / 16).clamp(1 << 20, 10 << 20);
+        options.optimizer.prefer_hash_join = settings.prefer_hash_join;
+        if settings.thrift > Thrift::None {
+            let _ = options.set("datafusion.execution.batch_size", &FRUGAL_BATCH_ROWS.to_string());
+            options.optimizer.prefer_hash_join = false;
+        }
         if destination == Destination::Cluster {
+            // Buffered per input partition of a task, outside the pool while it is encoded.
+            let _ = options.set(SHUFFLE_WRITE_BOUND, &(task_memory / 4).clamp(2 << 20, 64 << 20).to_string());
+            // As it travels: compressed, and decoded outside the pool.
+            let _ = options.set(SHUFFLE_READ_BOUND, &(task_memory / 16).clamp(2 << 20, 16 << 20).to_string());
+            if settings.thrift == Thrift::Alone {
+                let _ = options.set("sluice_task.alone", "true");
+                let _ = options.set("ballista.scheduler.max_partitions_per_task", "1");
+            }
             // Ballista measures a broadcast by a bound of its own: it must be the one that was planned with.
             let _ = options.set(BROADCAST_BOUND, &settings.broadcast_bytes_max.to_string());
             options.optimizer.hash_join_single_partition_threshold = settings.broadcast_bytes_max;
             if settings.broadcast_bytes_max == 0 {
                 options.optimizer.hash_join_single_partition_threshold_rows = 0;
             }
-            options.optimizer.prefer_hash_join = settings.prefer_hash_join;
         }
         state
     }
 }
 
+/// What allocates much at once asks first, or says so.
+fn with_bounded_functions(mut state: SessionState) -> SessionState {
+    for function in gathering::functions() {
+        state.register_udaf(function).expect("DataFusion's own functions may be replaced");
+    }
+    for function in bounded::functions() {
+        state.register_udf(function).expect("DataFusion's own functions may be replaced");
+    }
+    state
+}
+
 const BROADCAST_BOUND: &str = "ballista.optimizer.broadcast_join_threshold_bytes";
+const SHUFFLE_WRITE_BOUND: &str = "ballista.shuffle.sort_based.memory_limit_per_task_bytes";
+const SHUFFLE_READ_BOUND: &str = "ballista.shuffle.reader.max_bytes_in_flight";
+/// Rows of a batch where memory is scarce, an eighth of the usual: a merge holds two batches of each run.
+const FRUGAL_BATCH_ROWS: usize = 1024;
 
 /// The settings an executor with `runtime` decodes tasks with before the task's own are laid over them.
 pub fn executor_config(runtime: &NodeRuntime) -> SessionConfig {
@@ -124,13 +210,11 @@ fn local_config() -> SessionConfig {
 fn cluster_config() -> SessionConfig {
     // Without Ballista's restrictions a plan does not fail on the cluster, it hangs.
     let config = common(SessionConfig::new_with_ballista())
+        .with_option_extension(TaskOptions::default())
         // Chosen per statement: sort-merge joins everywhere cost 2.6 times as much over TPC-H at SF 1.
         .set_bool("datafusion.optimizer.prefer_hash_join", true)
         .set_bool("ballista.planner.adaptive.enabled", false)
         .set_u64("ballista.client.grpc_max_message_size", u64::from(crate::codec::MESSAGE_BYTES_MAX))
-        // Buffered per input partition of a task; the pool is asked as well.
-        .set_u64("ballista.shuffle.sort_based.memory_limit_per_task_bytes", 64 << 20)
-        .set_u64("ballista.shuffle.reader.max_bytes_in_flight", 16 << 20)
         .set_u64("ballista.client.io_retry_wait_time_ms", 200);
     if std::env::var_os(FORCE_REMOTE_READ).is_some() {
         config.set_bool("ballista.shuffle.force_remote_read", true)

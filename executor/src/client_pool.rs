@@ -11,21 +11,34 @@ use ballista_core::client_pool::{BallistaClientPool, PooledClient};
 use ballista_core::error::Result;
 use ballista_core::extension::BallistaConfigGrpcEndpoint;
 use ballista_core::utils::GrpcClientConfig;
+use engine::ByteSize;
 use parking_lot::Mutex;
 
 /// Idle connections kept to one executor.
 const IDLE_PER_PEER_MAX: usize = 8;
 const IO_RETRIES: u8 = 2;
 const IO_RETRY_WAIT_MS: u64 = 100;
-const CONNECTION_WINDOW_BYTES: u32 = 64 << 20;
-const STREAM_WINDOW_BYTES: u32 = 16 << 20;
+/// What may be on its way of one part, unread: a share of the cap, within these bounds.
+const STREAM_WINDOW_SHARE: u64 = 128;
+const STREAM_WINDOW_BYTES_MIN: u64 = 1 << 20;
+const STREAM_WINDOW_BYTES_MAX: u64 = 16 << 20;
+/// Parts that one connection carries at once.
+const STREAMS: u32 = 4;
 
 type Idle = Arc<Mutex<HashMap<(String, u16), Vec<BallistaClient>>>>;
 
 /// Connections by peer.
-#[derive(Default)]
 pub struct ClientPool {
     idle: Idle,
+    stream_window_bytes: u32,
+}
+
+impl ClientPool {
+    /// The connections of a process whose memory is capped.
+    pub fn for_cap(cap: ByteSize) -> Self {
+        let window = (cap.0 / STREAM_WINDOW_SHARE).clamp(STREAM_WINDOW_BYTES_MIN, STREAM_WINDOW_BYTES_MAX);
+        Self { idle: Idle::default(), stream_window_bytes: window as u32 }
+    }
 }
 
 impl std::fmt::Debug for ClientPool {
@@ -56,8 +69,8 @@ impl BallistaClientPool for ClientPool {
                     customize_endpoint.or_else(|| Some(engine::codec::peer_endpoint())),
                     IO_RETRIES,
                     IO_RETRY_WAIT_MS,
-                    CONNECTION_WINDOW_BYTES,
-                    STREAM_WINDOW_BYTES,
+                    self.stream_window_bytes * STREAMS,
+                    self.stream_window_bytes,
                 )
                 .await?
             }

@@ -3,6 +3,8 @@
 mod client_pool;
 mod process;
 mod report;
+mod shuffle_files;
+mod shuffle_reader;
 mod stage_runner;
 mod supervision;
 

@@ -13,6 +13,7 @@ use engine::{ExecutorId, codec, functions, session_state};
 use tracing::info;
 
 use crate::report::Reporter;
+use crate::shuffle_files::ShuffleFiles;
 use crate::stage_runner::{StageRunner, TaskCounts};
 use crate::supervision;
 
@@ -43,6 +44,8 @@ pub async fn run(config: Config, is_supervised: bool) -> Result<(), StartError> 
         .subfolder("shuffle")
         .map_err(|error| StartError::Environment(format!("cannot make the shuffle folder: {error}")))?;
 
+    let shuffle_files = ShuffleFiles::watch(shuffle_folder.clone(), config.executor.shuffle_bytes_max);
+
     let env = Arc::clone(&runtime.env);
     let of_tasks = runtime.clone();
     let options = ExecutorProcessConfig {
@@ -63,7 +66,11 @@ pub async fn run(config: Config, is_supervised: bool) -> Result<(), StartError> 
         metric_collection_policy: ExecutorMetricCollectionPolicy::Off,
         // Zero leaves the pool alone: ours is one for the process, not a fixed share per task.
         memory_pool_size: Some(0),
-        override_execution_engine: Some(Arc::new(StageRunner::new(Arc::clone(&counts)))),
+        override_execution_engine: Some(Arc::new(StageRunner::new(
+            runtime.clone(),
+            shuffle_files,
+            Arc::clone(&counts),
+        ))),
         override_function_registry: Some(functions::registry()),
         override_runtime_producer: Some(Arc::new(move |_| Ok(Arc::clone(&env)))),
         override_config_producer: Some(Arc::new(move || session_state::executor_config(&of_tasks))),

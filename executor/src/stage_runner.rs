@@ -3,6 +3,9 @@
 //! Ballista reports a failed task as text, and decides by the error's type whether to run it again.
 //! Every error is stamped here with its SQLSTATE and made to fail the job at once: whether anything is
 //! run again is decided by the coordinator alone.
+//!
+//! A task has an account of its own with the process's memory, by which it can be told to end. Near the cap
+//! no task starts beside others, and one that ran out of memory before is run alone.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,40 +13,54 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use ballista_core::JobId;
+use ballista_core::client_pool::BallistaClientPool;
 use ballista_core::serde::protobuf::{
     RuntimeStatsReport, ShuffleWritePartition, TaskColumnStats, WindowStateReport,
 };
 use ballista_executor::execution_engine::{DefaultExecutionEngine, ExecutionEngine, QueryStageExecutor};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
+use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::metrics::MetricsSet;
 use datafusion::prelude::SessionConfig;
-use engine::Error;
+use engine::memory::Pressure;
+use engine::runtime::NodeRuntime;
+use engine::{Error, session_state};
+use tokio::sync::{Notify, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tracing::{Instrument, debug, info_span};
 
 use crate::client_pool::ClientPool;
+use crate::shuffle_files::ShuffleFiles;
+use crate::shuffle_reader;
 
-/// How many tasks run, and have run, in this process.
+/// How many tasks run, and have run, in this process, and which may start.
 #[derive(Debug, Default)]
 pub struct TaskCounts {
     /// Tasks running now.
     pub running: AtomicUsize,
     /// Tasks finished since the start, failed ones included.
     pub finished: AtomicU64,
+    ended: Notify,
+    /// Held shared by ordinary tasks, and alone by those that must run alone.
+    company: RwLock<()>,
 }
 
 /// Makes stage executors that count, trace and stamp.
 pub struct StageRunner {
     inner: DefaultExecutionEngine,
+    clients: Arc<dyn BallistaClientPool>,
+    runtime: NodeRuntime,
+    shuffle_files: ShuffleFiles,
     counts: Arc<TaskCounts>,
 }
 
 impl StageRunner {
-    /// A runner that keeps its counts in `counts`.
-    pub fn new(counts: Arc<TaskCounts>) -> Self {
-        let inner = DefaultExecutionEngine::with_client_pool(Arc::new(ClientPool::default()));
-        Self { inner, counts }
+    /// A runner that gives tasks their memory from `runtime` and keeps its counts in `counts`.
+    pub fn new(runtime: NodeRuntime, shuffle_files: ShuffleFiles, counts: Arc<TaskCounts>) -> Self {
+        let clients: Arc<dyn BallistaClientPool> = Arc::new(ClientPool::for_cap(runtime.pool.cap()));
+        let inner = DefaultExecutionEngine::with_client_pool(Arc::clone(&clients));
+        Self { inner, clients, runtime, shuffle_files, counts }
     }
 }
 
@@ -59,10 +76,11 @@ impl ExecutionEngine for StageRunner {
         config: &SessionConfig,
     ) -> Result<Arc<dyn QueryStageExecutor>> {
         let span = info_span!("task", job.id = %job_id, stage = stage_id, task = task_id);
+        let plan = shuffle_reader::streaming(plan, &self.clients, work_dir).map_err(stamp)?;
         let inner = self
             .inner
             .create_query_stage_exec(
-                job_id,
+                job_id.clone(),
                 stage_id,
                 task_id,
                 global_output_partition_ids,
@@ -71,15 +89,85 @@ impl ExecutionEngine for StageRunner {
                 config,
             )
             .map_err(stamp)?;
-        Ok(Arc::new(StageTask { inner, span, counts: Arc::clone(&self.counts) }))
+        Ok(Arc::new(StageTask {
+            inner,
+            job_id,
+            span,
+            runtime: self.runtime.clone(),
+            shuffle_files: self.shuffle_files.clone(),
+            counts: Arc::clone(&self.counts),
+        }))
     }
 }
 
 #[derive(Debug)]
 struct StageTask {
     inner: Arc<dyn QueryStageExecutor>,
+    job_id: JobId,
     span: tracing::Span,
+    runtime: NodeRuntime,
+    shuffle_files: ShuffleFiles,
     counts: Arc<TaskCounts>,
+}
+
+impl StageTask {
+    /// Waits while the process is near its cap and other tasks run, which will give memory back.
+    async fn room(&self) {
+        let mut pressure = self.runtime.pressure.clone();
+        loop {
+            let ended = self.counts.ended.notified();
+            tokio::pin!(ended);
+            // Enabled before looking, so that a task that ends in between is not missed.
+            ended.as_mut().enable();
+            let is_calm = *pressure.borrow_and_update() == Pressure::Calm;
+            if is_calm || self.counts.running.load(Ordering::Relaxed) == 0 {
+                return;
+            }
+            tokio::select! {
+                () = ended => {}
+                changed = pressure.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    async fn run(&self, task_id: usize, context: Arc<TaskContext>) -> Result<Vec<ShuffleWritePartition>> {
+        let is_alone = session_state::runs_alone(context.session_config());
+        let _company = if is_alone {
+            Company::None(self.counts.company.write().await)
+        } else {
+            let company = self.counts.company.read().await;
+            self.room().await;
+            Company::Others(company)
+        };
+        let _running = Running::start(&self.counts);
+        let (memory, env) = self.runtime.for_task();
+        tokio::select! {
+            result = self.inner.execute_query_stage(task_id, with_runtime(&context, env)) => result,
+            verdict = memory.condemnation() => Err(verdict),
+            excess = self.shuffle_files.too_many_of(&self.job_id) => Err(excess),
+        }
+    }
+}
+
+/// With whom a task runs; held for as long as it does.
+#[allow(dead_code)] // Guards are held, not read.
+enum Company<'a> {
+    Others(RwLockReadGuard<'a, ()>),
+    None(RwLockWriteGuard<'a, ()>),
+}
+
+/// The same context over other resources.
+fn with_runtime(context: &TaskContext, env: Arc<RuntimeEnv>) -> Arc<TaskContext> {
+    Arc::new(TaskContext::new(
+        context.task_id(),
+        context.session_id(),
+        context.session_config().clone(),
+        context.scalar_functions().clone(),
+        context.higher_order_functions().clone(),
+        context.aggregate_functions().clone(),
+        context.window_functions().clone(),
+        env,
+    ))
 }
 
 impl fmt::Display for StageTask {
@@ -95,9 +183,7 @@ impl QueryStageExecutor for StageTask {
         task_id: usize,
         context: Arc<TaskContext>,
     ) -> Result<Vec<ShuffleWritePartition>> {
-        let _running = Running::start(&self.counts);
-        let result = self.inner.execute_query_stage(task_id, context).instrument(self.span.clone()).await;
-        result.map_err(stamp)
+        self.run(task_id, context).instrument(self.span.clone()).await.map_err(stamp)
     }
 
     fn collect_plan_metrics(&self) -> Vec<MetricsSet> {
@@ -131,6 +217,7 @@ impl Drop for Running<'_> {
     fn drop(&mut self) {
         self.0.running.fetch_sub(1, Ordering::Relaxed);
         self.0.finished.fetch_add(1, Ordering::Relaxed);
+        self.0.ended.notify_waiters();
     }
 }
 

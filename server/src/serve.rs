@@ -13,7 +13,7 @@ use datafusion::datasource::listing::ListingTableUrl;
 use datafusion::execution::session_state::SessionState;
 use engine::config::Config;
 use engine::runtime::NodeRuntime;
-use engine::session_state::{Destination, SessionStates, StatementSettings};
+use engine::session_state::{Destination, SessionStates, StatementSettings, Thrift};
 use engine::tls::ServerTls;
 use engine::work_folder::WorkFolder;
 use futures::{StreamExt, TryStreamExt};
@@ -270,6 +270,8 @@ async fn open_locations(
         time_zone: "UTC".to_owned(),
         broadcast_bytes_max: 0,
         prefer_hash_join: true,
+        task_memory: 0,
+        thrift: Thrift::None,
     };
     let session = sessions.for_statement(Destination::Local, catalogs, &settings);
     let mut definitions = Vec::new();

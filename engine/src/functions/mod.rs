@@ -2,7 +2,9 @@
 //! missing here cannot be used in a distributed query.
 
 pub mod arithmetic;
+pub mod bounded;
 pub mod date_part;
+pub mod gathering;
 pub mod partition;
 pub mod rounding;
 
@@ -18,7 +20,7 @@ pub fn registry() -> Arc<BallistaFunctionRegistry> {
         registry.scalar_functions.insert(function.name().to_owned(), function);
     }
     // Those of arrays and maps, which Ballista's registry leaves out.
-    for function in all_default_nested_functions() {
+    for function in all_default_nested_functions().into_iter().chain(bounded::functions()) {
         registry.scalar_functions.insert(function.name().to_owned(), Arc::clone(&function));
         for alias in function.aliases() {
             registry.scalar_functions.insert(alias.clone(), Arc::clone(&function));
@@ -26,6 +28,9 @@ pub fn registry() -> Arc<BallistaFunctionRegistry> {
     }
     for function in [date_part::function(), partition::function(), rounding::function()] {
         registry.scalar_functions.insert(function.name().to_owned(), function);
+    }
+    for function in gathering::functions() {
+        registry.aggregate_functions.insert(function.name().to_owned(), function);
     }
     Arc::new(registry)
 }

@@ -105,24 +105,33 @@ impl Cluster {
     }
 
     /// Partitions for a query that reads `estimate` of `tables`: about a target size each, at least one
-    /// per slot, and not more than four per slot, for every further one costs files and scheduling.
+    /// per slot, and not more than four per slot, for every further one costs files and scheduling: less so than
+    /// memory that runs short.
     pub fn target_partitions(&self, tables: &[Arc<TableDefinition>], estimate: Estimate) -> usize {
         const PARTITIONS_PER_SLOT_MAX: u64 = 4;
+        const PARTITIONS_PER_SLOT_SCARCE_MAX: u64 = 16;
         let readers = self.membership.readers(tables);
         let alive: usize = readers.iter().map(|member| member.report.threads).sum();
         let slots = alive.max(self.expected_slots()).max(1) as u64;
-        let by_size = estimate.input_bytes.div_ceil(self.config.cluster.target_partition_size.0);
         // Whole rounds over the slots, so that none idles while the last partitions run.
-        let rounds = by_size.div_ceil(slots).clamp(1, PARTITIONS_PER_SLOT_MAX);
-        (slots * rounds) as usize
+        let rounds =
+            |bytes: u64, max: u64| estimate.input_bytes.div_ceil(bytes.max(1)).div_ceil(slots).clamp(1, max);
+        let by_size = rounds(self.config.cluster.target_partition_size.0, PARTITIONS_PER_SLOT_MAX);
+        let by_memory = rounds(self.task_memory() as u64, PARTITIONS_PER_SLOT_SCARCE_MAX);
+        (slots * by_size.max(by_memory)) as usize
     }
 
     /// True when the build side of a join over that much input fits into a task's share of an executor's
     /// pool. The smaller side of a join is at most half of what is read.
     pub fn hash_joins_fit(&self, estimate: Estimate, partitions: usize) -> bool {
-        let share = |member: &Member| member.report.pool_limit_bytes / member.report.threads.max(1) as u64;
+        estimate.input_bytes / 2 / partitions.max(1) as u64 <= self.task_memory() as u64
+    }
+
+    /// What each task may count on having of its executor's pool, in bytes.
+    pub fn task_memory(&self) -> usize {
+        let share = |member: &Member| member.report.pool_limit_bytes as usize / member.report.threads.max(1);
         let smallest = self.membership.members().iter().map(share).min();
-        smallest.is_none_or(|share| estimate.input_bytes / 2 / partitions.max(1) as u64 <= share)
+        smallest.unwrap_or(self.config.cluster.executor_memory.as_usize() / 2)
     }
 
     /// Slots of the supervised executors, also while they still start.

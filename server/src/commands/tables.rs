@@ -7,7 +7,7 @@ use catalog::table::file_statistics::FileStatistics;
 use catalog::{Change, DEFAULT_SCHEMA, ExternalFiles, Metadata, TableDefinition, TableName};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::MemoryCatalogProviderList;
-use engine::session_state::{Destination, StatementSettings};
+use engine::session_state::{Destination, StatementSettings, Thrift};
 use engine::{Error, Result};
 use url::Url;
 
@@ -114,6 +114,8 @@ fn planning_state(coordinator: &Coordinator) -> datafusion::execution::session_s
         time_zone: "UTC".to_owned(),
         broadcast_bytes_max: 0,
         prefer_hash_join: true,
+        task_memory: 0,
+        thrift: Thrift::None,
     };
     let catalogs = Arc::new(MemoryCatalogProviderList::new());
     coordinator.sessions.for_statement(Destination::Local, catalogs, &settings)

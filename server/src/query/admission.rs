@@ -14,10 +14,10 @@ pub struct Admission {
     waiting_max: usize,
 }
 
-/// The right to run; returned by dropping it.
-#[derive(Debug)]
+/// The right to run; returned when the last clone is dropped.
+#[derive(Debug, Clone)]
 pub struct Permit {
-    _slot: OwnedSemaphorePermit,
+    _slot: Arc<OwnedSemaphorePermit>,
 }
 
 impl Admission {
@@ -29,14 +29,14 @@ impl Admission {
     /// Waits for a slot. Fails with 53400 when too many wait already.
     pub async fn admit(&self) -> Result<Permit> {
         if let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
-            return Ok(Permit { _slot: slot });
+            return Ok(Permit { _slot: Arc::new(slot) });
         }
         let _place = self.take_place()?;
         let slot = Arc::clone(&self.slots)
             .acquire_owned()
             .await
             .expect("the gate is never closed while the server runs");
-        Ok(Permit { _slot: slot })
+        Ok(Permit { _slot: Arc::new(slot) })
     }
 
     fn take_place(&self) -> Result<Place<'_>> {

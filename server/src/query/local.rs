@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use datafusion::execution::TaskContext;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use engine::{Error, Result};
 use futures::StreamExt;
@@ -20,7 +21,8 @@ pub async fn run(context: &QueryContext, plan: Plan, permit: Permit) -> Result<R
     let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
     let Plan { physical, state, .. } = plan;
     let schema = physical.schema();
-    let task_context = state.task_ctx();
+    let (memory, env) = context.coordinator.runtime.for_task();
+    let task_context = Arc::new(TaskContext::from(&state).with_runtime(env));
     let work = context.coordinator.compute.spawn(async move {
         let plan: Arc<dyn ExecutionPlan> = physical;
         let mut stream = match execute_stream(plan, task_context) {
@@ -30,8 +32,15 @@ pub async fn run(context: &QueryContext, plan: Plan, permit: Permit) -> Result<R
                 return;
             }
         };
-        while let Some(batch) = stream.next().await {
-            if sender.send(batch.map_err(Error::from)).await.is_err() {
+        loop {
+            let next = tokio::select! {
+                biased;
+                verdict = memory.condemnation() => Some(Err(verdict)),
+                next = stream.next() => next,
+            };
+            let Some(batch) = next else { return };
+            let is_last = batch.is_err();
+            if sender.send(batch.map_err(Error::from)).await.is_err() || is_last {
                 return;
             }
         }

@@ -1,6 +1,7 @@
 //! Runs one query: admit → plan → route → rows.
 
 mod admission;
+mod attempts;
 mod estimate;
 mod explain;
 mod files;
@@ -19,7 +20,7 @@ use std::sync::Arc;
 use catalog::{Metadata, Snapshot, SnapshotRow, TableDefinition, TableName, Target};
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::ScalarValue;
-use engine::session_state::StatementSettings;
+use engine::session_state::{StatementSettings, Thrift};
 use engine::{Error, QueryId, Result};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -148,6 +149,8 @@ impl QueryContext {
             time_zone: self.time_zone.clone(),
             broadcast_bytes_max: self.broadcast_bytes_max,
             prefer_hash_join: true,
+            task_memory: self.coordinator.runtime.pool.limit_bytes() / target_partitions.max(1),
+            thrift: Thrift::None,
         }
     }
 }
@@ -203,23 +206,8 @@ async fn start(
     if let Some(explain) = query.explain {
         return explain::run(context, choice, explain, permit).await;
     }
-    let rows = match choice.route {
-        Route::Local(_) => match local::run(context, choice.plan, permit).await {
-            Err(Error::OutOfMemory { message }) if choice.may_move_to_cluster => {
-                let Ok(plan) = planner.plan_for_cluster(choice.estimate).await else {
-                    return Err(Error::OutOfMemory { message });
-                };
-                let route = Route::Cluster(format!("it did not fit in this process: {message}"));
-                *context.last_route.lock() = route.to_string();
-                record.routed(&route);
-                let permit = context.coordinator.admission.admit().await?;
-                context.coordinator.cluster.run(context, plan, permit).await
-            }
-            outcome => outcome,
-        },
-        Route::Cluster(_) => context.coordinator.cluster.run(context, choice.plan, permit).await,
-    };
-    Ok(rows?.told_sources(planner.sources()))
+    let rows = attempts::run(context, &planner, choice, permit, record, |plan, _| Ok(plan)).await?;
+    Ok(rows.told_sources(planner.sources()))
 }
 
 /// What a query asks of its parameters and gives in its columns, without running it.

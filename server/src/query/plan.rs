@@ -19,7 +19,7 @@ use datafusion::logical_expr::{
     DmlStatement, Expr, LogicalPlan, LogicalPlanBuilder, Statement as LogicalStatement, TableScan, WriteOp,
 };
 use datafusion::physical_plan::ExecutionPlan;
-use engine::session_state::{Destination, StatementSettings};
+use engine::session_state::{Destination, StatementSettings, Thrift};
 use engine::{Error, Result};
 use engine::{broadcast, exchange};
 use parking_lot::Mutex;
@@ -116,11 +116,15 @@ impl Planner {
         self.snapshot.table(&estimate::name_of(scan)).is_some()
     }
 
-    /// The optimised logical plan for this process, and the session it was made in.
-    pub async fn logical(self: &Arc<Self>) -> Result<(SessionState, LogicalPlan)> {
+    /// The optimised logical plan for this process, and the session it was made in. With any `thrift` one that needs
+    /// less memory.
+    pub async fn logical(self: &Arc<Self>, thrift: Thrift) -> Result<(SessionState, LogicalPlan)> {
         let planner = Arc::clone(self);
-        let partitions = self.context.coordinator.config.server_threads();
-        let settings = self.context.statement_settings(partitions);
+        // Here partitions are computed at once, so that few need least. With a single one DataFusion knows hash joins
+        // alone.
+        let threads = self.context.coordinator.config.server_threads();
+        let partitions = if thrift == Thrift::None { threads } else { 2 };
+        let settings = StatementSettings { thrift, ..self.context.statement_settings(partitions) };
         self.on_planning_thread(async move { planner.logical_on(Destination::Local, settings).await }).await
     }
 
@@ -143,15 +147,21 @@ impl Planner {
     }
 
     /// Plans from the start for the executors, with partitions and joins that suit `estimate`. Fails where they would
-    /// not run it, or not rightly.
-    pub async fn plan_for_cluster(self: &Arc<Self>, estimate: Estimate) -> Result<Plan> {
+    /// not run it, or not rightly. `thrift` says what is given up for needing less memory.
+    pub async fn plan_for_cluster(self: &Arc<Self>, estimate: Estimate, thrift: Thrift) -> Result<Plan> {
         let cluster = &self.context.coordinator.cluster;
         let partitions = self
             .context
             .target_partitions
-            .unwrap_or_else(|| cluster.target_partitions(&self.names.tables, estimate));
+            .unwrap_or_else(|| cluster.target_partitions(&self.names.tables, estimate))
+            * thrift.partitions_factor();
         let mut settings = self.context.statement_settings(partitions);
         settings.prefer_hash_join = cluster.hash_joins_fit(estimate, partitions);
+        settings.task_memory = cluster.task_memory();
+        settings.thrift = thrift;
+        // Each task holds the whole of what is broadcast.
+        let share = settings.task_memory / if thrift == Thrift::None { 2 } else { 16 };
+        settings.broadcast_bytes_max = settings.broadcast_bytes_max.min(share);
         let bytes_max = settings.broadcast_bytes_max;
         let refusal = |plan: &Plan, bytes_max| {
             let are_kept = broadcast::are_kept(&plan.physical, bytes_max);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, LogicalPlan};
+use engine::session_state::Thrift;
 use engine::{ByteSize, Error, Result};
 
 use super::QueryContext;
@@ -49,7 +50,7 @@ pub struct Choice {
 /// Chooses the route of the planner's query and plans for it.
 pub async fn choose(context: &QueryContext, planner: &Arc<Planner>) -> Result<Choice> {
     let cluster = &context.coordinator.cluster;
-    let (state, logical) = planner.logical().await?;
+    let (state, logical) = planner.logical(Thrift::None).await?;
     if let Some(reason) = must_be_local(planner, &logical) {
         let plan = planner.physical(state, logical).await?;
         return Ok(local(reason, plan, Estimate::default(), false));
@@ -76,7 +77,7 @@ pub async fn choose(context: &QueryContext, planner: &Arc<Planner>) -> Result<Ch
     match reason {
         Ok(reason) => {
             // What cannot be planned or sent there, a function only this process knows say, runs here.
-            match planner.plan_for_cluster(estimate).await {
+            match planner.plan_for_cluster(estimate, Thrift::None).await {
                 Ok(plan) => {
                     Ok(Choice { route: Route::Cluster(reason), plan, estimate, may_move_to_cluster: false })
                 }

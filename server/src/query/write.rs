@@ -28,7 +28,7 @@ use super::estimate::Estimate;
 use super::files::{Input, Sink, into_files, into_table, without_rows};
 use super::plan::{Plan, Planner};
 use super::route::{self, Route};
-use super::{QueryContext, Rows, history, local, log};
+use super::{QueryContext, Rows, attempts, history, local, log};
 use crate::sql::Query;
 
 /// What a query has written.
@@ -84,32 +84,12 @@ async fn run(
     let permit = context.coordinator.admission.admit().await?;
     let planner = Planner::new(context, query, parameters, Some(sink.place()))?;
     let choice = route::choose(context, &planner).await?;
-    let told = |route: &Route| {
-        *context.last_route.lock() = route.to_string();
-        record.routed(route);
-    };
-    told(&choice.route);
+    *context.last_route.lock() = choice.route.to_string();
+    record.routed(&choice.route);
     let columns = choice.plan.physical.schema();
-    let into =
-        |plan: Plan, on| into_files(context, plan, query, sink, Input { estimate: choice.estimate, on });
-    let mut rows = match choice.route {
-        Route::Local(_) => match local::run(context, into(choice.plan, Destination::Local)?, permit).await {
-            Err(Error::OutOfMemory { message }) if choice.may_move_to_cluster => {
-                let Ok(plan) = planner.plan_for_cluster(choice.estimate).await else {
-                    return Err(Error::OutOfMemory { message });
-                };
-                told(&Route::Cluster(format!("it did not fit in this process: {message}")));
-                let permit = context.coordinator.admission.admit().await?;
-                let plan = into(plan, Destination::Cluster)?;
-                context.coordinator.cluster.run(context, plan, permit).await?
-            }
-            outcome => outcome?,
-        },
-        Route::Cluster(_) => {
-            let plan = into(choice.plan, Destination::Cluster)?;
-            context.coordinator.cluster.run(context, plan, permit).await?
-        }
-    };
+    let estimate = choice.estimate;
+    let into = |plan: Plan, on| into_files(context, plan, query, sink, Input { estimate, on });
+    let mut rows = attempts::run(context, &planner, choice, permit, record, into).await?;
     let mut files = files(&mut rows).await?;
     if files.is_empty()
         && let Some(plan) = without_rows(local_state(context), &columns, query, sink)?

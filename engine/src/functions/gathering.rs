@@ -1,0 +1,219 @@
+//! `array_agg` and `string_agg`: aggregates that hold every value they meet, and give them all as one.
+//!
+//! What they hold is declared to the memory pool, but not the copies that are made of it when it is given: the value
+//! itself, and its form on the way to the next stage. They declare those beforehand. Everything else is DataFusion's.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{ArrayRef, BooleanArray};
+use datafusion::arrow::datatypes::{DataType, FieldRef};
+use datafusion::common::{Result, ScalarValue};
+use datafusion::functions_aggregate::all_default_aggregate_functions;
+use datafusion::logical_expr::function::{AccumulatorArgs, AggregateFunctionSimplification, StateFieldsArgs};
+use datafusion::logical_expr::utils::AggregateOrderSensitivity;
+use datafusion::logical_expr::{
+    Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, EmitTo, GroupsAccumulator, ReversedUDAF,
+    Signature,
+};
+
+use super::bounded::check_growing;
+
+/// A list as it is held, as the value that is given, and as it is sent.
+const COPIES_OF_ONE: usize = 3;
+/// Lists of many groups are sent in pieces.
+const COPIES_OF_GROUPS: usize = 2;
+
+/// The functions, under the names of DataFusion's.
+pub fn functions() -> Vec<Arc<AggregateUDF>> {
+    all_default_aggregate_functions()
+        .into_iter()
+        .filter(|function| matches!(function.name(), "array_agg" | "string_agg"))
+        .map(|function| Arc::new(gathering(function)))
+        .collect()
+}
+
+fn gathering(function: Arc<AggregateUDF>) -> AggregateUDF {
+    AggregateUDF::from(Gathering { function })
+}
+
+/// One of the functions, with all that it holds declared.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Gathering {
+    function: Arc<AggregateUDF>,
+}
+
+impl Gathering {
+    fn inner(&self) -> &dyn AggregateUDFImpl {
+        self.function.inner().as_ref()
+    }
+}
+
+impl AggregateUDFImpl for Gathering {
+    fn name(&self) -> &str {
+        self.function.name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.function.aliases()
+    }
+
+    fn signature(&self) -> &Signature {
+        self.function.signature()
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        self.inner().return_type(types)
+    }
+
+    fn return_field(&self, fields: &[FieldRef]) -> Result<FieldRef> {
+        self.inner().return_field(fields)
+    }
+
+    fn is_nullable(&self) -> bool {
+        self.inner().is_nullable()
+    }
+
+    fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        Ok(Box::new(One { name: self.name().to_owned(), values: self.inner().accumulator(args)? }))
+    }
+
+    fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
+        self.inner().state_fields(args)
+    }
+
+    fn groups_accumulator_supported(&self, args: AccumulatorArgs<'_>) -> bool {
+        self.inner().groups_accumulator_supported(args)
+    }
+
+    fn create_groups_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {
+        Ok(Box::new(Groups(self.inner().create_groups_accumulator(args)?)))
+    }
+
+    fn create_sliding_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        let values = self.inner().create_sliding_accumulator(args)?;
+        Ok(Box::new(One { name: self.name().to_owned(), values }))
+    }
+
+    fn with_beneficial_ordering(
+        self: Arc<Self>,
+        is_ordered: bool,
+    ) -> Result<Option<Arc<dyn AggregateUDFImpl>>> {
+        let function = self.function.as_ref().clone().with_beneficial_ordering(is_ordered)?;
+        Ok(function.map(|function| Arc::new(Self { function: Arc::new(function) }) as _))
+    }
+
+    fn order_sensitivity(&self) -> AggregateOrderSensitivity {
+        self.inner().order_sensitivity()
+    }
+
+    fn simplify(&self) -> Option<AggregateFunctionSimplification> {
+        self.inner().simplify()
+    }
+
+    fn reverse_expr(&self) -> ReversedUDAF {
+        match self.inner().reverse_expr() {
+            ReversedUDAF::Reversed(function) => ReversedUDAF::Reversed(Arc::new(gathering(function))),
+            other => other,
+        }
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+        self.inner().coerce_types(types)
+    }
+
+    fn default_value(&self, data_type: &DataType) -> Result<ScalarValue> {
+        self.inner().default_value(data_type)
+    }
+
+    fn supports_null_handling_clause(&self) -> bool {
+        self.inner().supports_null_handling_clause()
+    }
+
+    fn supports_within_group_clause(&self) -> bool {
+        self.inner().supports_within_group_clause()
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        self.inner().documentation()
+    }
+}
+
+/// The values of one group.
+#[derive(Debug)]
+struct One {
+    name: String,
+    values: Box<dyn Accumulator>,
+}
+
+impl One {
+    fn check(&self) -> Result<()> {
+        check_growing(&self.name, self.values.size())
+    }
+}
+
+impl Accumulator for One {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.values.update_batch(values)?;
+        self.check()
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        self.values.evaluate()
+    }
+
+    fn size(&self) -> usize {
+        self.values.size().saturating_mul(COPIES_OF_ONE)
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        self.values.state()
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        self.values.merge_batch(states)?;
+        self.check()
+    }
+
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.values.retract_batch(values)
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        self.values.supports_retract_batch()
+    }
+}
+
+/// The values of many groups.
+struct Groups(Box<dyn GroupsAccumulator>);
+
+impl GroupsAccumulator for Groups {
+    fn update_batch(
+        &mut self,
+        values: &[ArrayRef],
+        groups: &[usize],
+        filter: Option<&BooleanArray>,
+        total: usize,
+    ) -> Result<()> {
+        self.0.update_batch(values, groups, filter, total)
+    }
+
+    fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
+        self.0.evaluate(emit_to)
+    }
+
+    fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
+        self.0.state(emit_to)
+    }
+
+    fn merge_batch(&mut self, values: &[ArrayRef], groups: &[usize], total: usize) -> Result<()> {
+        self.0.merge_batch(values, groups, total)
+    }
+
+    fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
+        self.0.convert_to_state(values, filter)
+    }
+
+    fn size(&self) -> usize {
+        self.0.size().saturating_mul(COPIES_OF_GROUPS)
+    }
+}

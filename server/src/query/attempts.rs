@@ -1,0 +1,71 @@
+//! Runs a planned query, and plans it again for less memory when that runs out.
+//!
+//! Nothing has left before a run fails so: a local one is started again only before its first row, and a
+//! job's rows leave once it has succeeded. First it moves to the executors, if it may; then hash joins, large
+//! batches and company are given up, one after the other. What then still does not fit is an error.
+
+use std::sync::Arc;
+
+use engine::session_state::{Destination, Thrift};
+use engine::{Error, Result};
+use tracing::warn;
+
+use super::log::RecordHandle;
+use super::plan::{Plan, Planner};
+use super::route::{Choice, Route};
+use super::{Permit, QueryContext, Rows, local};
+
+/// Runs `choice`. Each plan becomes what is run by `made`: the plan itself, or one that writes its rows.
+pub async fn run(
+    context: &QueryContext,
+    planner: &Arc<Planner>,
+    choice: Choice,
+    permit: Permit,
+    record: &RecordHandle,
+    made: impl Fn(Plan, Destination) -> Result<Plan>,
+) -> Result<Rows> {
+    let Choice { mut route, mut plan, estimate, mut may_move_to_cluster } = choice;
+    let mut thrift = Thrift::None;
+    loop {
+        let outcome = match &route {
+            Route::Local(_) => local::run(context, made(plan, Destination::Local)?, permit.clone()).await,
+            Route::Cluster(_) => {
+                let plan = made(plan, Destination::Cluster)?;
+                context.coordinator.cluster.run(context, plan, permit.clone()).await
+            }
+        };
+        let error = match outcome {
+            Err(error) if error.is_out_of_memory() => error,
+            outcome => return outcome,
+        };
+        (route, plan) = match &route {
+            Route::Local(_) if std::mem::take(&mut may_move_to_cluster) => {
+                match planner.plan_for_cluster(estimate, thrift).await {
+                    Ok(plan) => (Route::Cluster(format!("it did not fit in this process: {error}")), plan),
+                    Err(_) => (route, locally(planner, &mut thrift, error.clone()).await?),
+                }
+            }
+            Route::Local(_) => (route, locally(planner, &mut thrift, error.clone()).await?),
+            Route::Cluster(_) => {
+                thrift = thrift.next().ok_or_else(|| error.clone())?;
+                // A plan that must not be cut finer is no better than none.
+                let plan = planner.plan_for_cluster(estimate, thrift).await.map_err(|_| error.clone())?;
+                (route, plan)
+            }
+        };
+        *context.last_route.lock() = route.to_string();
+        record.routed(&route);
+        context.coordinator.queries.retried(&context.id);
+        warn!(query.id = %context.id, ?thrift, %error, "memory ran out: the query is planned anew");
+    }
+}
+
+/// A plan for this process that needs less, or `error` when there is none.
+async fn locally(planner: &Arc<Planner>, thrift: &mut Thrift, error: Error) -> Result<Plan> {
+    if *thrift != Thrift::None {
+        return Err(error);
+    }
+    *thrift = Thrift::Frugal;
+    let (state, logical) = planner.logical(*thrift).await?;
+    planner.physical(state, logical).await
+}
