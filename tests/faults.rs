@@ -129,6 +129,58 @@ async fn a_cancel_stops_the_work_on_executors() {
     tokio::time::timeout(Duration::from_secs(10), idle).await.expect("no task is left behind");
 }
 
+/// What never waits while it compares, and what gives rows without end to an operator that gives none.
+const NEVER_WAITING: [&str; 2] = [
+    "select count(*) from lineitem a join orders b on a.l_comment < b.o_comment and a.l_orderkey + b.o_orderkey < 0",
+    "select sum(a.l_orderkey % 3 + b.l_orderkey % 5) from lineitem a cross join lineitem b",
+];
+
+/// Hundredths of a second that `processes` have computed.
+fn processor_ticks(processes: &[u32]) -> u64 {
+    let ticks = |process: &u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+        let fields: Vec<&str> =
+            stat.rsplit(')').next().unwrap_or_default().split_ascii_whitespace().collect();
+        // User and system time, the 14th and 15th field of proc(5), of which two come before the last bracket.
+        fields.get(11..13).map_or(0, |times| times.iter().filter_map(|time| time.parse::<u64>().ok()).sum())
+    };
+    processes.iter().map(ticks).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_stops_joins_that_never_wait() {
+    let cluster = start(1).await;
+    let watcher = cluster.connect().await.expect("a session");
+    let mut processes = cluster.executor_processes().await.expect("processes");
+    processes.push(cluster.process_id());
+    for (route, query) in
+        ["local", "cluster"].iter().flat_map(|route| NEVER_WAITING.map(|query| (route, query)))
+    {
+        let client = cluster.connect_with(&format!("-c sluice.route={route}")).await.expect("a session");
+        let cancel = client.cancel_token();
+        let running = tokio::spawn(async move { rows(&client, query).await });
+        // Not asked of the server: its threads may all be busy with it.
+        let before = processor_ticks(&processes);
+        while processor_ticks(&processes) < before + 100 {
+            tokio::task::yield_now().await;
+        }
+        cancel.cancel_query(tokio_postgres::NoTls).await.expect("the request is sent");
+        let error = running.await.expect("no panic").expect_err("it was cancelled");
+        assert_eq!(error.code().map(|code| code.code()), Some("57014"), "{route}: {query}");
+        // Neither the server's threads nor the executor's are busy with it any more.
+        let idle = async {
+            let client = cluster.connect_with(&format!("-c sluice.route={route}")).await.expect("a session");
+            rows(&client, "select count(*) from orders").await.expect("the next query runs");
+            let busy = "select coalesce(sum(tasks_running), 0) from sys.executors";
+            while rows(&watcher, busy).await.expect("the server answers")[0][0] != "0" {
+                tokio::task::yield_now().await;
+            }
+        };
+        let limit = Duration::from_secs(10);
+        tokio::time::timeout(limit, idle).await.unwrap_or_else(|_| panic!("{route}: {query} goes on"));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn without_executors_a_forced_query_fails_after_the_grace() {
     let binary = Path::new(env!("CARGO_BIN_EXE_sluice"));

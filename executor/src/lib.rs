@@ -6,6 +6,7 @@ mod report;
 mod shuffle_files;
 mod shuffle_reader;
 mod stage_runner;
+mod stops;
 mod supervision;
 
 pub use process::{StartError, run};

@@ -58,11 +58,17 @@ impl Reporter {
             .http2_keep_alive_interval(Duration::from_secs(1))
             .keep_alive_timeout(Duration::from_secs(2))
             .keep_alive_while_idle(true);
+        let stops = Arc::clone(&self.counts.stops);
         let mut client = FlightServiceClient::new(endpoint.connect().await?);
         let reports =
             IntervalStream::new(tokio::time::interval(REPORT_INTERVAL)).map(move |_| self.message());
         let mut answers = client.do_put(reports).await?.into_inner();
-        while answers.message().await?.is_some() {}
+        // What comes back are jobs that are to stop.
+        while let Some(answer) = answers.message().await? {
+            if let Ok(job) = std::str::from_utf8(&answer.app_metadata) {
+                stops.stop(job);
+            }
+        }
         Ok(())
     }
 

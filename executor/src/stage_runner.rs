@@ -8,8 +8,9 @@
 //! no task starts beside others, and one that ran out of memory before is run alone.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use ballista_core::JobId;
@@ -24,15 +25,18 @@ use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::metrics::MetricsSet;
 use datafusion::prelude::SessionConfig;
-use engine::memory::Pressure;
+use engine::memory::{Pressure, TaskMemory};
+use engine::operators::stoppable;
 use engine::runtime::NodeRuntime;
 use engine::{Error, session_state};
-use tokio::sync::{Notify, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use tokio::sync::{Mutex, Notify, OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
+use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info_span};
 
 use crate::client_pool::ClientPool;
 use crate::shuffle_files::ShuffleFiles;
 use crate::shuffle_reader;
+use crate::stops::{Stop, Stops};
 
 /// How many tasks run, and have run, in this process, and which may start.
 #[derive(Debug, Default)]
@@ -42,8 +46,12 @@ pub struct TaskCounts {
     /// Tasks finished since the start, failed ones included.
     pub finished: AtomicU64,
     ended: Notify,
+    /// Jobs that are to stop.
+    pub stops: Arc<Stops>,
     /// Held shared by ordinary tasks, and alone by those that must run alone.
-    company: RwLock<()>,
+    company: Arc<RwLock<()>>,
+    /// Held by the one that is about to start.
+    turn: Mutex<()>,
 }
 
 /// Makes stage executors that count, trace and stamp.
@@ -77,6 +85,9 @@ impl ExecutionEngine for StageRunner {
     ) -> Result<Arc<dyn QueryStageExecutor>> {
         let span = info_span!("task", job.id = %job_id, stage = stage_id, task = task_id);
         let plan = shuffle_reader::streaming(plan, &self.clients, work_dir).map_err(stamp)?;
+        let stop = self.counts.stops.of(&job_id);
+        let end = stop.token.child_token();
+        let plan = stoppable(plan, &end).map_err(stamp)?;
         let inner = self
             .inner
             .create_query_stage_exec(
@@ -92,6 +103,8 @@ impl ExecutionEngine for StageRunner {
         Ok(Arc::new(StageTask {
             inner,
             job_id,
+            stop,
+            end,
             span,
             runtime: self.runtime.clone(),
             shuffle_files: self.shuffle_files.clone(),
@@ -104,6 +117,9 @@ impl ExecutionEngine for StageRunner {
 struct StageTask {
     inner: Arc<dyn QueryStageExecutor>,
     job_id: JobId,
+    stop: Stop,
+    /// Cancelled when the task has ended, however: what Ballista started for it would go on.
+    end: CancellationToken,
     span: tracing::Span,
     runtime: NodeRuntime,
     shuffle_files: ShuffleFiles,
@@ -131,29 +147,58 @@ impl StageTask {
     }
 
     async fn run(&self, task_id: usize, context: Arc<TaskContext>) -> Result<Vec<ShuffleWritePartition>> {
-        let is_alone = session_state::runs_alone(context.session_config());
-        let _company = if is_alone {
-            Company::None(self.counts.company.write().await)
+        let company = Arc::clone(&self.counts.company);
+        let (company, running) = if session_state::runs_alone(context.session_config()) {
+            (Company::None(company.write_owned().await), Running::start(&self.counts))
         } else {
-            let company = self.counts.company.read().await;
+            let company = company.read_owned().await;
+            // One after the other, so that each sees the one before it run.
+            let _turn = self.counts.turn.lock().await;
             self.room().await;
-            Company::Others(company)
+            (Company::Others(company), Running::start(&self.counts))
         };
-        let _running = Running::start(&self.counts);
         let (memory, env) = self.runtime.for_task();
-        tokio::select! {
-            result = self.inner.execute_query_stage(task_id, with_runtime(&context, env)) => result,
+        let place = Place { memory: Arc::downgrade(&memory), held: Some((company, running)) };
+        let _end = self.end.clone().drop_guard();
+        let context = with_runtime(&context, env);
+        let outcome = tokio::select! {
+            result = self.inner.execute_query_stage(task_id, context) => result,
             verdict = memory.condemnation() => Err(verdict),
             excess = self.shuffle_files.too_many_of(&self.job_id) => Err(excess),
-        }
+            () = self.stop.token.cancelled() => Err(DataFusionError::External(Box::new(Error::Cancelled))),
+        };
+        drop(place);
+        outcome
     }
 }
 
 /// With whom a task runs; held for as long as it does.
 #[allow(dead_code)] // Guards are held, not read.
-enum Company<'a> {
-    Others(RwLockReadGuard<'a, ()>),
-    None(RwLockWriteGuard<'a, ()>),
+enum Company {
+    Others(OwnedRwLockReadGuard<()>),
+    None(OwnedRwLockWriteGuard<()>),
+}
+
+/// A task's place among those that run. It is given up when nothing of the task is left: what Ballista started for it
+/// notices a moment after the task itself that it is over.
+struct Place {
+    memory: Weak<TaskMemory>,
+    held: Option<(Company, Running)>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        const LOOK_AGAIN: Duration = Duration::from_millis(5);
+        const WAIT_MAX: Duration = Duration::from_secs(10);
+        let (memory, held) = (self.memory.clone(), self.held.take());
+        tokio::spawn(async move {
+            let until = Instant::now() + WAIT_MAX;
+            while memory.strong_count() > 0 && Instant::now() < until {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            drop(held);
+        });
+    }
 }
 
 /// The same context over other resources.
@@ -204,16 +249,16 @@ impl QueryStageExecutor for StageTask {
 }
 
 /// Counts a task as running for as long as it lives, also when it is aborted.
-struct Running<'a>(&'a TaskCounts);
+struct Running(Arc<TaskCounts>);
 
-impl<'a> Running<'a> {
-    fn start(counts: &'a TaskCounts) -> Self {
+impl Running {
+    fn start(counts: &Arc<TaskCounts>) -> Self {
         counts.running.fetch_add(1, Ordering::Relaxed);
-        Self(counts)
+        Self(Arc::clone(counts))
     }
 }
 
-impl Drop for Running<'_> {
+impl Drop for Running {
     fn drop(&mut self) {
         self.0.running.fetch_sub(1, Ordering::Relaxed);
         self.0.finished.fetch_add(1, Ordering::Relaxed);

@@ -108,9 +108,17 @@ struct Arguments(Vec<Argument>);
 
 enum Argument {
     Text(ArrayRef),
-    Ints(Int64Array),
+    Ints(Int64Array, Unit),
     Steps(ArrayRef),
     Other(ArrayRef),
+}
+
+/// What numbers count.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    One,
+    Day,
+    Microsecond,
 }
 
 impl Arguments {
@@ -138,7 +146,7 @@ impl Arguments {
 
     fn int(&self, at: usize, row: usize) -> i64 {
         match self.0.get(at) {
-            Some(Argument::Ints(ints)) => Self::row(ints, row).map_or(0, |row| ints.value(row)),
+            Some(Argument::Ints(ints, _)) => Self::row(ints, row).map_or(0, |row| ints.value(row)),
             _ => 0,
         }
     }
@@ -147,24 +155,21 @@ impl Arguments {
     fn step(&self, at: usize, row: usize) -> i64 {
         const DAY_MICROS: i64 = 24 * 3600 * 1_000_000;
         match self.0.get(at) {
-            Some(Argument::Ints(_)) => self.int(at, row),
+            Some(Argument::Ints(..)) => self.int(at, row),
             Some(Argument::Steps(steps)) => {
                 let steps = steps.as_primitive::<IntervalMonthDayNanoType>();
                 let Some(row) = Self::row(steps, row) else { return 0 };
                 let step = steps.value(row);
                 let days = i64::from(step.months) * 28 + i64::from(step.days);
                 match self.0.first() {
-                    Some(Argument::Ints(_)) if days != 0 && self.counts_days() => days,
+                    Some(Argument::Ints(_, Unit::Day)) if days != 0 => days,
+                    // Less than a day: more of them than can be counted by days.
+                    Some(Argument::Ints(_, Unit::Day)) => 0,
                     _ => days.saturating_mul(DAY_MICROS).saturating_add(step.nanoseconds / 1000),
                 }
             }
             _ => 0,
         }
-    }
-
-    /// True for series of dates, whose numbers are days; instants are measured in microseconds.
-    fn counts_days(&self) -> bool {
-        matches!(self.0.first(), Some(Argument::Ints(ints)) if ints.iter().flatten().all(|n| n.abs() < 1 << 31))
     }
 
     fn text(&self, at: usize, row: usize) -> Option<&str> {
@@ -185,7 +190,9 @@ impl Arguments {
         match self.0.get(at) {
             Some(Argument::Text(_)) => self.text_bytes(at, row).max(ELEMENT_BYTES),
             Some(Argument::Other(array)) => {
-                (array.get_array_memory_size() as i64 / array.len().max(1) as i64).max(ELEMENT_BYTES)
+                // Of a slice the part that it shows, not all that lies behind it.
+                let bytes = array.to_data().get_slice_memory_size().unwrap_or(0) as i64;
+                (bytes / array.len().max(1) as i64).max(ELEMENT_BYTES)
             }
             _ => ELEMENT_BYTES,
         }
@@ -213,8 +220,13 @@ impl Argument {
                     kind if kind.is_integer() => Some(Arc::clone(&array)),
                     _ => None,
                 };
+                let unit = match kind {
+                    DataType::Timestamp(..) => Unit::Microsecond,
+                    DataType::Date32 => Unit::Day,
+                    _ => Unit::One,
+                };
                 match as_micros.and_then(|array| cast(&array, &DataType::Int64).ok()) {
-                    Some(ints) => Self::Ints(ints.as_primitive::<Int64Type>().clone()),
+                    Some(ints) => Self::Ints(ints.as_primitive::<Int64Type>().clone(), unit),
                     None => Self::Other(array),
                 }
             }
@@ -397,6 +409,16 @@ mod tests {
         let long = "ab".repeat(1 << 20);
         assert_eq!(bytes("replace", &[text(&long), text("a"), text("cd")]), 2 << 20);
         assert_eq!(bytes("replace", &[text(&long), text("z"), text("cd")]), 0);
+    }
+
+    #[test]
+    fn series_of_instants_and_dates_are_counted_by_their_steps() {
+        let days = |days| ScalarValue::new_interval_mdn(0, days, 0);
+        let instant = |micros| ColumnarValue::Scalar(ScalarValue::TimestampMicrosecond(Some(micros), None));
+        let date = |days| ColumnarValue::Scalar(ScalarValue::Date32(Some(days)));
+        let day = 24 * 3600 * 1_000_000;
+        assert_eq!(bytes("range", &[instant(0), instant(4 * day), ColumnarValue::Scalar(days(1))]), 5 * 8);
+        assert_eq!(bytes("range", &[date(0), date(4), ColumnarValue::Scalar(days(2))]), 3 * 8);
     }
 
     #[test]

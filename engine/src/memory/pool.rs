@@ -361,14 +361,11 @@ impl MemoryPool for CappedPool {
             is_granted
         };
         let mut ledger = self.ledger.lock();
-        if is_too_much {
-            return Err(self.refusal(&ledger, consumer, additional));
-        }
-        if grant(&mut ledger) {
+        if !is_too_much && grant(&mut ledger) {
             return Ok(());
         }
-        let others_can_spill = ledger.spillable_bytes >= additional;
-        if consumer.can_spill() || !others_can_spill || !may_wait() {
+        let may_come = is_too_much || ledger.spillable_bytes >= additional;
+        if consumer.can_spill() || !may_come || !may_wait() {
             return Err(self.refusal(&ledger, consumer, additional));
         }
         // Those that can spill are refused from now on, and give back what they have.
@@ -379,7 +376,7 @@ impl MemoryPool for CappedPool {
             let mut is_granted = false;
             while !is_granted && Instant::now() < until {
                 std::thread::sleep(WAIT);
-                is_granted = grant(&mut self.ledger.lock());
+                is_granted = !self.is_too_much(additional) && grant(&mut self.ledger.lock());
             }
             is_granted
         };

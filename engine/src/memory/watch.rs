@@ -20,6 +20,8 @@ const INTERVAL: Duration = Duration::from_millis(50);
 const INTERVAL_WHEN_BUSY: Duration = Duration::from_millis(5);
 /// Share of the cap past which the process is looked at more often.
 const BUSY: f64 = 0.6;
+/// At the cap for so long, after what is free was given back, before a task is ended.
+const PATIENCE: Duration = Duration::from_millis(20);
 /// Between two tasks ended: memory is given back only once the first has noticed.
 const NEXT_VICTIM: Duration = Duration::from_millis(300);
 
@@ -53,20 +55,25 @@ pub fn watch(pool: &Arc<CappedPool>) -> Receiver<Pressure> {
     let cap_bytes = pool.cap().0;
     let look = move || {
         let mut ended_at: Option<Instant> = None;
+        let mut critical_since: Option<Instant> = None;
         while let Some(pool) = weak.upgrade() {
             let resident_bytes = pool.look();
             let pressure = Pressure::at(resident_bytes, cap_bytes);
             sender.send_if_modified(|before| std::mem::replace(before, pressure) != pressure);
-            if pressure == Pressure::Critical && ended_at.is_none_or(|at| at.elapsed() >= NEXT_VICTIM) {
-                if let Some(task) = pool.largest_task() {
-                    let reserved_bytes = task.reserved_bytes();
-                    warn!(
-                        resident_bytes,
-                        cap_bytes, reserved_bytes, "the largest task ends: the process is at its cap"
-                    );
-                    task.condemn();
-                    ended_at = Some(Instant::now());
-                }
+            let since = *critical_since.get_or_insert_with(Instant::now);
+            if pressure != Pressure::Critical {
+                critical_since = None;
+            } else if since.elapsed() >= PATIENCE
+                && ended_at.is_none_or(|at| at.elapsed() >= NEXT_VICTIM)
+                && let Some(task) = pool.largest_task()
+            {
+                let reserved_bytes = task.reserved_bytes();
+                warn!(
+                    resident_bytes,
+                    cap_bytes, reserved_bytes, "the largest task ends: the process is at its cap"
+                );
+                task.condemn();
+                ended_at = Some(Instant::now());
             }
             drop(pool);
             let is_busy = resident_bytes as f64 > cap_bytes as f64 * BUSY;

@@ -1,9 +1,11 @@
-//! Operators of ours in physical plans. Each travels to executors by `codec`.
+//! Operators of ours in physical plans. Each travels to executors by `codec`, but for `stoppable`, which is put in where a
+//! plan runs.
 
 mod file_format;
 mod kept_side;
 mod number_rows;
 mod recorded_partitioning;
+mod stoppable;
 mod summary;
 mod text_writer;
 mod upload;
@@ -13,5 +15,6 @@ pub use file_format::{CsvLayout, FileFormat, ParquetCompression, TextCompression
 pub use kept_side::KeptSide;
 pub use number_rows::NumberRows;
 pub use recorded_partitioning::RecordedPartitioning;
+pub use stoppable::stoppable;
 pub use upload::StagedObject;
 pub use write_files::{FileNames, PartitionColumn, WriteFiles, WriteTarget, WrittenFile};

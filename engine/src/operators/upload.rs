@@ -20,11 +20,26 @@ use tokio::task::JoinSet;
 
 /// Bytes of one part of an upload. Stores ask for 5 MiB at least.
 const PART_BYTES: usize = 8 << 20;
-/// Parts under way at once.
-const PARTS_AT_ONCE: usize = 3;
+/// Parts under way at once, at most.
+const PARTS_AT_ONCE_MAX: usize = 3;
+/// Share of a pool that the parts under way of one upload may take.
+const UPLOAD_SHARE: usize = 8;
 
-/// What an upload may hold in memory: the part being filled and those under way.
-pub const UPLOAD_BYTES_MAX: usize = PART_BYTES * (PARTS_AT_ONCE + 1);
+/// How many parts of an upload are under way at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartsAtOnce(usize);
+
+impl PartsAtOnce {
+    /// As many as suit a pool of `limit` bytes.
+    pub fn for_pool(limit: usize) -> Self {
+        Self((limit / UPLOAD_SHARE / PART_BYTES).clamp(1, PARTS_AT_ONCE_MAX))
+    }
+
+    /// What an upload may hold in memory, in bytes: the part being filled and those under way.
+    pub fn bytes_max(self) -> usize {
+        PART_BYTES * (self.0 + 1)
+    }
+}
 
 /// An object whose bytes lie in the store, and that nobody sees before it is completed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,14 +68,14 @@ const TAIL: usize = 8;
 
 impl Upload {
     /// Starts an upload to `path`. Nothing is sent until a part is full.
-    pub fn new(store: Arc<dyn ObjectStore>, path: Path) -> Self {
-        let writer = BufWriter::with_capacity(store, path, PART_BYTES).with_max_concurrency(PARTS_AT_ONCE);
+    pub fn new(store: Arc<dyn ObjectStore>, path: Path, at_once: PartsAtOnce) -> Self {
+        let writer = BufWriter::with_capacity(store, path, PART_BYTES).with_max_concurrency(at_once.0);
         Self { to: To::Object(Some(writer)), tail: [0; TAIL] }
     }
 
     /// Starts an upload to `path` that [`Self::staged`] tells how to complete.
-    pub fn to_stage(store: Arc<dyn MultipartStore>, path: Path) -> Self {
-        Self { to: To::Staged(Staging::new(store, path)), tail: [0; TAIL] }
+    pub fn to_stage(store: Arc<dyn MultipartStore>, path: Path, at_once: PartsAtOnce) -> Self {
+        Self { to: To::Staged(Staging::new(store, path, at_once)), tail: [0; TAIL] }
     }
 
     /// The length of the footer of the Parquet file that was uploaded.
@@ -152,6 +167,7 @@ impl Drop for Upload {
 struct Staging {
     store: Arc<dyn MultipartStore>,
     path: Path,
+    at_once: PartsAtOnce,
     id: Option<MultipartId>,
     filling: BytesMut,
     sent: JoinSet<object_store::Result<(usize, PartId)>>,
@@ -160,10 +176,11 @@ struct Staging {
 }
 
 impl Staging {
-    fn new(store: Arc<dyn MultipartStore>, path: Path) -> Self {
+    fn new(store: Arc<dyn MultipartStore>, path: Path, at_once: PartsAtOnce) -> Self {
         Self {
             store,
             path,
+            at_once,
             id: None,
             filling: BytesMut::new(),
             sent: JoinSet::new(),
@@ -188,7 +205,7 @@ impl Staging {
             Some(id) => id.clone(),
             None => self.id.insert(self.store.create_multipart(&self.path).await?).clone(),
         };
-        while self.sent.len() >= PARTS_AT_ONCE {
+        while self.sent.len() >= self.at_once.0 {
             self.arrived().await?;
         }
         let at = self.parts.len();

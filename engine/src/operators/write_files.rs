@@ -14,7 +14,7 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result};
-use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::parquet::arrow::AsyncArrowWriter;
 use datafusion::parquet::arrow::arrow_writer::ArrowWriterOptions;
@@ -34,7 +34,7 @@ use serde::{Deserialize, Serialize};
 use super::file_format::{FileFormat, ParquetCompression};
 use super::summary::summarise;
 use super::text_writer::{TextForm, TextWriter};
-use super::upload::{StagedObject, UPLOAD_BYTES_MAX, Upload};
+use super::upload::{PartsAtOnce, StagedObject, Upload};
 use crate::Error;
 use crate::object_stores::ObjectStores;
 
@@ -208,6 +208,7 @@ impl ExecutionPlan for WriteFiles {
             target: Arc::clone(&self.target),
             schema: Arc::clone(&self.schema),
             reservation,
+            at_once: at_once(context.memory_pool().as_ref()),
             open: None,
             written: Vec::new(),
         };
@@ -258,6 +259,7 @@ struct PartitionWriter {
     target: Arc<WriteTarget>,
     schema: SchemaRef,
     reservation: MemoryReservation,
+    at_once: PartsAtOnce,
     open: Option<OpenFile>,
     written: Vec<String>,
 }
@@ -386,11 +388,11 @@ impl PartitionWriter {
         }
         let Some(open) = &mut self.open else { return Ok(()) };
         open.writer.write(rows).await?;
-        let wanted = open.writer.memory_bytes() + UPLOAD_BYTES_MAX;
+        let wanted = open.writer.memory_bytes() + self.at_once.bytes_max();
         if self.reservation.try_resize(wanted).is_err() {
             // A smaller row group costs a little at reading; no memory costs the statement.
             open.writer.flush().await?;
-            self.reservation.try_resize(open.writer.memory_bytes() + UPLOAD_BYTES_MAX)?;
+            self.reservation.try_resize(open.writer.memory_bytes() + self.at_once.bytes_max())?;
         }
         if open.writer.file_bytes() >= self.target.file_bytes_max {
             self.close().await?;
@@ -399,7 +401,7 @@ impl PartitionWriter {
     }
 
     fn start(&mut self, partition: Vec<FileValue>) -> Result<OpenFile> {
-        self.reservation.try_resize(UPLOAD_BYTES_MAX)?;
+        self.reservation.try_resize(self.at_once.bytes_max())?;
         let mut name = String::new();
         for (column, value) in self.target.partition_by.iter().zip(&partition) {
             let text = value.text.as_deref().unwrap_or(HIVE_NULL);
@@ -410,8 +412,8 @@ impl PartitionWriter {
         let path = object_store::path::Path::parse(format!("{}/{name}", self.folder))
             .map_err(|error| DataFusionError::ObjectStore(Box::new(error.into())))?;
         let upload = match &self.store {
-            Store::Objects(store) => Upload::new(Arc::clone(store), path),
-            Store::Uploads(store) => Upload::to_stage(Arc::clone(store), path),
+            Store::Objects(store) => Upload::new(Arc::clone(store), path, self.at_once),
+            Store::Uploads(store) => Upload::to_stage(Arc::clone(store), path, self.at_once),
         };
         Ok(OpenFile { name, partition, writer: self.file_writer(upload)? })
     }
@@ -489,5 +491,11 @@ fn encoded(text: &str) -> String {
     match text {
         "." | ".." | "" => utf8_percent_encode(text, NON_ALPHANUMERIC).to_string(),
         text => utf8_percent_encode(text, PLAIN).to_string(),
+    }
+}
+fn at_once(pool: &dyn MemoryPool) -> PartsAtOnce {
+    match pool.memory_limit() {
+        MemoryLimit::Finite(limit) => PartsAtOnce::for_pool(limit),
+        MemoryLimit::Infinite | MemoryLimit::Unknown => PartsAtOnce::for_pool(usize::MAX),
     }
 }

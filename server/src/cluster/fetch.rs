@@ -54,12 +54,16 @@ pub async fn rows(
     }
     let reservation = MemoryConsumer::new("result").register(&cluster.runtime.env.memory_pool);
     let mut whole: Vec<RecordBatch> = Vec::new();
-    let mut batches = std::pin::pin!(batches);
+    let mut batches = Box::pin(batches);
     while let Some(batch) = batches.try_next().await? {
-        reservation.try_grow(batch.get_array_memory_size())?;
+        let fits = reservation.try_grow(batch.get_array_memory_size()).is_ok();
         whole.push(batch);
+        if !fits {
+            // The rest is fetched as it is read, as if it were large.
+            break;
+        }
     }
-    let held = futures::stream::iter(whole.into_iter().map(Ok)).map(move |batch| {
+    let held = futures::stream::iter(whole.into_iter().map(Ok)).chain(batches).map(move |batch| {
         let _held = (&job, &reservation);
         batch
     });

@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
+use ballista_core::JobId;
 use catalog::TableDefinition;
 use engine::ExecutorId;
 use engine::telemetry::{ExecutorReport, SILENCE_MAX};
@@ -17,7 +18,7 @@ use tracing::{info, warn};
 
 use super::scheduler::Scheduler;
 
-/// Losses that a slow listener may have outstanding.
+/// Losses, and stops, that a slow listener may have outstanding.
 const LOSSES_BUFFERED: usize = 256;
 
 /// A live executor.
@@ -56,6 +57,7 @@ pub struct Membership {
     // The local tables of running jobs, by job name: where their tasks may go.
     placements: Mutex<HashMap<String, Vec<Arc<TableDefinition>>>>,
     losses: broadcast::Sender<ExecutorId>,
+    stops: broadcast::Sender<JobId>,
     changed: Notify,
 }
 
@@ -75,11 +77,13 @@ impl Membership {
     /// Nobody yet.
     pub fn new() -> Arc<Self> {
         let (losses, _) = broadcast::channel(LOSSES_BUFFERED);
+        let (stops, _) = broadcast::channel(LOSSES_BUFFERED);
         Arc::new(Self {
             members: Mutex::default(),
             registered: Mutex::default(),
             placements: Mutex::default(),
             losses,
+            stops,
             changed: Notify::new(),
         })
     }
@@ -119,6 +123,16 @@ impl Membership {
     /// Tells of every executor lost from now on.
     pub fn losses(&self) -> broadcast::Receiver<ExecutorId> {
         self.losses.subscribe()
+    }
+
+    /// Tells executors that compute for `job` to stop.
+    pub fn stop(&self, job: &JobId) {
+        let _ = self.stops.send(job.clone());
+    }
+
+    /// Tells of every job that is to stop from now on.
+    pub fn stops(&self) -> broadcast::Receiver<JobId> {
+        self.stops.subscribe()
     }
 
     /// Resolves when an executor joined after this was called.

@@ -11,7 +11,8 @@ use arrow_flight::{
 };
 use async_trait::async_trait;
 use engine::telemetry::ExecutorReport;
-use futures::Stream;
+use futures::{Stream, StreamExt};
+use tokio_stream::wrappers::BroadcastStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::membership::Membership;
@@ -52,6 +53,7 @@ impl FlightService for ReportService {
     ) -> Result<Response<Self::DoPutStream>, Status> {
         let mut reports = request.into_inner();
         let membership = Arc::clone(&self.membership);
+        let stops = BroadcastStream::new(membership.stops());
         let stream = self.streams.fetch_add(1, Ordering::Relaxed);
         tokio::spawn(async move {
             let mut reporter = None;
@@ -66,8 +68,12 @@ impl FlightService for ReportService {
                 membership.stream_ended(stream, &id);
             }
         });
-        // Never answered, never closed from here: the executor watches this half.
-        Ok(Response::new(Box::pin(futures::stream::pending())))
+        // Answered with the jobs that are to stop, never closed from here: the executor watches this half.
+        let told = stops.filter_map(|job| async {
+            let job = job.ok()?;
+            Some(Ok(PutResult { app_metadata: job.as_str().to_owned().into() }))
+        });
+        Ok(Response::new(Box::pin(told.chain(futures::stream::pending()))))
     }
 
     async fn handshake(

@@ -44,6 +44,7 @@ const BACKSTOP_CLEAN_UP_SECONDS: u64 = 24 * 3600;
 #[derive(Clone)]
 pub struct Scheduler {
     jobs: Arc<dyn JobState>,
+    membership: Arc<Membership>,
     inner: SchedulerServer<LogicalPlanNode, PhysicalPlanNode>,
 }
 
@@ -69,7 +70,7 @@ impl Scheduler {
                     .max_decoding_message_size(limit)
                     .max_encoding_message_size(limit),
             )
-            .add_service(FlightServiceServer::new(ReportService::new(membership)));
+            .add_service(FlightServiceServer::new(ReportService::new(Arc::clone(&membership))));
         let router = services.routes().into_axum_router().layer(middleware::from_fn(executors_only));
         let listener = listener.tap_io(|socket| {
             let _ = socket.set_nodelay(true);
@@ -81,7 +82,7 @@ impl Scheduler {
                 error!(%error, "the cluster's port failed");
             }
         });
-        Ok(Self { jobs, inner })
+        Ok(Self { jobs, membership, inner })
     }
 
     /// Submits the plan as it is. The states of the job arrive on the channel.
@@ -109,6 +110,8 @@ impl Scheduler {
             }
         };
         let _ = tokio::time::timeout(PLANNING_MAX, planned).await;
+        // Tasks that compute without a pause do not notice that they are aborted.
+        self.membership.stop(job);
         if let Err(error) = self.inner.cancel_job(job.clone()).await {
             warn!(job.id = %job, %error, "a job could not be cancelled");
         }

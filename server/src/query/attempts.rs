@@ -5,6 +5,7 @@
 //! batches and company are given up, one after the other. What then still does not fit is an error.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use engine::session_state::{Destination, Thrift};
 use engine::{Error, Result};
@@ -14,6 +15,9 @@ use super::log::RecordHandle;
 use super::plan::{Plan, Planner};
 use super::route::{Choice, Route};
 use super::{Permit, QueryContext, Rows, local};
+
+/// Between two runs, so that what the first one held is given back.
+const SETTLING: Duration = Duration::from_millis(300);
 
 /// Runs `choice`. Each plan becomes what is run by `made`: the plan itself, or one that writes its rows.
 pub async fn run(
@@ -57,6 +61,7 @@ pub async fn run(
         record.routed(&route);
         context.coordinator.queries.retried(&context.id);
         warn!(query.id = %context.id, ?thrift, %error, "memory ran out: the query is planned anew");
+        tokio::time::sleep(SETTLING).await;
     }
 }
 

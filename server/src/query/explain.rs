@@ -5,7 +5,9 @@ use std::sync::Arc;
 use datafusion::arrow::array::{RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::physical_plan::display::DisplayableExecutionPlan;
+use engine::operators::stoppable;
 use engine::{Error, Result};
+use tokio_util::sync::CancellationToken;
 
 use super::route::{Choice, Route};
 use super::{Permit, QueryContext, Rows, local};
@@ -30,6 +32,11 @@ pub async fn run(
             choice.estimate.files
         ));
     }
+    let mut choice = choice;
+    // Done here, so that what ran is what is shown.
+    let stop = CancellationToken::new();
+    choice.plan.physical = stoppable(choice.plan.physical, &stop)?;
+    let _stop = stop.drop_guard();
     let physical = Arc::clone(&choice.plan.physical);
     // Where files lie is the server's own business; their names are enough to tell them apart.
     let folders: Vec<String> =

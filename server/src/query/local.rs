@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use engine::operators::stoppable;
 use engine::{Error, Result};
 use futures::StreamExt;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::plan::Plan;
 use super::{Permit, QueryContext, Rows};
@@ -21,6 +23,8 @@ pub async fn run(context: &QueryContext, plan: Plan, permit: Permit) -> Result<R
     let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
     let Plan { physical, state, .. } = plan;
     let schema = physical.schema();
+    let stop = CancellationToken::new();
+    let physical = stoppable(physical, &stop)?;
     let (memory, env) = context.coordinator.runtime.for_task();
     let task_context = Arc::new(TaskContext::from(&state).with_runtime(env));
     let work = context.coordinator.compute.spawn(async move {
@@ -45,7 +49,7 @@ pub async fn run(context: &QueryContext, plan: Plan, permit: Permit) -> Result<R
             }
         }
     });
-    let mut running = Running { work: Some(work), _permit: permit };
+    let mut running = Running { work: Some(work), _stop: stop.drop_guard(), _permit: permit };
     let mut batches = ReceiverStream::new(receiver);
     let first = batches.next().await;
     let first = match first {
@@ -63,9 +67,10 @@ pub async fn run(context: &QueryContext, plan: Plan, permit: Permit) -> Result<R
     Ok(Rows::new(schema, futures::stream::iter(first).chain(rest.filter_map(futures::future::ready))))
 }
 
-/// The computing task; dropping it stops the plan at its next batch.
+/// The computing task; dropping it stops the plan at its next batch, and nested-loop joins within one.
 struct Running {
     work: Option<tokio::task::JoinHandle<()>>,
+    _stop: DropGuard,
     _permit: Permit,
 }
 

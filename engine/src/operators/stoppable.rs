@@ -1,0 +1,215 @@
+//! Lets plans notice that they are to stop, while they compute.
+//!
+//! A task that is aborted ends when it waits, and what Ballista starts for one is not even aborted. So operators that
+//! may go on for long are asked each time they give a batch, scans each time they are read, and the filter of a
+//! nested-loop join for each piece of pairs: it compares a batch with all of its other side before it gives a row.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::task::Poll;
+
+use datafusion::arrow::datatypes::{FieldRef, Schema};
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::ColumnarValue;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::aggregates::AggregateExec;
+use datafusion::physical_plan::joins::utils::JoinFilter;
+use datafusion::physical_plan::joins::{
+    CrossJoinExec, HashJoinExec, NestedLoopJoinExec, NestedLoopJoinExecBuilder, SortMergeJoinExec,
+};
+use datafusion::physical_plan::metrics::MetricsSet;
+use datafusion::physical_plan::sorts::sort::SortExec;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
+use datafusion::physical_plan::{
+    ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties,
+    ReplaceChildrenOptions,
+};
+use futures::StreamExt;
+use tokio_util::sync::CancellationToken;
+
+use crate::Error;
+
+/// The same plan, which ends in [`Error::Cancelled`] after `stop`. It shows and counts itself as before.
+pub fn stoppable(plan: Arc<dyn ExecutionPlan>, stop: &CancellationToken) -> Result<Arc<dyn ExecutionPlan>> {
+    let rewritten = plan.transform_up(|node| {
+        let node = match node.downcast_ref::<NestedLoopJoinExec>() {
+            Some(join) => with_checked_filter(join, stop)?.unwrap_or(node),
+            None => node,
+        };
+        let takes_long = node.is::<DataSourceExec>()
+            || node.is::<AggregateExec>()
+            || node.is::<SortExec>()
+            || node.is::<HashJoinExec>()
+            || node.is::<SortMergeJoinExec>()
+            || node.is::<NestedLoopJoinExec>()
+            || node.is::<CrossJoinExec>()
+            || node.is::<WindowAggExec>()
+            || node.is::<BoundedWindowAggExec>();
+        if takes_long {
+            let stop = stop.clone();
+            Ok(Transformed::yes(Arc::new(Stoppable { inner: node, stop }) as Arc<dyn ExecutionPlan>))
+        } else {
+            Ok(Transformed::no(node))
+        }
+    })?;
+    Ok(rewritten.data)
+}
+
+fn with_checked_filter(
+    join: &NestedLoopJoinExec,
+    stop: &CancellationToken,
+) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    let Some(filter) = join.filter() else { return Ok(None) };
+    let check: Arc<dyn PhysicalExpr> =
+        Arc::new(StopCheck { condition: Arc::clone(filter.expression()), stop: stop.clone() });
+    let filter = JoinFilter::new(check, filter.column_indices().to_vec(), Arc::clone(filter.schema()));
+    Ok(Some(Arc::new(NestedLoopJoinExecBuilder::from(join).with_filter(Some(filter)).build()?)))
+}
+
+fn cancelled() -> DataFusionError {
+    DataFusionError::External(Box::new(Error::Cancelled))
+}
+
+/// An operator in whose place it stands: it has the same inputs, looks and measures the same.
+#[derive(Debug)]
+struct Stoppable {
+    inner: Arc<dyn ExecutionPlan>,
+    stop: CancellationToken,
+}
+
+impl Stoppable {
+    fn around(&self, inner: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
+        Arc::new(Self { inner, stop: self.stop.clone() })
+    }
+}
+
+impl DisplayAs for Stoppable {
+    fn fmt_as(&self, t: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
+        self.inner.fmt_as(t, f)
+    }
+}
+
+impl ExecutionPlan for Stoppable {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        self.inner.properties()
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        self.inner.children()
+    }
+
+    fn maintains_input_order(&self) -> Vec<bool> {
+        self.inner.maintains_input_order()
+    }
+
+    fn apply_expressions(
+        &self,
+        f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        self.inner.apply_expressions(f)
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
+        self.replace_children(children, options)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+        options: ReplaceChildrenOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self.around(Arc::clone(&self.inner).replace_children(children, options)?))
+    }
+
+    fn reset_state(self: Arc<Self>) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self.around(Arc::clone(&self.inner).reset_state()?))
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let mut batches = self.inner.execute(partition, context)?;
+        let (schema, stop) = (batches.schema(), self.stop.clone());
+        let checked = futures::stream::poll_fn(move |context| {
+            if stop.is_cancelled() {
+                Poll::Ready(Some(Err(cancelled())))
+            } else {
+                batches.poll_next_unpin(context)
+            }
+        });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, checked)))
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        self.inner.metrics()
+    }
+}
+
+/// A condition that fails once it must no longer be asked.
+#[derive(Debug)]
+struct StopCheck {
+    condition: Arc<dyn PhysicalExpr>,
+    stop: CancellationToken,
+}
+
+impl fmt::Display for StopCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.condition.fmt(f)
+    }
+}
+
+impl PartialEq for StopCheck {
+    fn eq(&self, other: &Self) -> bool {
+        self.condition.eq(&other.condition)
+    }
+}
+
+impl Eq for StopCheck {}
+
+impl Hash for StopCheck {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.condition.hash(state);
+    }
+}
+
+impl PhysicalExpr for StopCheck {
+    fn return_field(&self, schema: &Schema) -> Result<FieldRef> {
+        self.condition.return_field(schema)
+    }
+
+    fn evaluate(&self, batch: &RecordBatch) -> Result<ColumnarValue> {
+        if self.stop.is_cancelled() {
+            return Err(cancelled());
+        }
+        self.condition.evaluate(batch)
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn PhysicalExpr>> {
+        vec![&self.condition]
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        mut children: Vec<Arc<dyn PhysicalExpr>>,
+    ) -> Result<Arc<dyn PhysicalExpr>> {
+        let condition = children.pop().ok_or_else(|| Error::internal("a check has a condition"));
+        let condition = condition.map_err(|error| DataFusionError::External(Box::new(error)))?;
+        Ok(Arc::new(Self { condition, stop: self.stop.clone() }))
+    }
+
+    fn fmt_sql(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.condition.fmt_sql(f)
+    }
+}
