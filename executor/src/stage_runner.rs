@@ -8,9 +8,9 @@
 //! no task starts beside others, and one that ran out of memory before is run alone.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use ballista_core::JobId;
@@ -25,7 +25,7 @@ use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::metrics::MetricsSet;
 use datafusion::prelude::SessionConfig;
-use engine::memory::{Pressure, TaskMemory};
+use engine::memory::Pressure;
 use engine::operators::stoppable;
 use engine::runtime::NodeRuntime;
 use engine::{Error, session_state};
@@ -158,7 +158,7 @@ impl StageTask {
             (Company::Others(company), Running::start(&self.counts))
         };
         let (memory, env) = self.runtime.for_task();
-        let place = Place { memory: Arc::downgrade(&memory), held: Some((company, running)) };
+        let place = Place { gone: memory.gone(), held: Some((company, running)) };
         let _end = self.end.clone().drop_guard();
         let context = with_runtime(&context, env);
         let outcome = tokio::select! {
@@ -182,20 +182,16 @@ enum Company {
 /// A task's place among those that run. It is given up when nothing of the task is left: what Ballista started for it
 /// notices a moment after the task itself that it is over.
 struct Place {
-    memory: Weak<TaskMemory>,
+    gone: CancellationToken,
     held: Option<(Company, Running)>,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        const LOOK_AGAIN: Duration = Duration::from_millis(5);
         const WAIT_MAX: Duration = Duration::from_secs(10);
-        let (memory, held) = (self.memory.clone(), self.held.take());
+        let (gone, held) = (self.gone.clone(), self.held.take());
         tokio::spawn(async move {
-            let until = Instant::now() + WAIT_MAX;
-            while memory.strong_count() > 0 && Instant::now() < until {
-                tokio::time::sleep(LOOK_AGAIN).await;
-            }
+            let _ = tokio::time::timeout(WAIT_MAX, gone.cancelled()).await;
             drop(held);
         });
     }

@@ -56,8 +56,8 @@ pub fn functions() -> Vec<Arc<ScalarUDF>> {
     let all =
         datafusion::functions::all_default_functions().into_iter().chain(all_default_nested_functions());
     all.filter_map(|function| {
-        let bytes = measure(function.name())?;
-        Some(Arc::new(ScalarUDF::from(Bounded { function, bytes: Measure(bytes) })))
+        measure(function.name())?;
+        Some(Arc::new(ScalarUDF::from(Bounded { function })))
     })
     .collect()
 }
@@ -110,7 +110,8 @@ enum Argument {
     Text(ArrayRef),
     Ints(Int64Array, Unit),
     Steps(ArrayRef),
-    Other(ArrayRef),
+    /// Of another type: what a row takes on average, in bytes.
+    Other(i64),
 }
 
 /// What numbers count.
@@ -123,15 +124,13 @@ enum Unit {
 
 impl Arguments {
     fn new(args: &[ColumnarValue]) -> Result<Self> {
-        let argument = |value: &ColumnarValue| -> Result<(Argument, bool)> {
-            let (array, is_scalar) = match value {
-                ColumnarValue::Array(array) => (Arc::clone(array), false),
-                ColumnarValue::Scalar(scalar) => (scalar.to_array()?, true),
-            };
-            Ok((Argument::of(array), is_scalar))
+        let argument = |value: &ColumnarValue| {
+            Ok(Argument::of(match value {
+                ColumnarValue::Array(array) => Arc::clone(array),
+                ColumnarValue::Scalar(scalar) => scalar.to_array()?,
+            }))
         };
-        let arguments = args.iter().map(argument).collect::<Result<Vec<_>>>()?;
-        Ok(Self(arguments.into_iter().map(|(argument, _)| argument).collect()))
+        args.iter().map(argument).collect::<Result<_>>().map(Self)
     }
 
     fn len(&self) -> usize {
@@ -189,11 +188,7 @@ impl Arguments {
     fn bytes(&self, at: usize, row: usize) -> i64 {
         match self.0.get(at) {
             Some(Argument::Text(_)) => self.text_bytes(at, row).max(ELEMENT_BYTES),
-            Some(Argument::Other(array)) => {
-                // Of a slice the part that it shows, not all that lies behind it.
-                let bytes = array.to_data().get_slice_memory_size().unwrap_or(0) as i64;
-                (bytes / array.len().max(1) as i64).max(ELEMENT_BYTES)
-            }
+            Some(Argument::Other(row_bytes)) => (*row_bytes).max(ELEMENT_BYTES),
             _ => ELEMENT_BYTES,
         }
     }
@@ -227,7 +222,11 @@ impl Argument {
                 };
                 match as_micros.and_then(|array| cast(&array, &DataType::Int64).ok()) {
                     Some(ints) => Self::Ints(ints.as_primitive::<Int64Type>().clone(), unit),
-                    None => Self::Other(array),
+                    None => {
+                        // Of a slice the part that it shows, not all that lies behind it.
+                        let bytes = array.to_data().get_slice_memory_size().unwrap_or(0);
+                        Self::Other((bytes / array.len().max(1)) as i64)
+                    }
                 }
             }
         }
@@ -268,29 +267,6 @@ fn check(name: &str, bytes: Bytes, args: &ScalarFunctionArgs) -> Result<()> {
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Bounded {
     function: Arc<ScalarUDF>,
-    bytes: Measure,
-}
-
-/// Told apart by the function alone.
-#[derive(Clone, Copy)]
-struct Measure(Bytes);
-
-impl std::fmt::Debug for Measure {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Measure")
-    }
-}
-
-impl PartialEq for Measure {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-impl Eq for Measure {}
-
-impl std::hash::Hash for Measure {
-    fn hash<H: std::hash::Hasher>(&self, _: &mut H) {}
 }
 
 impl Bounded {
@@ -329,7 +305,9 @@ impl ScalarUDFImpl for Bounded {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        check(self.name(), self.bytes.0, &args)?;
+        if let Some(bytes) = measure(self.name()) {
+            check(self.name(), bytes, &args)?;
+        }
         self.inner().invoke_with_args(args)
     }
 

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation};
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::TaskMemory;
@@ -48,7 +48,8 @@ const EXCHANGE_SHARE: f64 = 0.25;
 const EXCHANGE: &str = "RepartitionExec";
 /// How long an operator that cannot spill waits for those that can.
 const WAIT_MAX: Duration = Duration::from_millis(800);
-const WAIT: Duration = Duration::from_millis(5);
+/// Meanwhile the resident size, of whose fall nobody tells, is looked at as often.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// A reservation up to this part of the limit, or this size, is no store of rows but the means to work, by which
 /// spilling ends.
 const WORKING_SHARE: f64 = 1.0 / 32.0;
@@ -71,8 +72,8 @@ pub struct CappedPool {
     not_looked_bytes: AtomicUsize,
     started_at: Instant,
     released_at_micros: AtomicU64,
-    refusals: AtomicU64,
     ledger: Mutex<Ledger>,
+    given_back: Condvar,
     tasks: Mutex<Vec<Weak<TaskMemory>>>,
 }
 
@@ -200,8 +201,8 @@ impl CappedPool {
             not_looked_bytes: AtomicUsize::new(0),
             started_at: Instant::now(),
             released_at_micros: AtomicU64::new(0),
-            refusals: AtomicU64::new(0),
             ledger: Mutex::default(),
+            given_back: Condvar::new(),
             tasks: Mutex::default(),
         })
     }
@@ -219,11 +220,6 @@ impl CappedPool {
     /// Bytes resident now.
     pub fn resident_bytes(&self) -> u64 {
         self.resident.bytes()
-    }
-
-    /// How often a request was refused since the start.
-    pub fn refusals(&self) -> u64 {
-        self.refusals.load(Ordering::Relaxed)
     }
 
     /// Looks at the resident size, and sets what operators may declare by it. Returns that size in bytes.
@@ -288,7 +284,6 @@ impl CappedPool {
     }
 
     fn refusal(&self, ledger: &Ledger, consumer: &MemoryConsumer, additional: usize) -> DataFusionError {
-        self.refusals.fetch_add(1, Ordering::Relaxed);
         DataFusionError::ResourcesExhausted(format!(
             "{} asked for {} more; of the {} that the memory cap of {} leaves to operators, {} is taken ({})",
             operator(consumer.name()),
@@ -347,6 +342,7 @@ impl MemoryPool for CappedPool {
 
     fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
         self.ledger.lock().take(reservation.consumer(), shrink);
+        self.given_back.notify_all();
     }
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> DataFusionResult<()> {
@@ -375,7 +371,7 @@ impl MemoryPool for CappedPool {
             let until = Instant::now() + WAIT_MAX;
             let mut is_granted = false;
             while !is_granted && Instant::now() < until {
-                std::thread::sleep(WAIT);
+                self.given_back.wait_for(&mut self.ledger.lock(), LOOK_AGAIN);
                 is_granted = !self.is_too_much(additional) && grant(&mut self.ledger.lock());
             }
             is_granted

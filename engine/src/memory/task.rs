@@ -16,6 +16,14 @@ pub struct TaskMemory {
     reserved_bytes: AtomicUsize,
     /// Cancelled when the task must end for the process to stay below its cap.
     condemned: CancellationToken,
+    /// Cancelled when nothing of the task is left that could draw on it.
+    gone: CancellationToken,
+}
+
+impl Drop for TaskMemory {
+    fn drop(&mut self) {
+        self.gone.cancel();
+    }
 }
 
 impl TaskMemory {
@@ -25,6 +33,7 @@ impl TaskMemory {
             pool: Arc::clone(pool),
             reserved_bytes: AtomicUsize::new(0),
             condemned: CancellationToken::new(),
+            gone: CancellationToken::new(),
         });
         pool.list(&task);
         task
@@ -33,6 +42,11 @@ impl TaskMemory {
     /// What the task's operators have declared, in bytes.
     pub fn reserved_bytes(&self) -> usize {
         self.reserved_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Cancelled when nothing of the task is left that could draw on its account.
+    pub fn gone(&self) -> CancellationToken {
+        self.gone.clone()
     }
 
     /// Ends the task.

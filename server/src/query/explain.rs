@@ -33,9 +33,11 @@ pub async fn run(
         ));
     }
     let mut choice = choice;
-    // Done here, so that what ran is what is shown.
     let stop = CancellationToken::new();
-    choice.plan.physical = stoppable(choice.plan.physical, &stop)?;
+    if explain.is_analyze {
+        // Done here, so that what ran is what is shown.
+        choice.plan.physical = stoppable(choice.plan.physical, &stop)?;
+    }
     let _stop = stop.drop_guard();
     let physical = Arc::clone(&choice.plan.physical);
     // Where files lie is the server's own business; their names are enough to tell them apart.
