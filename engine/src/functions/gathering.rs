@@ -1,12 +1,15 @@
 //! `array_agg` and `string_agg`: aggregates that hold every value they meet, and give them all as one.
 //!
-//! What they hold is declared to the memory pool, but not the copies that are made of it when it is given: the value
-//! itself, and its form on the way to the next stage. They declare those beforehand. Everything else is DataFusion's.
+//! What they hold is declared to the memory pool by its length, but a batch's arrays are longer inside, or parts of
+//! larger ones that live on with them; so they are given arrays with nothing to spare. Nor are the copies declared that
+//! are made when it is given: the value itself, and its form on the way to the next stage. They declare those
+//! beforehand. Everything else is DataFusion's.
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, BooleanArray};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, make_array};
 use datafusion::arrow::datatypes::{DataType, FieldRef};
+use datafusion::common::scalar::copy_array_data;
 use datafusion::common::{Result, ScalarValue};
 use datafusion::functions_aggregate::all_default_aggregate_functions;
 use datafusion::logical_expr::function::{AccumulatorArgs, AggregateFunctionSimplification, StateFieldsArgs};
@@ -22,6 +25,9 @@ use super::bounded::check_growing;
 const COPIES_OF_ONE: usize = 3;
 /// Lists of many groups are sent in pieces.
 const COPIES_OF_GROUPS: usize = 2;
+
+/// Share of an array's buffers that may be idle.
+const IDLE_SHARE: f64 = 0.1;
 
 /// The functions, under the names of DataFusion's.
 pub fn functions() -> Vec<Arc<AggregateUDF>> {
@@ -138,6 +144,24 @@ impl AggregateUDFImpl for Gathering {
     }
 }
 
+/// `values` without what their buffers hold beside them.
+fn compact(values: &[ArrayRef]) -> Vec<ArrayRef> {
+    values.iter().map(compact_one).collect()
+}
+
+fn compact_one(values: &ArrayRef) -> ArrayRef {
+    if let Some(views) = values.as_string_view_opt() {
+        return Arc::new(views.gc());
+    }
+    if let Some(views) = values.as_binary_view_opt() {
+        return Arc::new(views.gc());
+    }
+    let data = values.to_data();
+    let needed = data.get_slice_memory_size().unwrap_or(usize::MAX);
+    let is_idle = values.get_buffer_memory_size() as f64 * (1.0 - IDLE_SHARE) > needed as f64;
+    if is_idle { make_array(copy_array_data(&data)) } else { Arc::clone(values) }
+}
+
 /// The values of one group.
 #[derive(Debug)]
 struct One {
@@ -146,15 +170,17 @@ struct One {
 }
 
 impl One {
-    fn check(&self) -> Result<()> {
-        check_growing(&self.name, self.values.size())
+    /// Before they are taken in: what arrives is held as well until then.
+    fn check(&self, arriving: &[ArrayRef]) -> Result<()> {
+        let arriving = arriving.iter().map(|values| values.to_data().get_slice_memory_size().unwrap_or(0));
+        check_growing(&self.name, self.values.size() + arriving.sum::<usize>())
     }
 }
 
 impl Accumulator for One {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.values.update_batch(values)?;
-        self.check()
+        self.check(values)?;
+        self.values.update_batch(&compact(values))
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
@@ -170,8 +196,8 @@ impl Accumulator for One {
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        self.values.merge_batch(states)?;
-        self.check()
+        self.check(states)?;
+        self.values.merge_batch(&compact(states))
     }
 
     fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
@@ -194,7 +220,7 @@ impl GroupsAccumulator for Groups {
         filter: Option<&BooleanArray>,
         total: usize,
     ) -> Result<()> {
-        self.0.update_batch(values, groups, filter, total)
+        self.0.update_batch(&compact(values), groups, filter, total)
     }
 
     fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
@@ -206,7 +232,7 @@ impl GroupsAccumulator for Groups {
     }
 
     fn merge_batch(&mut self, values: &[ArrayRef], groups: &[usize], total: usize) -> Result<()> {
-        self.0.merge_batch(values, groups, total)
+        self.0.merge_batch(&compact(values), groups, total)
     }
 
     fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {

@@ -32,6 +32,8 @@ const POOL_SHARE: f64 = 0.65;
 const RESIDENT_SHARE: f64 = 0.85;
 /// Share of the cap past which no large piece is granted, whatever the pool says.
 const RESIDENT_SHARE_MAX: f64 = 0.95;
+/// Nor is anything to an operator that holds this part of the limit.
+const MUCH_SHARE: f64 = 0.2;
 /// Share of the cap past which memory that the allocator keeps is given back.
 const RELEASE_SHARE: f64 = 0.65;
 /// Not more often than this: each time costs page faults afterwards.
@@ -261,14 +263,62 @@ impl CappedPool {
         Bounds { limit: self.limit_bytes, allowed: self.allowed_bytes.load(Ordering::Relaxed), working_bytes }
     }
 
-    /// True when so much at once would take the process too near its cap, whatever operators have declared. What grows
-    /// by little is let grow: most often the allocator has it, and a refusal would end what cannot spill.
-    fn is_too_much(&self, additional: usize) -> bool {
+    /// True when `additional` bytes would take the process too near its cap, whatever operators have declared. Who
+    /// holds little is let grow by little: most often the allocator has it, and a refusal would end what cannot
+    /// spill. Who holds much is not, since much comes of little too.
+    fn is_too_much(&self, consumer: &MemoryConsumer, additional: usize) -> bool {
         let most = (self.cap.0 as f64 * RESIDENT_SHARE_MAX) as u64;
         let is_past = |resident: u64| resident + additional as u64 > most;
-        additional > self.bounds().working_bytes
-            && is_past(self.resident_bytes.load(Ordering::Relaxed))
-            && is_past(self.look())
+        if !is_past(self.resident_bytes.load(Ordering::Relaxed)) {
+            return false;
+        }
+        let much = (self.limit_bytes as f64 * MUCH_SHARE) as usize;
+        let is_large = additional > self.bounds().working_bytes
+            || self.ledger.lock().held_by(consumer) + additional > much;
+        is_large && is_past(self.look())
+    }
+
+    /// As [`MemoryPool::try_grow`], for an operator that stops waiting once `is_over`.
+    pub(super) fn try_grow_unless(
+        &self,
+        reservation: &MemoryReservation,
+        additional: usize,
+        is_over: &dyn Fn() -> bool,
+    ) -> DataFusionResult<()> {
+        self.look_now_and_then(additional);
+        let consumer = reservation.consumer();
+        let is_too_much = self.is_too_much(consumer, additional);
+        let grant = |ledger: &mut Ledger| {
+            let is_granted = ledger.grants(consumer, reservation.size(), additional, self.bounds());
+            if is_granted {
+                ledger.add(consumer, additional);
+            }
+            is_granted
+        };
+        let mut ledger = self.ledger.lock();
+        if !is_too_much && grant(&mut ledger) {
+            return Ok(());
+        }
+        let may_come = is_too_much || ledger.spillable_bytes >= additional;
+        if consumer.can_spill() || !may_come || !may_wait() {
+            return Err(self.refusal(&ledger, consumer, additional));
+        }
+        // Those that can spill are refused from now on, and give back what they have.
+        ledger.wanted_bytes += additional;
+        drop(ledger);
+        let wait = || {
+            let until = Instant::now() + WAIT_MAX;
+            let mut is_granted = false;
+            while !is_granted && !is_over() && Instant::now() < until {
+                self.given_back.wait_for(&mut self.ledger.lock(), LOOK_AGAIN);
+                is_granted = !self.is_too_much(consumer, additional) && grant(&mut self.ledger.lock());
+            }
+            is_granted
+        };
+        let is_granted = tokio::task::block_in_place(wait);
+        let mut ledger = self.ledger.lock();
+        ledger.wanted_bytes -= additional;
+        if is_granted { Ok(()) } else { Err(self.refusal(&ledger, consumer, additional)) }
     }
 
     pub(super) fn list(&self, task: &Arc<TaskMemory>) {
@@ -346,40 +396,7 @@ impl MemoryPool for CappedPool {
     }
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> DataFusionResult<()> {
-        self.look_now_and_then(additional);
-        let is_too_much = self.is_too_much(additional);
-        let consumer = reservation.consumer();
-        let grant = |ledger: &mut Ledger| {
-            let is_granted = ledger.grants(consumer, reservation.size(), additional, self.bounds());
-            if is_granted {
-                ledger.add(consumer, additional);
-            }
-            is_granted
-        };
-        let mut ledger = self.ledger.lock();
-        if !is_too_much && grant(&mut ledger) {
-            return Ok(());
-        }
-        let may_come = is_too_much || ledger.spillable_bytes >= additional;
-        if consumer.can_spill() || !may_come || !may_wait() {
-            return Err(self.refusal(&ledger, consumer, additional));
-        }
-        // Those that can spill are refused from now on, and give back what they have.
-        ledger.wanted_bytes += additional;
-        drop(ledger);
-        let wait = || {
-            let until = Instant::now() + WAIT_MAX;
-            let mut is_granted = false;
-            while !is_granted && Instant::now() < until {
-                self.given_back.wait_for(&mut self.ledger.lock(), LOOK_AGAIN);
-                is_granted = !self.is_too_much(additional) && grant(&mut self.ledger.lock());
-            }
-            is_granted
-        };
-        let is_granted = tokio::task::block_in_place(wait);
-        let mut ledger = self.ledger.lock();
-        ledger.wanted_bytes -= additional;
-        if is_granted { Ok(()) } else { Err(self.refusal(&ledger, consumer, additional)) }
+        self.try_grow_unless(reservation, additional, &|| false)
     }
 
     fn reserved(&self) -> usize {

@@ -112,7 +112,11 @@ impl MemoryPool for TaskMemory {
         if self.is_condemned() {
             return Err(self.verdict());
         }
-        self.pool.try_grow(reservation, additional)?;
+        let is_granted = self.pool.try_grow_unless(reservation, additional, &|| self.is_condemned());
+        if self.is_condemned() && is_granted.is_err() {
+            return Err(self.verdict());
+        }
+        is_granted?;
         self.reserved_bytes.fetch_add(additional, Ordering::Relaxed);
         Ok(())
     }
