@@ -1,12 +1,13 @@
 //! The cluster state Ballista keeps, with free slots counted from what really runs.
 //!
-//! Jobs over tables on a local path are bound to the executors that can read them.
+//! Jobs over tables on a local path are bound to the executors that can read them. Those that hold fewest slots are
+//! bound first, so that a small query has the next slot that a large one gives back.
 //!
 //! Ballista refunds slots when tasks report back, and forgets to where a stage is rolled back or a job
 //! cancelled, so a small cluster is dead after one lost executor. Refunds are ignored here: before each
 //! binding the free slots are those no running task of an active job holds.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -16,6 +17,7 @@ use ballista_core::serde::protobuf::{ExecutorHeartbeat, task_status};
 use ballista_core::serde::scheduler::{ExecutorData, ExecutorMetadata};
 use ballista_scheduler::cluster::{BoundTask, ClusterState, ClusterStateEventStream, ExecutorSlot};
 use ballista_scheduler::config::TaskDistributionPolicy;
+use ballista_scheduler::state::execution_graph::ExecutionGraphBox;
 use ballista_scheduler::state::execution_stage::ExecutionStage;
 use ballista_scheduler::state::task_manager::JobInfoCache;
 use engine::ExecutorId;
@@ -43,19 +45,30 @@ impl CountedSlots {
         Self { inner, slots: Mutex::default(), membership }
     }
 
-    /// Jobs that may run on the same executors, together.
-    async fn by_placement(
-        &self,
-        jobs: Arc<HashMap<JobId, JobInfoCache>>,
-    ) -> BTreeMap<BTreeSet<String>, HashMap<JobId, JobInfoCache>> {
-        let mut groups: BTreeMap<BTreeSet<String>, HashMap<JobId, JobInfoCache>> = BTreeMap::new();
-        for (id, job) in jobs.iter() {
-            let name = job.execution_graph.read().await.job_name().to_owned();
-            let placed = self.membership.placed(&name);
-            groups.entry(placed).or_default().insert(id.clone(), job.clone());
+    /// The jobs, those first that hold fewest slots and among them the oldest, each with the executors it may run on.
+    async fn in_turn(&self, jobs: &HashMap<JobId, JobInfoCache>) -> Vec<(JobId, BTreeSet<String>)> {
+        let mut turns = Vec::new();
+        for (id, job) in jobs {
+            let graph = job.execution_graph.read().await;
+            let slots: u32 = running_tasks(&graph).map(|(_, slots)| slots).sum();
+            let placed = self.membership.placed(graph.job_name());
+            turns.push(((slots, graph.start_time()), id.clone(), placed));
         }
-        groups
+        turns.sort_by(|a, b| a.0.cmp(&b.0));
+        turns.into_iter().map(|(_, id, placed)| (id, placed)).collect()
     }
+}
+
+/// The running tasks of a job: their executors, and the slots they hold.
+fn running_tasks(graph: &ExecutionGraphBox) -> impl Iterator<Item = (&str, u32)> {
+    let stages = graph.stages().values().filter_map(|stage| match stage {
+        ExecutionStage::Running(stage) => Some(stage),
+        _ => None,
+    });
+    stages.flat_map(|stage| &stage.task_infos).filter_map(|task| match &task.task_status {
+        task_status::Status::Running(running) => Some((running.executor_id.as_str(), task.vcores_consumed)),
+        _ => None,
+    })
 }
 
 /// Slots that running tasks hold, by executor.
@@ -63,13 +76,8 @@ async fn held(jobs: &HashMap<JobId, JobInfoCache>) -> HashMap<String, u32> {
     let mut held: HashMap<String, u32> = HashMap::new();
     for job in jobs.values() {
         let graph = job.execution_graph.read().await;
-        for stage in graph.stages().values() {
-            let ExecutionStage::Running(stage) = stage else { continue };
-            for task in &stage.task_infos {
-                if let task_status::Status::Running(running) = &task.task_status {
-                    *held.entry(running.executor_id.clone()).or_default() += task.vcores_consumed;
-                }
-            }
+        for (executor, slots) in running_tasks(&graph) {
+            *held.entry(executor.to_owned()).or_default() += slots;
         }
     }
     held
@@ -99,13 +107,14 @@ impl ClusterState for CountedSlots {
             }
         }
         let mut bound = Vec::new();
-        for (placed, jobs) in self.by_placement(active_jobs).await {
-            let offered = match &executors {
-                Some(offered) => placed.iter().filter(|id| offered.contains(*id)).cloned().collect(),
+        for (id, placed) in self.in_turn(&active_jobs).await {
+            let Some(job) = active_jobs.get(&id) else { continue };
+            let offered: HashSet<String> = match &executors {
+                Some(offered) => placed.into_iter().filter(|id| offered.contains(id)).collect(),
                 None => placed.into_iter().collect(),
             };
-            let jobs = Arc::new(jobs);
-            match self.inner.bind_schedulable_tasks(distribution.clone(), jobs, Some(offered)).await {
+            let job = Arc::new(HashMap::from([(id, job.clone())]));
+            match self.inner.bind_schedulable_tasks(distribution.clone(), job, Some(offered)).await {
                 Ok(tasks) => bound.extend(tasks),
                 // What is bound already must be launched, or it would be waited for in vain.
                 Err(error) => tracing::error!(%error, "tasks could not be bound"),
