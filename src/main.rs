@@ -81,7 +81,7 @@ fn run_server(
     let planning = runtime("planning", config.server_threads())?;
     let threads = server::Threads { compute: compute.handle().clone(), planning: planning.handle().clone() };
     runtime("network", config.server_threads().max(2))?.block_on(async {
-        let shutdown = stop_on_signal()?;
+        let shutdown = stop_on_signal(true)?;
         let server = server::Server::start(config, config_file, threads, shutdown).await?;
         announce(&server);
         tokio::spawn(server.executors_joined(|executors| println!("{executors} executors joined")));
@@ -100,8 +100,15 @@ fn executor(flags: &ExecutorFlags) -> anyhow::Result<()> {
         return Ok(());
     }
     log_to_stderr("warn,sluice_executor=info");
-    let threads = config.executor_threads().max(2);
-    let outcome = runtime("executor", threads)?.block_on(executor::run(config, flags.supervisor.is_some()));
+    let is_supervised = flags.supervisor.is_some();
+    let tasks = executor::threads(config.executor_threads(), STACK_BYTES)?;
+    let threads = tasks.handle().clone();
+    let outcome = runtime("executor", 2)?.block_on(async {
+        // At a terminal an interrupt reaches every process; a server ends its executors itself, after its clients.
+        let stop = stop_on_signal(!is_supervised)?;
+        anyhow::Ok(executor::run(config, is_supervised, threads, stop).await)
+    })?;
+    tasks.shutdown_background();
     outcome.map_err(|error| match error {
         executor::StartError::Usage(problem) => anyhow::Error::new(ConfigError::new(problem)),
         other => anyhow::Error::new(other),
@@ -121,14 +128,15 @@ fn runtime(name: &str, threads: usize) -> std::io::Result<Runtime> {
         .build()
 }
 
-fn stop_on_signal() -> anyhow::Result<CancellationToken> {
+/// Cancelled when the process is told to terminate, or interrupted where that means it.
+fn stop_on_signal(interrupts: bool) -> anyhow::Result<CancellationToken> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let shutdown = CancellationToken::new();
     let told = shutdown.clone();
     tokio::spawn(async move {
         tokio::select! {
-            _ = interrupt.recv() => {}
+            Some(()) = interrupt.recv(), if interrupts => {}
             _ = terminate.recv() => {}
         }
         told.cancel();

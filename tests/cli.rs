@@ -45,6 +45,19 @@ fn a_bad_flag_and_a_bad_setting_exit_64() {
     assert_eq!(output.status.code(), Some(64));
     assert!(one_line(&output).contains("--coordinator HOST:PORT"));
     assert_eq!(sluice(&["serve", "--config", "/no/such.toml"]).status.code(), Some(64));
+    // Others than this machine's reach it, and nobody chose a secret.
+    let output = sluice(&["serve", "--cluster-listen", "0.0.0.0:0"]);
+    assert_eq!(output.status.code(), Some(64));
+    assert!(one_line(&output).contains("the cluster needs a secret (openssl rand -hex 32 > FILE)"));
+    let output = sluice(&["executor", "--coordinator", "127.0.0.1:1"]);
+    assert_eq!(output.status.code(), Some(64));
+    assert!(one_line(&output).contains("--secret-file FILE"));
+    let short = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(short.path(), "guessed\n").expect("written");
+    let short = short.path().to_string_lossy().into_owned();
+    let output = sluice(&["serve", "--secret-file", &short]);
+    assert_eq!(output.status.code(), Some(64));
+    assert!(one_line(&output).contains("is too short"));
 }
 
 #[test]

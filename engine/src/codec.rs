@@ -1,9 +1,7 @@
 //! How plans travel between nodes: one pair of codecs for the scheduler and every executor.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use ballista_core::extension::BallistaConfigGrpcEndpoint;
 use ballista_core::serde::{BallistaLogicalExtensionCodec, BallistaPhysicalExtensionCodec};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
@@ -137,17 +135,3 @@ impl PhysicalExtensionCodec for PhysicalCodec {
 
 /// The largest message between nodes: a plan with many files, or a batch of wide rows.
 pub const MESSAGE_BYTES_MAX: u32 = 128 << 20;
-
-/// How a connection between nodes is opened: a peer that does not answer, or stops answering, is found
-/// out within seconds.
-pub fn peer_endpoint() -> Arc<BallistaConfigGrpcEndpoint> {
-    const PATIENCE: Duration = Duration::from_secs(2);
-    Arc::new(BallistaConfigGrpcEndpoint::new(Arc::new(|endpoint| {
-        Ok(endpoint
-            .connect_timeout(PATIENCE)
-            .tcp_nodelay(true)
-            .http2_keep_alive_interval(PATIENCE / 2)
-            .keep_alive_timeout(PATIENCE)
-            .keep_alive_while_idle(true))
-    })))
-}

@@ -13,6 +13,7 @@ use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 
+use crate::cluster_identity::SECRET_BYTES_MIN;
 use crate::memory::{CAP_MIN, machine_limit};
 use crate::{ByteSize, Interval, Network};
 
@@ -78,6 +79,12 @@ pub struct ClusterConfig {
     pub listen: SocketAddr,
     /// The address that executors reach `listen` under, when it is not the same (`HOST:PORT`).
     pub advertise: Option<String>,
+    /// What the server and its executors share, and show each other on every connection: at least 32 characters, such
+    /// as `openssl rand -hex 32` gives.
+    pub secret: Option<Secret>,
+    /// A file that holds the secret. Without either the server makes one, `cluster.secret` in its data folder, for
+    /// executors of the same machine.
+    pub secret_file: Option<PathBuf>,
     /// Executors to start on this machine.
     pub executors: usize,
     /// Partitions that each of them computes at once.
@@ -102,7 +109,7 @@ pub struct ClusterConfig {
 pub struct ExecutorConfig {
     /// The coordinator's cluster address.
     pub coordinator: Option<String>,
-    /// Where other executors and the coordinator reach this one; port 0 picks free ones.
+    /// Where other executors and the coordinator reach this one; port 0 picks a free one.
     pub listen: SocketAddr,
     /// The host name told to others, when `listen` is not reachable under its own address.
     pub advertise: Option<String>,
@@ -121,6 +128,8 @@ pub struct ExecutorConfig {
     /// Folders and prefixes in stores below which files are read and written; everywhere when there is none. Supervised
     /// executors are told those of their server.
     pub locations: Vec<String>,
+    /// How long an executor that is told to end stays for the queries that it has begun with.
+    pub drain_timeout: Interval,
 }
 
 /// `[limits]`
@@ -363,6 +372,11 @@ pub struct HdfsConfig {
 pub struct Secret(String);
 
 impl Secret {
+    /// Keeps `text` from being printed.
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
     /// The text itself, for the one who must present it.
     pub fn reveal(&self) -> &str {
         &self.0
@@ -412,6 +426,8 @@ impl Default for ClusterConfig {
         Self {
             listen: loopback(50050),
             advertise: None,
+            secret: None,
+            secret_file: None,
             executors: 0,
             executor_threads: 1,
             executor_memory: ByteSize(4 * ByteSize::GIB),
@@ -437,6 +453,7 @@ impl Default for ExecutorConfig {
             shuffle_bytes_max: ByteSize(200 * ByteSize::GIB),
             shared_paths: Vec::new(),
             locations: Vec::new(),
+            drain_timeout: seconds(60),
         }
     }
 }
@@ -493,6 +510,9 @@ pub struct ServeFlags {
     /// Where executors join [default: 127.0.0.1:50050]
     #[arg(long, value_name = "ADDR")]
     pub cluster_listen: Option<SocketAddr>,
+    /// A file with the secret that executors join with [default: made in the data folder]
+    #[arg(long, value_name = "FILE")]
+    pub secret_file: Option<PathBuf>,
     /// Where the server keeps all it writes of its own [default: ./sluice-data]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -529,7 +549,10 @@ pub struct ExecutorFlags {
     /// The coordinator's cluster address
     #[arg(long, value_name = "HOST:PORT")]
     pub coordinator: Option<String>,
-    /// Where others reach this executor; port 0 picks free ones [default: 127.0.0.1:0]
+    /// A file with the cluster's secret
+    #[arg(long, value_name = "FILE")]
+    pub secret_file: Option<PathBuf>,
+    /// Where others reach this executor; port 0 picks a free one [default: 127.0.0.1:0]
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<SocketAddr>,
     /// The host name told to others [default: the address of --listen]
@@ -588,6 +611,15 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
+fn checked(secret: &str, place: &str) -> Result<Secret, ConfigError> {
+    if secret.len() >= SECRET_BYTES_MIN {
+        return Ok(Secret(secret.to_owned()));
+    }
+    Err(ConfigError::new(format!(
+        "the secret in {place} is too short: it needs {SECRET_BYTES_MIN} characters, such as openssl rand -hex 32 gives"
+    )))
+}
+
 impl Config {
     /// Layers `--config`, the environment and the flags of `sluice serve` over the defaults.
     pub fn for_server(flags: &ServeFlags) -> Result<Self, ConfigError> {
@@ -600,6 +632,7 @@ impl Config {
         set(&mut config.cluster.executors, flags.executors);
         set(&mut config.cluster.executor_threads, flags.executor_threads);
         set(&mut config.cluster.executor_memory, flags.executor_memory);
+        config.cluster.secret_file = flags.secret_file.clone().or(config.cluster.secret_file);
         config.server.warehouse = flags.warehouse.clone().or(config.server.warehouse);
         config.server.memory = flags.memory.or(config.server.memory);
         config.tls.certificate = flags.tls_cert.clone().or(config.tls.certificate);
@@ -608,6 +641,13 @@ impl Config {
             config.server.locations = locations;
         }
         config.validate()?;
+        if config.cluster_secret()?.is_none() && !config.cluster.listen.ip().is_loopback() {
+            return Err(ConfigError::new(format!(
+                "other machines reach {}: the cluster needs a secret (openssl rand -hex 32 > FILE), given to the server \
+                 and to every executor with --secret-file FILE or SLUICE_CLUSTER__SECRET",
+                config.cluster.listen
+            )));
+        }
         Ok(config)
     }
 
@@ -618,6 +658,7 @@ impl Config {
         let flags = flags.clone();
         set(&mut executor.listen, flags.listen);
         set(&mut executor.work_dir, flags.work_dir);
+        config.cluster.secret_file = flags.secret_file.or(config.cluster.secret_file);
         executor.coordinator = flags.coordinator.or(executor.coordinator.take());
         executor.advertise = flags.advertise.or(executor.advertise.take());
         executor.threads = flags.threads.or(executor.threads);
@@ -630,6 +671,17 @@ impl Config {
         }
         config.validate()?;
         Ok(config)
+    }
+
+    /// The secret of the cluster, where one is configured: given as it is, or the first line of a file.
+    pub fn cluster_secret(&self) -> Result<Option<Secret>, ConfigError> {
+        if let Some(secret) = &self.cluster.secret {
+            return checked(secret.reveal(), "cluster.secret").map(Some);
+        }
+        let Some(path) = &self.cluster.secret_file else { return Ok(None) };
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigError::new(format!("cannot read {}: {error}", path.display())))?;
+        checked(text.lines().next().unwrap_or_default().trim(), &path.display().to_string()).map(Some)
     }
 
     fn load(flags: &CommonFlags) -> Result<Self, ConfigError> {

@@ -4,6 +4,7 @@
 //! the one place here, so they cannot differ.
 
 pub mod broadcast;
+mod cluster_identity;
 pub mod codec;
 pub mod config;
 mod data_cache;
@@ -26,6 +27,7 @@ pub mod tls;
 mod units;
 pub mod work_folder;
 
+pub use cluster_identity::ClusterIdentity;
 pub use error::{Error, Result};
 pub use ids::{ExecutorId, QueryId, new_uuid};
 pub use sqlstate::SqlState;

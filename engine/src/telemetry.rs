@@ -1,4 +1,4 @@
-//! What an executor tells the coordinator while it lives: one message type, sent about twice a second.
+//! What an executor tells the coordinator while it lives, about twice a second, and what it is answered.
 //!
 //! The stream it travels on is also the sign of life: when it breaks, the executor is lost.
 
@@ -11,11 +11,33 @@ pub const REPORT_INTERVAL: std::time::Duration = std::time::Duration::from_milli
 /// An executor that has been silent for this long is lost.
 pub const SILENCE_MAX: std::time::Duration = std::time::Duration::from_millis(2000);
 
+/// What a node must be, for others to understand it: plans travel in a form that changes between versions.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What the coordinator answers on the stream of an executor's reports.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum CoordinatorMessage {
+    /// First: the executor is taken in.
+    Welcome {
+        /// The jobs that it may have worked for before. Whatever it did for others is of no use to anybody.
+        jobs: Vec<String>,
+    },
+    /// Tasks of this job are to stop.
+    Stop {
+        /// Its name.
+        job: String,
+    },
+}
+
 /// One report of one executor.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ExecutorReport {
+    /// [`VERSION`] of its binary.
+    pub version: String,
     /// Who reports.
     pub executor_id: ExecutorId,
+    /// Where others reach it (`HOST:PORT`).
+    pub address: String,
     /// Process identifier on its own machine.
     pub process_id: u32,
     /// How many partitions it computes at once.
@@ -30,6 +52,8 @@ pub struct ExecutorReport {
     pub pool_limit_bytes: u64,
     /// Spill files that exist now, in bytes.
     pub spilled_bytes: u64,
+    /// It was told to end: it goes on with what it has begun and takes nothing new.
+    pub is_draining: bool,
     /// Tasks running now.
     pub tasks_running: usize,
     /// Tasks finished since the start, failed ones included.

@@ -11,7 +11,7 @@ use ballista_core::client_pool::{BallistaClientPool, PooledClient};
 use ballista_core::error::Result;
 use ballista_core::extension::BallistaConfigGrpcEndpoint;
 use ballista_core::utils::GrpcClientConfig;
-use engine::ByteSize;
+use engine::{ByteSize, ClusterIdentity};
 use parking_lot::Mutex;
 
 /// Idle connections kept to one executor.
@@ -30,14 +30,15 @@ type Idle = Arc<Mutex<HashMap<(String, u16), Vec<BallistaClient>>>>;
 /// Connections by peer.
 pub struct ClientPool {
     idle: Idle,
+    peers: Arc<BallistaConfigGrpcEndpoint>,
     stream_window_bytes: u32,
 }
 
 impl ClientPool {
-    /// The connections of a process whose memory is capped.
-    pub fn for_cap(cap: ByteSize) -> Self {
+    /// The connections of a node whose memory is capped.
+    pub fn for_cap(cap: ByteSize, identity: &ClusterIdentity) -> Self {
         let window = (cap.0 / STREAM_WINDOW_SHARE).clamp(STREAM_WINDOW_BYTES_MIN, STREAM_WINDOW_BYTES_MAX);
-        Self { idle: Idle::default(), stream_window_bytes: window as u32 }
+        Self { idle: Idle::default(), peers: identity.flight_peers(), stream_window_bytes: window as u32 }
     }
 }
 
@@ -54,7 +55,7 @@ impl BallistaClientPool for ClientPool {
         host: &str,
         port: u16,
         _config: &GrpcClientConfig,
-        customize_endpoint: Option<Arc<BallistaConfigGrpcEndpoint>>,
+        _customize_endpoint: Option<Arc<BallistaConfigGrpcEndpoint>>,
     ) -> Result<PooledClient> {
         let peer = (host.to_owned(), port);
         let idle = self.idle.lock().get_mut(&peer).and_then(Vec::pop);
@@ -65,8 +66,8 @@ impl BallistaClientPool for ClientPool {
                     host,
                     port,
                     engine::codec::MESSAGE_BYTES_MAX as usize,
-                    false,
-                    customize_endpoint.or_else(|| Some(engine::codec::peer_endpoint())),
+                    true,
+                    Some(Arc::clone(&self.peers)),
                     IO_RETRIES,
                     IO_RETRY_WAIT_MS,
                     self.stream_window_bytes * STREAMS,

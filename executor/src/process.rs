@@ -1,21 +1,28 @@
-//! Starts an executor process: the one place that names Ballista's executor options.
+//! Starts an executor process: what it is made of, and how it ends.
 
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use ballista_core::config::TaskSchedulingPolicy;
-use ballista_executor::executor_process::{ExecutorProcessConfig, start_executor_process};
-use ballista_executor::metrics::ExecutorMetricCollectionPolicy;
-use engine::config::Config;
+use arrow_flight::flight_service_server::FlightServiceServer;
+use ballista_core::serde::protobuf::executor_grpc_server::ExecutorGrpcServer;
+use engine::config::{Config, Secret};
 use engine::runtime::NodeRuntime;
 use engine::work_folder::WorkFolder;
-use engine::{ExecutorId, codec, functions, session_state};
-use tracing::info;
+use engine::{ClusterIdentity, ExecutorId, codec};
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tracing::{error, info, warn};
 
-use crate::report::Reporter;
+use crate::data_service::DataService;
+use crate::link::{self, Link, Reporter};
 use crate::shuffle_files::ShuffleFiles;
 use crate::stage_runner::{StageRunner, TaskCounts};
 use crate::supervision;
+use crate::task_service::TaskService;
+use crate::tasks::Tasks;
 
 /// Why an executor could not start, or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -28,84 +35,130 @@ pub enum StartError {
     Environment(String),
 }
 
-/// Runs an executor until it is told to stop. `is_supervised` says that a server started it and holds
-/// its standard input.
-pub async fn run(config: Config, is_supervised: bool) -> Result<(), StartError> {
+/// Runs an executor until `stop`, and then until the queries that it works for have ended. Tasks run on `threads`.
+/// `is_supervised` says that a server started it and holds its standard input.
+pub async fn run(
+    config: Config,
+    is_supervised: bool,
+    threads: Handle,
+    stop: CancellationToken,
+) -> Result<(), StartError> {
     let coordinator = coordinator_address(&config)?;
+    let secret = if is_supervised { supervision::read_secret() } else { configured_secret(&config)? };
+    let secret = secret.ok_or_else(no_secret)?;
+    let identity = ClusterIdentity::of(secret.reveal()).map_err(environment)?;
     let work_folder = claim_work_folder(&config)?;
     if is_supervised {
         supervision::end_with_server(Arc::clone(&work_folder));
     }
     let runtime = node_runtime(&config, &work_folder)?;
-    let (flight_port, grpc_port) = ports(config.executor.listen)?;
-    let executor_id = ExecutorId::generate();
-    let counts = Arc::new(TaskCounts::default());
+    let listen = config.executor.listen;
+    let listener = TcpListener::bind(listen)
+        .await
+        .map_err(|error| StartError::Environment(format!("cannot listen on {listen}: {error}")))?;
+    let port = listener.local_addr().map_err(environment)?.port();
     let shuffle_folder = work_folder
         .subfolder("shuffle")
         .map_err(|error| StartError::Environment(format!("cannot make the shuffle folder: {error}")))?;
-
     let shuffle_files = ShuffleFiles::watch(shuffle_folder.clone(), config.executor.shuffle_bytes_max);
-
-    let env = Arc::clone(&runtime.env);
-    let of_tasks = runtime.clone();
-    let options = ExecutorProcessConfig {
-        executor_id: executor_id.to_string(),
-        bind_host: config.executor.listen.ip().to_string(),
-        external_host: Some(advertised_host(&config)),
-        port: flight_port,
-        grpc_port,
-        scheduler_host: coordinator.0.clone(),
-        scheduler_port: coordinator.1,
-        scheduler_connect_timeout_seconds: 10,
-        vcores: config.executor_threads(),
-        task_scheduling_policy: TaskSchedulingPolicy::PushStaged,
-        work_dir: Some(shuffle_folder.to_string_lossy().into_owned()),
-        grpc_max_decoding_message_size: codec::MESSAGE_BYTES_MAX,
-        grpc_max_encoding_message_size: codec::MESSAGE_BYTES_MAX,
-        executor_heartbeat_interval_seconds: 1,
-        metric_collection_policy: ExecutorMetricCollectionPolicy::Off,
-        // Zero leaves the pool alone: ours is one for the process, not a fixed share per task.
-        memory_pool_size: Some(0),
-        override_execution_engine: Some(Arc::new(StageRunner::new(
-            runtime.clone(),
-            shuffle_files,
-            Arc::clone(&counts),
-        ))),
-        override_function_registry: Some(functions::registry()),
-        override_runtime_producer: Some(Arc::new(move |_| Ok(Arc::clone(&env)))),
-        override_config_producer: Some(Arc::new(move || session_state::executor_config(&of_tasks))),
-        override_logical_codec: Some(codec::logical()),
-        override_physical_codec: Some(codec::physical()),
-        ..ExecutorProcessConfig::default()
-    };
-    info!(executor.id = %executor_id, memory = %runtime.pool.cap(), threads = options.vcores, "executor starting");
-
+    let executor_id = ExecutorId::generate();
+    let counts = Arc::new(TaskCounts::default());
+    let runner = StageRunner::new(runtime.clone(), &identity, shuffle_files, Arc::clone(&counts));
+    let (tasks, ended) =
+        Tasks::new(runner, runtime.clone(), shuffle_folder.clone(), threads, executor_id.clone());
     let reporter = Arc::new(Reporter {
-        executor_id,
-        threads: options.vcores,
+        executor_id: executor_id.clone(),
+        host: advertised_host(&config),
+        port,
+        threads: config.executor_threads(),
         shared_paths: shared_paths(&config, is_supervised),
-        runtime,
+        runtime: runtime.clone(),
         counts,
+        draining: stop.clone(),
     });
-    let reports = tokio::spawn(reporter.run(format!("{}:{}", coordinator.0, coordinator.1)));
-    let result = start_executor_process(Arc::new(options)).await;
-    reports.abort();
+    info!(executor.id = %executor_id, port, memory = %runtime.pool.cap(), threads = reporter.threads, "executor starting");
+    let data = DataService::new(shuffle_folder.to_string_lossy().into_owned());
+    serve(listener, &identity, TaskService::new(Arc::clone(&tasks)), data)?;
+    let link = Link::new(coordinator.clone(), identity.clone(), reporter, Arc::clone(&tasks), ended);
+    let outcome = tokio::select! {
+        refused = link.keep() => Err(refused),
+        is_needed = drained(&config, &tasks, &stop) => {
+            // Where it is still needed, the coordinator must find it lost.
+            if !is_needed && let Err(error) = link::leave(&coordinator, &identity, &executor_id).await {
+                warn!(%error, "the coordinator does not know that this executor has left");
+            }
+            Ok(())
+        }
+    };
     drop(work_folder);
-    result.map_err(|error| {
-        StartError::Environment(format!(
-            "cannot work for the coordinator at {}:{}: {error}",
-            coordinator.0, coordinator.1
-        ))
-    })
+    outcome
 }
 
-fn coordinator_address(config: &Config) -> Result<(String, u16), StartError> {
+/// Serves the one port of an executor to nodes of its cluster.
+fn serve(
+    listener: TcpListener,
+    identity: &ClusterIdentity,
+    tasks: TaskService,
+    data: DataService,
+) -> Result<(), StartError> {
+    let limit = codec::MESSAGE_BYTES_MAX as usize;
+    let tasks =
+        ExecutorGrpcServer::new(tasks).max_decoding_message_size(limit).max_encoding_message_size(limit);
+    let data =
+        FlightServiceServer::new(data).max_decoding_message_size(limit).max_encoding_message_size(limit);
+    let server = Server::builder()
+        .tls_config(identity.server())
+        .map_err(environment)?
+        .add_service(tasks)
+        .add_service(data)
+        .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)));
+    tokio::spawn(async move {
+        if let Err(error) = server.await {
+            error!(%error, "the executor's port failed");
+        }
+    });
+    Ok(())
+}
+
+/// Resolves when the executor may end: it was told to, and nobody needs it any more, or it has waited long enough, when
+/// it gives true. Its coordinator gives it nothing new meanwhile; queries that still need it are run again without it.
+async fn drained(config: &Config, tasks: &Tasks, stop: &CancellationToken) -> bool {
+    stop.cancelled().await;
+    let patience = config.executor.drain_timeout;
+    info!(jobs = tasks.jobs_with_files(), "told to end: what has begun is finished first");
+    let is_needed = tokio::time::timeout(patience.0, tasks.idle()).await.is_err();
+    if is_needed {
+        info!("ending after {patience}: what has not finished is run again elsewhere");
+    } else {
+        info!("nobody needs this executor any more");
+    }
+    is_needed
+}
+
+fn environment(error: impl std::fmt::Display) -> StartError {
+    StartError::Environment(error.to_string())
+}
+
+fn configured_secret(config: &Config) -> Result<Option<Secret>, StartError> {
+    config.cluster_secret().map_err(|error| StartError::Usage(error.to_string()))
+}
+
+fn no_secret() -> StartError {
+    StartError::Usage(
+        "an executor shows the cluster's secret: --secret-file FILE, or SLUICE_CLUSTER__SECRET (a server that was given \
+         none keeps its own in cluster.secret in its data folder)"
+            .into(),
+    )
+}
+
+fn coordinator_address(config: &Config) -> Result<String, StartError> {
     let address = config.executor.coordinator.as_deref().ok_or_else(|| {
         StartError::Usage("tell the executor where to join: --coordinator HOST:PORT".into())
     })?;
     address
         .rsplit_once(':')
-        .and_then(|(host, port)| Some((host.to_owned(), port.parse().ok()?)))
+        .and_then(|(_, port)| port.parse::<u16>().ok())
+        .map(|_| address.to_owned())
         .ok_or_else(|| StartError::Usage(format!("--coordinator {address:?} is not HOST:PORT")))
 }
 
@@ -121,24 +174,6 @@ fn node_runtime(config: &Config, work_folder: &WorkFolder) -> Result<NodeRuntime
     let allowed = (!executor.locations.is_empty()).then_some(executor.locations.as_slice());
     NodeRuntime::new(config, config.executor_memory(), work_folder, executor.spill_bytes_max, allowed)
         .map_err(|error| StartError::Environment(error.to_string()))
-}
-
-/// The data port and the task port: `listen`'s and the next one, or two free ones.
-fn ports(listen: SocketAddr) -> Result<(u16, u16), StartError> {
-    if listen.port() != 0 {
-        return Ok((listen.port(), listen.port() + 1));
-    }
-    // Ballista binds by number, so free numbers are found by binding and letting go. Both are held
-    // until both are known, so they differ.
-    let free = || {
-        let listener = TcpListener::bind((listen.ip(), 0))?;
-        let port = listener.local_addr()?.port();
-        Ok::<_, std::io::Error>((listener, port))
-    };
-    let unusable = |error| StartError::Environment(format!("cannot listen on {}: {error}", listen.ip()));
-    let (_data_listener, data) = free().map_err(unusable)?;
-    let (_task_listener, task) = free().map_err(unusable)?;
-    Ok((data, task))
 }
 
 fn advertised_host(config: &Config) -> String {

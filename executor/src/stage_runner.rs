@@ -28,7 +28,7 @@ use datafusion::prelude::SessionConfig;
 use engine::memory::Pressure;
 use engine::operators::stoppable;
 use engine::runtime::NodeRuntime;
-use engine::{Error, session_state};
+use engine::{ClusterIdentity, Error, session_state};
 use tokio::sync::{Mutex, Notify, OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info_span};
@@ -65,8 +65,14 @@ pub struct StageRunner {
 
 impl StageRunner {
     /// A runner that gives tasks their memory from `runtime` and keeps its counts in `counts`.
-    pub fn new(runtime: NodeRuntime, shuffle_files: ShuffleFiles, counts: Arc<TaskCounts>) -> Self {
-        let clients: Arc<dyn BallistaClientPool> = Arc::new(ClientPool::for_cap(runtime.pool.cap()));
+    pub fn new(
+        runtime: NodeRuntime,
+        identity: &ClusterIdentity,
+        shuffle_files: ShuffleFiles,
+        counts: Arc<TaskCounts>,
+    ) -> Self {
+        let clients: Arc<dyn BallistaClientPool> =
+            Arc::new(ClientPool::for_cap(runtime.pool.cap(), identity));
         let inner = DefaultExecutionEngine::with_client_pool(Arc::clone(&clients));
         Self { inner, clients, runtime, shuffle_files, counts }
     }

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::auth::SignInGuard;
-use crate::cluster::{Cluster, Supervisor};
+use crate::cluster::{self, Cluster, Supervisor};
 use crate::coordinator::Coordinator;
 use crate::pg_catalog::Built;
 use crate::query::{Admission, History, QueryLog};
@@ -111,13 +111,16 @@ impl Server {
         let cluster_address = address(&cluster_listener)?;
         // Executors outlive the clients: statements that run when the server is told to end need them.
         let cluster_end = CancellationToken::new();
-        let cluster = Cluster::start(&config, runtime.clone(), cluster_listener, cluster_end.clone())
-            .await
-            .map_err(internal)?;
+        let secret = cluster::secret(&config).map_err(ServeError::Environment)?;
+        let cluster =
+            Cluster::start(&config, &secret, runtime.clone(), cluster_listener, cluster_end.clone())
+                .await
+                .map_err(internal)?;
         let supervisor = Supervisor::start(
             &config,
             config_file,
             reachable(cluster_address).to_string(),
+            &secret,
             &locations::places(&allowed),
             &cluster,
             &cluster_end,

@@ -29,6 +29,8 @@ pub struct Options {
     pub memory: String,
     /// Where the server keeps what it writes; a temporary folder when not given.
     pub data_dir: Option<PathBuf>,
+    /// Where executors join; a free port of this machine when not given.
+    pub cluster_listen: Option<SocketAddr>,
     /// Further flags of the server.
     pub flags: Vec<String>,
     /// Further environment variables of the server and its executors.
@@ -44,6 +46,7 @@ impl Default for Options {
             executor_memory: "1GB".to_owned(),
             memory: "2GB".to_owned(),
             data_dir: None,
+            cluster_listen: None,
             flags: Vec::new(),
             environment: Vec::new(),
         }
@@ -73,7 +76,9 @@ impl TestCluster {
             .arg("serve")
             .args(&options.locations)
             .args(["--listen", "127.0.0.1:0", "--dashboard", "127.0.0.1:0"])
-            .args(["--cluster-listen", "127.0.0.1:0", "--memory", &options.memory])
+            .arg("--cluster-listen")
+            .arg(options.cluster_listen.map_or("127.0.0.1:0".to_owned(), |address| address.to_string()))
+            .args(["--memory", &options.memory])
             .args(["--executors", &options.executors.to_string()])
             .args(["--executor-threads", &options.executor_threads.to_string()])
             .args(["--executor-memory", &options.executor_memory, "--data-dir"])
@@ -136,6 +141,11 @@ impl TestCluster {
     /// The folder that holds all that the server and its executors write.
     pub fn data_dir(&self) -> PathBuf {
         self.folder.path().join("data")
+    }
+
+    /// The file that holds the secret of the cluster.
+    pub fn secret_file(&self) -> PathBuf {
+        self.data_dir().join("cluster.secret")
     }
 
     /// The executors' processes.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use ballista_core::client::BallistaClient;
 use ballista_core::error::BallistaError;
+use ballista_core::extension::BallistaConfigGrpcEndpoint;
 use ballista_core::serde::protobuf::PartitionLocation as WireLocation;
 use ballista_core::serde::scheduler::PartitionLocation;
 use datafusion::arrow::array::RecordBatch;
@@ -44,7 +45,7 @@ pub async fn rows(
         .iter()
         .map(|location| location.partition_stats.num_bytes().unwrap_or(u64::MAX / 1024))
         .sum();
-    let batches = batches(locations);
+    let batches = batches(locations, cluster.identity.flight_peers());
     if stored > WHOLE_BYTES_MAX {
         let held = batches.map(move |batch| {
             let _held = &job;
@@ -71,13 +72,16 @@ pub async fn rows(
 }
 
 /// One partition after the other, over one connection per executor.
-fn batches(locations: Vec<PartitionLocation>) -> impl Stream<Item = Result<RecordBatch>> + Send {
+fn batches(
+    locations: Vec<PartitionLocation>,
+    peers: Arc<BallistaConfigGrpcEndpoint>,
+) -> impl Stream<Item = Result<RecordBatch>> + Send + use<> {
     let clients = Arc::new(tokio::sync::Mutex::new(HashMap::<String, BallistaClient>::new()));
     futures::stream::iter(locations)
         .then(move |location| {
-            let clients = Arc::clone(&clients);
+            let (clients, peers) = (Arc::clone(&clients), Arc::clone(&peers));
             async move {
-                let mut client = connect(&clients, &location).await?;
+                let mut client = connect(&clients, &location, peers).await?;
                 let stream = client
                     .fetch_partition(
                         &location.executor_meta.id,
@@ -96,6 +100,7 @@ fn batches(locations: Vec<PartitionLocation>) -> impl Stream<Item = Result<Recor
 async fn connect(
     clients: &tokio::sync::Mutex<HashMap<String, BallistaClient>>,
     location: &PartitionLocation,
+    peers: Arc<BallistaConfigGrpcEndpoint>,
 ) -> Result<BallistaClient> {
     let executor = &location.executor_meta;
     let mut clients = clients.lock().await;
@@ -106,8 +111,8 @@ async fn connect(
         &executor.host,
         executor.port,
         engine::codec::MESSAGE_BYTES_MAX as usize,
-        false,
-        Some(engine::codec::peer_endpoint()),
+        true,
+        Some(peers),
         IO_RETRIES,
         IO_RETRY_WAIT_MS,
         CONNECTION_WINDOW_BYTES,

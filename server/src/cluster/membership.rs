@@ -3,7 +3,7 @@
 //! Every executor holds one report stream open. When it breaks, or falls silent for two seconds, the
 //! executor is lost at once: its jobs are told, and Ballista is told to forget it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -30,6 +30,8 @@ pub struct Member {
     pub heard_at: Instant,
     /// Its largest resident size so far, in bytes.
     pub resident_bytes_max: u64,
+    /// Since when it takes nothing new, if it was told to end.
+    pub draining_since: Option<Instant>,
     // The report stream it is heard on: an older one's end says nothing.
     stream: u64,
 }
@@ -54,11 +56,20 @@ pub struct Membership {
     members: Mutex<HashMap<ExecutorId, Member>>,
     // Registered with Ballista as well: only then can it be given tasks.
     registered: Mutex<HashMap<ExecutorId, usize>>,
-    // The local tables of running jobs, by job name: where their tasks may go.
-    placements: Mutex<HashMap<String, Vec<Arc<TableDefinition>>>>,
+    // By job name: where the tasks of running jobs may go.
+    placements: Mutex<HashMap<String, Claim>>,
+    // Those that run, and those whose rows are still to be fetched.
+    jobs: Mutex<HashSet<String>>,
     losses: broadcast::Sender<ExecutorId>,
     stops: broadcast::Sender<JobId>,
     changed: Notify,
+}
+
+/// What the tasks of a job ask of an executor.
+#[derive(Debug, Clone)]
+struct Claim {
+    local_tables: Vec<Arc<TableDefinition>>,
+    made_at: Instant,
 }
 
 /// A job's claim on where it may run; given up when dropped.
@@ -82,6 +93,7 @@ impl Membership {
             members: Mutex::default(),
             registered: Mutex::default(),
             placements: Mutex::default(),
+            jobs: Mutex::default(),
             losses,
             stops,
             changed: Notify::new(),
@@ -102,22 +114,46 @@ impl Membership {
         members
     }
 
-    /// The live executors that can read every one of `tables`.
+    /// The live executors that can read every one of `tables`, and take new tasks.
     pub fn readers(&self, tables: &[Arc<TableDefinition>]) -> Vec<Member> {
-        self.members().into_iter().filter(|member| member.can_read(tables)).collect()
+        let takes = |member: &Member| member.draining_since.is_none() && member.can_read(tables);
+        self.members().into_iter().filter(takes).collect()
     }
 
     /// Keeps the tasks of the job called `job_name` on executors that can read `tables`.
     pub fn place(self: &Arc<Self>, job_name: &str, tables: &[Arc<TableDefinition>]) -> Placement {
-        let local: Vec<_> = tables.iter().filter(|table| table.is_on_local_path()).cloned().collect();
-        self.placements.lock().insert(job_name.to_owned(), local);
+        let local_tables = tables.iter().filter(|table| table.is_on_local_path()).cloned().collect();
+        let claim = Claim { local_tables, made_at: Instant::now() };
+        self.placements.lock().insert(job_name.to_owned(), claim);
         Placement { membership: Arc::clone(self), job_name: job_name.to_owned() }
     }
 
-    /// The executors that may run tasks of the job called `job_name`.
+    /// The executors that may run tasks of the job called `job_name`: also those that were told to end after it had
+    /// begun, for they stay until it has ended.
     pub fn placed(&self, job_name: &str) -> BTreeSet<String> {
-        let tables = self.placements.lock().get(job_name).cloned().unwrap_or_default();
-        self.readers(&tables).into_iter().map(|member| member.report.executor_id.to_string()).collect()
+        let claim = self.placements.lock().get(job_name).cloned();
+        let claim = claim.unwrap_or_else(|| Claim { local_tables: Vec::new(), made_at: Instant::now() });
+        let takes = |member: &Member| {
+            member.draining_since.is_none_or(|since| claim.made_at < since)
+                && member.can_read(&claim.local_tables)
+        };
+        let members = self.members();
+        members.iter().filter(|member| takes(member)).map(|m| m.report.executor_id.to_string()).collect()
+    }
+
+    /// A job runs, or its rows are kept.
+    pub fn begin(&self, job: &JobId) {
+        self.jobs.lock().insert(job.as_str().to_owned());
+    }
+
+    /// Nobody asks for anything of a job any more.
+    pub fn end(&self, job: &JobId) {
+        self.jobs.lock().remove(job.as_str());
+    }
+
+    /// The jobs that run, and those whose rows are kept.
+    pub fn jobs(&self) -> Vec<String> {
+        self.jobs.lock().iter().cloned().collect()
     }
 
     /// Tells of every executor lost from now on.
@@ -140,19 +176,35 @@ impl Membership {
         self.changed.notified()
     }
 
-    /// An executor reported on the stream of that number.
-    pub fn heard(&self, stream: u64, report: ExecutorReport) {
-        let is_new = {
-            let mut members = self.members.lock();
-            let before = members.get(&report.executor_id).map_or(0, |m| m.resident_bytes_max);
-            let id = report.executor_id.clone();
-            let resident_bytes_max = before.max(report.resident_bytes);
-            let member = Member { report, heard_at: Instant::now(), resident_bytes_max, stream };
-            members.insert(id, member).is_none()
-        };
-        if is_new {
-            self.changed.notify_waiters();
+    /// An executor began to report, on the stream of that number.
+    pub fn joined(&self, stream: u64, report: ExecutorReport) {
+        self.enter(stream, report);
+        self.changed.notify_waiters();
+    }
+
+    /// An executor reported on the stream of that number. False when it is held for lost.
+    pub fn heard(&self, stream: u64, report: ExecutorReport) -> bool {
+        let is_member = self.members.lock().get(&report.executor_id).is_some_and(|m| m.stream == stream);
+        if is_member {
+            self.enter(stream, report);
         }
+        is_member
+    }
+
+    fn enter(&self, stream: u64, report: ExecutorReport) {
+        let mut members = self.members.lock();
+        let before = members.get(&report.executor_id);
+        let id = report.executor_id.clone();
+        let resident_bytes_max = before.map_or(0, |m| m.resident_bytes_max).max(report.resident_bytes);
+        let heard_at = Instant::now();
+        let draining_since =
+            before.and_then(|m| m.draining_since).or_else(|| report.is_draining.then_some(heard_at));
+        members.insert(id, Member { report, heard_at, resident_bytes_max, draining_since, stream });
+    }
+
+    /// True when Ballista knows the executor.
+    pub fn is_registered(&self, id: &ExecutorId) -> bool {
+        self.registered.lock().contains_key(id)
     }
 
     /// Ballista accepted an executor with that many slots.
@@ -166,6 +218,14 @@ impl Membership {
     pub fn unregistered(&self, id: &ExecutorId) {
         if self.registered.lock().remove(id).is_some() {
             self.lost(id, "the scheduler removed it");
+        }
+    }
+
+    /// An executor that nobody needs any more has ended.
+    pub fn left(&self, id: &ExecutorId) {
+        self.registered.lock().remove(id);
+        if self.members.lock().remove(id).is_some() {
+            info!(executor.id = %id, "executor left");
         }
     }
 

@@ -8,6 +8,8 @@ mod fetch;
 mod membership;
 mod report_service;
 mod scheduler;
+mod scheduler_service;
+mod secret;
 mod slots;
 mod stages;
 mod submit;
@@ -22,13 +24,14 @@ use datafusion::physical_plan::placeholder_row::PlaceholderRowExec;
 use datafusion::physical_plan::union::UnionExec;
 use datafusion_proto::physical_plan::AsExecutionPlan;
 use datafusion_proto::protobuf::PhysicalPlanNode;
-use engine::config::Config;
+use engine::config::{Config, Secret};
 use engine::runtime::NodeRuntime;
-use engine::{Result, codec};
+use engine::{ClusterIdentity, Result, codec};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use membership::{Member, Membership};
+pub use secret::secret;
 pub use supervisor::Supervisor;
 
 use crate::query::{Estimate, Permit, Plan, QueryContext, Rows};
@@ -38,6 +41,7 @@ use scheduler::Scheduler;
 pub struct Cluster {
     membership: Arc<Membership>,
     scheduler: Scheduler,
+    identity: ClusterIdentity,
     config: Config,
     runtime: NodeRuntime,
 }
@@ -49,17 +53,20 @@ impl std::fmt::Debug for Cluster {
 }
 
 impl Cluster {
-    /// Starts the scheduler on `listener`. Executors may join from then on, until `shutdown`.
+    /// Starts the scheduler on `listener`. Executors that know `secret` may join from then on, until `shutdown`.
     pub async fn start(
         config: &Config,
+        secret: &Secret,
         runtime: NodeRuntime,
         listener: TcpListener,
         shutdown: CancellationToken,
     ) -> Result<Arc<Self>> {
         let membership = Membership::new();
-        let scheduler = Scheduler::start(config, listener, Arc::clone(&membership), shutdown.clone()).await?;
+        let identity = ClusterIdentity::of(secret.reveal())?;
+        let scheduler =
+            Scheduler::start(config, listener, &identity, Arc::clone(&membership), shutdown.clone()).await?;
         membership::watch(Arc::clone(&membership), scheduler.clone(), shutdown);
-        Ok(Arc::new(Self { membership, scheduler, config: config.clone(), runtime }))
+        Ok(Arc::new(Self { membership, scheduler, identity, config: config.clone(), runtime }))
     }
 
     /// The executors that are alive.

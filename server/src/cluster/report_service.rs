@@ -10,10 +10,12 @@ use arrow_flight::{
     HandshakeResponse, PollInfo, PutResult, SchemaResult, Ticket,
 };
 use async_trait::async_trait;
-use engine::telemetry::ExecutorReport;
+use engine::telemetry::{CoordinatorMessage, ExecutorReport, SILENCE_MAX, VERSION};
 use futures::{Stream, StreamExt};
 use tokio_stream::wrappers::BroadcastStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
+use tracing::warn;
 
 use super::membership::Membership;
 
@@ -29,6 +31,14 @@ impl ReportService {
     pub fn new(membership: Arc<Membership>) -> Self {
         Self { membership, streams: Arc::default() }
     }
+}
+
+fn report(message: &FlightData) -> Option<ExecutorReport> {
+    serde_json::from_slice(&message.app_metadata).ok()
+}
+
+fn stranger(version: &str) -> String {
+    format!("the coordinator is Sluice {VERSION}, this executor is {version}: both must be the same")
 }
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send + 'static>>;
@@ -52,28 +62,48 @@ impl FlightService for ReportService {
         request: Request<Streaming<FlightData>>,
     ) -> Result<Response<Self::DoPutStream>, Status> {
         let mut reports = request.into_inner();
+        let first = tokio::time::timeout(SILENCE_MAX, reports.message())
+            .await
+            .map_err(|_| Status::deadline_exceeded("no report came"))??
+            .as_ref()
+            .and_then(report)
+            .ok_or_else(|| Status::failed_precondition(stranger("of another version")))?;
+        if first.version != VERSION {
+            warn!(executor.id = %first.executor_id, version = first.version, "an executor of another version is refused");
+            return Err(Status::failed_precondition(stranger(&first.version)));
+        }
         let membership = Arc::clone(&self.membership);
+        // What it is to stop from now on is told after what it is welcomed with.
         let stops = BroadcastStream::new(membership.stops());
+        let welcome = CoordinatorMessage::Welcome { jobs: membership.jobs() };
         let stream = self.streams.fetch_add(1, Ordering::Relaxed);
+        let id = first.executor_id.clone();
+        membership.joined(stream, first);
+        let over = CancellationToken::new();
+        let end = over.clone().drop_guard();
         tokio::spawn(async move {
-            let mut reporter = None;
+            let _end = end;
             // Ends in order when the executor stops, in error when its connection breaks.
             while let Ok(Some(message)) = reports.message().await {
-                if let Ok(report) = serde_json::from_slice::<ExecutorReport>(&message.app_metadata) {
-                    reporter = Some(report.executor_id.clone());
-                    membership.heard(stream, report);
+                if let Some(report) = report(&message)
+                    && !membership.heard(stream, report)
+                {
+                    // It was lost meanwhile: it must hear so, and join anew.
+                    return;
                 }
             }
-            if let Some(id) = reporter {
-                membership.stream_ended(stream, &id);
-            }
+            membership.stream_ended(stream, &id);
         });
-        // Answered with the jobs that are to stop, never closed from here: the executor watches this half.
-        let told = stops.filter_map(|job| async {
-            let job = job.ok()?;
-            Some(Ok(PutResult { app_metadata: job.as_str().to_owned().into() }))
+        // The executor watches this half.
+        let stops = stops.filter_map(|job| async {
+            Some(CoordinatorMessage::Stop { job: job.ok()?.as_str().to_owned() })
         });
-        Ok(Response::new(Box::pin(told.chain(futures::stream::pending()))))
+        let told = futures::stream::once(async { welcome }).chain(stops).map(|message| {
+            let body = serde_json::to_vec(&message).expect("a message is plain data");
+            Ok(PutResult { app_metadata: body.into() })
+        });
+        let told = told.chain(futures::stream::pending()).take_until(over.cancelled_owned());
+        Ok(Response::new(Box::pin(told)))
     }
 
     async fn handshake(

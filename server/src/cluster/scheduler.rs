@@ -4,10 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_flight::flight_service_server::FlightServiceServer;
-use axum::extract::Request;
-use axum::middleware::{self, Next};
-use axum::response::Response;
-use axum::serve::ListenerExt;
 use ballista_core::JobId;
 use ballista_core::config::TaskSchedulingPolicy;
 use ballista_core::serde::protobuf::job_status::Status;
@@ -21,15 +17,17 @@ use datafusion::execution::context::SessionContext;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
 use engine::config::Config;
-use engine::{Error, ExecutorId, Result, codec};
+use engine::{ClusterIdentity, Error, ExecutorId, Result, codec};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tonic::service::RoutesBuilder;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
 use tracing::{error, warn};
 
 use super::membership::Membership;
 use super::report_service::ReportService;
+use super::scheduler_service::SchedulerService;
 use super::slots::CountedSlots;
 
 /// Job states that may wait to be looked at. A full channel would lose the last one.
@@ -49,36 +47,36 @@ pub struct Scheduler {
 }
 
 impl Scheduler {
-    /// Starts the scheduler and serves executors on `listener` until `shutdown`.
+    /// Starts the scheduler and serves executors of its cluster on `listener` until `shutdown`.
     pub async fn start(
         config: &Config,
         listener: TcpListener,
+        identity: &ClusterIdentity,
         membership: Arc<Membership>,
         shutdown: CancellationToken,
     ) -> Result<Self> {
-        let options = options(config, &listener)?;
+        let options = options(config, &listener, identity)?;
         let stock = BallistaCluster::new_from_config(&options).await?;
         let slots = CountedSlots::new(stock.cluster_state(), Arc::clone(&membership));
         let jobs = stock.job_state();
         let cluster = BallistaCluster::new(Arc::new(slots), Arc::clone(&jobs));
         let inner = create_scheduler::<LogicalPlanNode, PhysicalPlanNode>(cluster, Arc::new(options)).await?;
         let limit = codec::MESSAGE_BYTES_MAX as usize;
-        let mut services = RoutesBuilder::default();
-        services
-            .add_service(
-                SchedulerGrpcServer::new(inner.clone())
-                    .max_decoding_message_size(limit)
-                    .max_encoding_message_size(limit),
-            )
-            .add_service(FlightServiceServer::new(ReportService::new(Arc::clone(&membership))));
-        let router = services.routes().into_axum_router().layer(middleware::from_fn(executors_only));
-        let listener = listener.tap_io(|socket| {
-            let _ = socket.set_nodelay(true);
-        });
+        let service = SchedulerService::new(inner.clone(), Arc::clone(&membership));
+        let scheduler = SchedulerGrpcServer::new(service)
+            .max_decoding_message_size(limit)
+            .max_encoding_message_size(limit);
+        let server = Server::builder()
+            .tls_config(identity.server())
+            .map_err(|error| Error::internal(error.to_string()))?
+            .add_service(scheduler)
+            .add_service(FlightServiceServer::new(ReportService::new(Arc::clone(&membership))))
+            .serve_with_incoming_shutdown(
+                TcpIncoming::from(listener).with_nodelay(Some(true)),
+                shutdown.cancelled_owned(),
+            );
         tokio::spawn(async move {
-            let served =
-                axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await;
-            if let Err(error) = served {
+            if let Err(error) = server.await {
                 error!(%error, "the cluster's port failed");
             }
         });
@@ -117,6 +115,11 @@ impl Scheduler {
         }
     }
 
+    /// Who is alive, and for which jobs.
+    pub fn membership(&self) -> &Membership {
+        &self.membership
+    }
+
     /// Removes the files of a job that has ended.
     pub fn clean_up(&self, job: &JobId) {
         self.inner.state.executor_manager.clean_up_job_data(job.clone());
@@ -134,24 +137,7 @@ impl Scheduler {
     }
 }
 
-/// What executors ask of the scheduler. Ballista's other calls would let anyone who reaches the port run
-/// plans and cancel jobs.
-async fn executors_only(request: Request, next: Next) -> Response {
-    const ALLOWED: [&str; 5] = [
-        "/ballista.protobuf.SchedulerGrpc/RegisterExecutor",
-        "/ballista.protobuf.SchedulerGrpc/HeartBeatFromExecutor",
-        "/ballista.protobuf.SchedulerGrpc/UpdateTaskStatus",
-        "/ballista.protobuf.SchedulerGrpc/ExecutorStopped",
-        "/arrow.flight.protocol.FlightService/DoPut",
-    ];
-    if ALLOWED.contains(&request.uri().path()) {
-        next.run(request).await
-    } else {
-        tonic::Status::permission_denied("only executors are served here").into_http()
-    }
-}
-
-fn options(config: &Config, listener: &TcpListener) -> Result<SchedulerConfig> {
+fn options(config: &Config, listener: &TcpListener, identity: &ClusterIdentity) -> Result<SchedulerConfig> {
     let address = listener.local_addr().map_err(|e| Error::internal(e.to_string()))?;
     // Executors report to the address they are told here.
     let (host, port) = match config.cluster.advertise.as_deref().and_then(|a| a.rsplit_once(':')) {
@@ -175,6 +161,7 @@ fn options(config: &Config, listener: &TcpListener) -> Result<SchedulerConfig> {
     // Ballista runs nothing again by itself; see cluster/submit.rs.
     options.task_max_failures = 1;
     options.stage_max_failures = 1;
+    options.override_create_grpc_client_endpoint = Some(identity.peers());
     options.override_logical_codec = Some(codec::logical());
     options.override_physical_codec = Some(codec::physical());
     Ok(options)

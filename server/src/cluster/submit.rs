@@ -170,6 +170,7 @@ pub struct CleanUp {
 
 impl CleanUp {
     fn cancelling(cluster: &Cluster, job: JobId) -> Self {
+        cluster.membership.begin(&job);
         Self { scheduler: cluster.scheduler.clone(), job, is_running: true }
     }
 
@@ -180,6 +181,7 @@ impl CleanUp {
 
 impl Drop for CleanUp {
     fn drop(&mut self) {
+        self.scheduler.membership().end(&self.job);
         if self.is_running {
             let (scheduler, job) = (self.scheduler.clone(), self.job.clone());
             tokio::spawn(async move { scheduler.cancel(&job).await });

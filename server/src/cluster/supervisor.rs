@@ -5,7 +5,8 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use engine::config::Config;
+use engine::config::{Config, Secret};
+use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -15,8 +16,6 @@ use super::Cluster;
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(200);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
-/// Stacks take memory only where they are used.
-const EXECUTOR_STACK_BYTES: &str = "67108864";
 /// An executor that lived this long died of something new.
 const LIVED_WELL: Duration = Duration::from_secs(30);
 
@@ -31,6 +30,7 @@ struct Recipe {
     program: PathBuf,
     arguments: Vec<String>,
     work_dir: PathBuf,
+    secret: Secret,
 }
 
 impl Supervisor {
@@ -40,6 +40,7 @@ impl Supervisor {
         config: &Config,
         config_file: Option<PathBuf>,
         coordinator: String,
+        secret: &Secret,
         allowed: &[String],
         cluster: &Arc<Cluster>,
         shutdown: &CancellationToken,
@@ -65,7 +66,7 @@ impl Supervisor {
             if let Some(file) = &config_file {
                 arguments.extend(["--config".to_owned(), file.to_string_lossy().into_owned()]);
             }
-            let recipe = Recipe { program: program.clone(), arguments, work_dir };
+            let recipe = Recipe { program: program.clone(), arguments, work_dir, secret: secret.clone() };
             children.spawn(supervise(recipe, index, Arc::clone(cluster), shutdown.clone()));
         }
         Ok(Self { children })
@@ -81,7 +82,7 @@ async fn supervise(recipe: Recipe, index: usize, cluster: Arc<Cluster>, shutdown
     let mut backoff = BACKOFF_FIRST;
     loop {
         let started_at = Instant::now();
-        match spawn(&recipe) {
+        match spawn(&recipe).await {
             Ok(mut child) => {
                 let process_id = child.id().unwrap_or_default();
                 // Taken out: waiting for the child would close it, and with it end the child.
@@ -113,17 +114,19 @@ async fn supervise(recipe: Recipe, index: usize, cluster: Arc<Cluster>, shutdown
     }
 }
 
-fn spawn(recipe: &Recipe) -> std::io::Result<Child> {
-    Command::new(&recipe.program)
+async fn spawn(recipe: &Recipe) -> std::io::Result<Child> {
+    let mut child = Command::new(&recipe.program)
         .args(&recipe.arguments)
         .arg("--work-dir")
         .arg(&recipe.work_dir)
-        // Ballista's own threads decode and run plans as deep as statements.
-        .env("RUST_MIN_STACK", EXECUTOR_STACK_BYTES)
-        // Never written to: it ends when this process does, which is how the child notices.
+        // Given the secret, and nothing else: it ends when this process does, which is how the child notices.
         .stdin(Stdio::piped())
         .kill_on_drop(true)
-        .spawn()
+        .spawn()?;
+    if let Some(lifeline) = child.stdin.as_mut() {
+        lifeline.write_all(format!("{}\n", recipe.secret.reveal()).as_bytes()).await?;
+    }
+    Ok(child)
 }
 
 /// Its standard input is closed, which tells the child to clean up and end; this makes sure.

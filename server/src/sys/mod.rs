@@ -56,6 +56,8 @@ fn executors(view: &View) -> RecordBatch {
     let bytes = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
     Columns::new()
         .text("executor_id", reports().map(|r| r.executor_id.as_str()))
+        .text("state", members.iter().map(|m| if m.draining_since.is_some() { "draining" } else { "alive" }))
+        .text("address", reports().map(|r| r.address.as_str()))
         .int4("process_id", reports().map(|r| r.process_id as i32))
         .int4("threads", reports().map(|r| r.threads as i32))
         .int8("memory_cap_bytes", reports().map(|r| bytes(r.memory_cap_bytes)))

@@ -1,0 +1,298 @@
+//! Decodes the tasks that the coordinator sends, runs them on threads of their own, and tells how each ended.
+
+use std::collections::{HashMap, HashSet};
+use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ballista_core::JobId;
+use ballista_core::error::BallistaError;
+use ballista_core::registry::BallistaFunctionRegistry;
+use ballista_core::serde::BallistaCodec;
+use ballista_core::serde::protobuf::{
+    FailedTask, MultiTaskDefinition, OperatorMetricsSet, SuccessfulTask, TaskStatus, task_status,
+};
+use ballista_core::serde::scheduler::from_proto::get_task_definition_vec;
+use ballista_core::serde::scheduler::{TaskDefinition, TaskKey};
+use ballista_executor::execution_engine::ExecutionEngine;
+use datafusion::execution::TaskContext;
+use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
+use engine::runtime::NodeRuntime;
+use engine::{Error, ExecutorId, codec, functions, session_state};
+use futures::FutureExt;
+use futures::future::{AbortHandle, AbortRegistration, Abortable};
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, mpsc};
+use tracing::{error, warn};
+
+use crate::stage_runner::StageRunner;
+
+/// Priority of the threads that compute, below those that answer the network.
+const NICE: i32 = 5;
+
+/// The threads that tasks run on: as many partitions are computed at once.
+pub fn threads(count: usize, stack_bytes: usize) -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(count)
+        .thread_stack_size(stack_bytes)
+        .thread_name("task")
+        .on_thread_start(|| {
+            // Of the calling thread alone, on Linux. Where it is refused, nothing is lost.
+            let _ = rustix::process::nice(NICE);
+        })
+        .enable_all()
+        .build()
+}
+
+/// The tasks of this executor.
+pub struct Tasks {
+    runner: StageRunner,
+    runtime: NodeRuntime,
+    registry: Arc<BallistaFunctionRegistry>,
+    codec: BallistaCodec<LogicalPlanNode, PhysicalPlanNode>,
+    /// The folder of shuffle files, one folder within for each job.
+    folder: PathBuf,
+    threads: Handle,
+    executor_id: ExecutorId,
+    running: Mutex<HashMap<TaskKey, AbortHandle>>,
+    ended: Notify,
+    statuses: mpsc::UnboundedSender<TaskStatus>,
+}
+
+impl Tasks {
+    /// Runs tasks by `runner` on `threads`. How they end is told on the channel that is given back.
+    pub fn new(
+        runner: StageRunner,
+        runtime: NodeRuntime,
+        folder: PathBuf,
+        threads: Handle,
+        executor_id: ExecutorId,
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<TaskStatus>) {
+        let (statuses, ended) = mpsc::unbounded_channel();
+        let tasks = Self {
+            runner,
+            runtime,
+            registry: functions::registry(),
+            codec: BallistaCodec::new(codec::logical(), codec::physical()),
+            folder,
+            threads,
+            executor_id,
+            running: Mutex::default(),
+            ended: Notify::new(),
+            statuses,
+        };
+        (Arc::new(tasks), ended)
+    }
+
+    /// Starts the tasks of one stage. The error says that they could not be decoded.
+    pub async fn start(self: &Arc<Self>, definition: MultiTaskDefinition) -> Result<(), String> {
+        let this = Arc::clone(self);
+        // Plans are as deep as statements: only the task threads have stacks for them.
+        let decoded = self.threads.spawn(async move { this.decode(definition) }).await;
+        for task in decoded.map_err(|error| error.to_string())?? {
+            let key = key_of(&task);
+            let (abort, registration) = AbortHandle::new_pair();
+            self.running.lock().insert(key, abort);
+            self.threads.spawn(Arc::clone(self).run(task, registration));
+        }
+        Ok(())
+    }
+
+    fn decode(&self, definition: MultiTaskDefinition) -> Result<Vec<TaskDefinition>, String> {
+        let env = Arc::clone(&self.runtime.env);
+        let functions = self.registry.as_ref();
+        get_task_definition_vec(
+            definition,
+            Arc::new(move |_| Ok(Arc::clone(&env))),
+            session_state::executor_config(&self.runtime),
+            functions.scalar_functions.clone(),
+            functions.aggregate_functions.clone(),
+            functions.window_functions.clone(),
+            functions.higher_order_functions.clone(),
+            self.codec.clone(),
+        )
+        .map_err(|error| error.to_string())
+    }
+
+    async fn run(self: Arc<Self>, task: TaskDefinition, registration: AbortRegistration) {
+        let started_at = now_ms();
+        let key = key_of(&task);
+        let (stage_attempt_num, launch_time) = (task.stage_attempt_num as u32, task.launch_time);
+        let outcome = Abortable::new(self.compute(task), registration);
+        let (metrics, status) = match AssertUnwindSafe(outcome).catch_unwind().await {
+            Ok(Ok((metrics, Ok(success)))) => (metrics, task_status::Status::Successful(success)),
+            Ok(Ok((metrics, Err(error)))) => (metrics, failed(error)),
+            Ok(Err(_)) => (Vec::new(), failed(BallistaError::Cancelled)),
+            Err(panic) => {
+                let text = panic_text(panic.as_ref());
+                error!(job.id = %key.job_id, stage = key.stage_id, task = key.task_id, text, "a task panicked");
+                let error = Error::internal("a task failed unexpectedly".to_owned());
+                (Vec::new(), failed(BallistaError::General(error.to_stamp())))
+            }
+        };
+        let status = TaskStatus {
+            task_id: key.task_id as u32,
+            job_id: key.job_id.clone().into(),
+            stage_id: key.stage_id as u32,
+            stage_attempt_num,
+            launch_time,
+            start_exec_time: started_at,
+            end_exec_time: now_ms(),
+            metrics,
+            status: Some(status),
+        };
+        self.running.lock().remove(&key);
+        self.ended.notify_waiters();
+        // Nobody listens any more only when the process ends.
+        let _ = self.statuses.send(status);
+    }
+
+    async fn compute(
+        &self,
+        task: TaskDefinition,
+    ) -> (Vec<OperatorMetricsSet>, Result<SuccessfulTask, BallistaError>) {
+        let identity = format!("{}/{}/{}", task.job_id, task.stage_id, task.task_id);
+        let made = self.runner.create_query_stage_exec(
+            task.job_id,
+            task.stage_id,
+            task.task_id,
+            task.global_output_partition_ids,
+            task.plan,
+            &self.folder.to_string_lossy(),
+            &task.session_config,
+        );
+        let stage = match made {
+            Ok(stage) => stage,
+            Err(error) => return (Vec::new(), Err(error.into())),
+        };
+        let functions = task.function_registry;
+        let context = TaskContext::new(
+            Some(identity),
+            task.session_id,
+            task.session_config,
+            functions.scalar_functions.clone(),
+            functions.higher_order_functions.clone(),
+            functions.aggregate_functions.clone(),
+            functions.window_functions.clone(),
+            Arc::clone(&self.runtime.env),
+        );
+        let outcome = stage.execute_query_stage(task.task_id, Arc::new(context)).await;
+        let metrics: Result<Vec<OperatorMetricsSet>, BallistaError> =
+            stage.collect_plan_metrics().into_iter().map(TryInto::try_into).collect();
+        let success = outcome.map_err(BallistaError::from).and_then(|partitions| {
+            Ok(SuccessfulTask {
+                executor_id: self.executor_id.to_string(),
+                partitions,
+                runtime_stats: stage.collect_runtime_stats_reports(),
+                task_column_stats: stage.collect_column_stats(),
+                // Later stages go by it: a task that cannot tell it has failed.
+                window_state: stage.collect_window_state_reports()?,
+            })
+        });
+        (metrics.unwrap_or_default(), success)
+    }
+
+    /// Ends a task, if it runs here.
+    pub fn cancel(&self, key: &TaskKey) {
+        if let Some(abort) = self.running.lock().get(key) {
+            abort.abort();
+        }
+    }
+
+    /// Removes what the stages `stages` of `job` wrote, or all that `job` did when there are none.
+    pub async fn remove_files(&self, job: &JobId, stages: &[u32]) -> std::io::Result<()> {
+        let job = self.folder.join(job.as_str());
+        if stages.is_empty() {
+            return remove(&job).await;
+        }
+        for stage in stages {
+            remove(&job.join(stage.to_string())).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends the tasks of all jobs but `jobs`, and removes what they wrote: nobody will ask for it.
+    pub fn keep_only(self: &Arc<Self>, jobs: &HashSet<String>) {
+        const WAIT_MAX: Duration = Duration::from_secs(10);
+        let is_stray = |job: &str| !jobs.contains(job);
+        let strays: Vec<TaskKey> = {
+            let running = self.running.lock();
+            let strays = running.iter().filter(|(key, _)| is_stray(key.job_id.as_str()));
+            strays.map(|(key, abort)| (key.clone(), abort.abort()).0).collect()
+        };
+        let folders: Vec<PathBuf> = folders_in(&self.folder)
+            .filter(|folder| folder.file_name().is_some_and(|name| is_stray(&name.to_string_lossy())))
+            .collect();
+        if strays.is_empty() && folders.is_empty() {
+            return;
+        }
+        warn!(tasks = strays.len(), jobs = folders.len(), "work that nobody waits for is dropped");
+        let this = Arc::clone(self);
+        tokio::spawn(async move {
+            // A task that still writes would make the folder anew.
+            let gone = this.when(|tasks| !strays.iter().any(|key| tasks.running.lock().contains_key(key)));
+            let _ = tokio::time::timeout(WAIT_MAX, gone).await;
+            for folder in folders {
+                let _ = remove(&folder).await;
+            }
+        });
+    }
+
+    /// Resolves when no task runs and no job has files here.
+    pub async fn idle(&self) {
+        const LOOK_AGAIN: Duration = Duration::from_millis(100);
+        self.when(|tasks| tasks.running.lock().is_empty()).await;
+        // Files go when the coordinator says so, a task in between may have begun.
+        while self.jobs_with_files() > 0 || !self.running.lock().is_empty() {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Jobs that have files here.
+    pub fn jobs_with_files(&self) -> usize {
+        folders_in(&self.folder).count()
+    }
+
+    async fn when(&self, holds: impl Fn(&Self) -> bool) {
+        loop {
+            let ended = self.ended.notified();
+            tokio::pin!(ended);
+            // Enabled before looking, so that an end in between is not missed.
+            ended.as_mut().enable();
+            if holds(self) {
+                return;
+            }
+            ended.await;
+        }
+    }
+}
+
+fn key_of(task: &TaskDefinition) -> TaskKey {
+    TaskKey { job_id: task.job_id.clone(), stage_id: task.stage_id, task_id: task.task_id }
+}
+
+fn failed(error: BallistaError) -> task_status::Status {
+    task_status::Status::Failed(FailedTask::from(error))
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
+}
+
+fn now_ms() -> u64 {
+    chrono::Utc::now().timestamp_millis() as u64
+}
+
+fn folders_in(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())
+}
+
+async fn remove(folder: &Path) -> std::io::Result<()> {
+    match tokio::fs::remove_dir_all(folder).await {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}

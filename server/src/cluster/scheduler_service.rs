@@ -1,0 +1,210 @@
+//! What executors may ask of Ballista's scheduler, and nothing else of it: its other calls would run plans and cancel
+//! jobs.
+//!
+//! An executor tells how a task ended until it is answered, so it may tell it twice; the scheduler would count the
+//! task's rows twice.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use ballista_core::serde::protobuf::scheduler_grpc_server::SchedulerGrpc;
+use ballista_core::serde::protobuf::{
+    CancelJobParams, CancelJobResult, CleanJobDataParams, CleanJobDataResult, CreateUpdateSessionParams,
+    CreateUpdateSessionResult, ExecuteQueryParams, ExecuteQueryResult, ExecutorStoppedParams,
+    ExecutorStoppedResult, GetJobMetricsParams, GetJobMetricsResult, GetJobStatusParams, GetJobStatusResult,
+    HeartBeatParams, HeartBeatResult, PollWorkParams, PollWorkResult, RegisterExecutorParams,
+    RegisterExecutorResult, RemoveSessionParams, RemoveSessionResult, TaskStatus, UpdateTaskStatusParams,
+    UpdateTaskStatusResult,
+};
+use ballista_scheduler::scheduler_server::SchedulerServer;
+use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
+use engine::ExecutorId;
+use futures::stream::Pending;
+use parking_lot::Mutex;
+use tonic::{Request, Response, Status};
+use tracing::debug;
+
+use super::membership::Membership;
+
+/// Ends of tasks that are remembered. One is told again within moments, or never.
+const REMEMBERED_MAX: usize = 100_000;
+
+/// Job, stage, attempt at the stage, task: one run of one task.
+type Run = (String, u32, u32, u32);
+
+/// The latest ends of tasks that were told.
+#[derive(Debug, Default)]
+struct Told {
+    runs: HashSet<Run>,
+    oldest: VecDeque<Run>,
+}
+
+impl Told {
+    /// Remembers `status`; false when it is known.
+    fn is_new(&mut self, status: &TaskStatus) -> bool {
+        let run = (status.job_id.clone(), status.stage_id, status.stage_attempt_num, status.task_id);
+        if !self.runs.insert(run.clone()) {
+            return false;
+        }
+        self.oldest.push_back(run);
+        if self.oldest.len() > REMEMBERED_MAX
+            && let Some(oldest) = self.oldest.pop_front()
+        {
+            self.runs.remove(&oldest);
+        }
+        true
+    }
+}
+
+/// The part of the scheduler that executors see.
+pub struct SchedulerService {
+    inner: SchedulerServer<LogicalPlanNode, PhysicalPlanNode>,
+    membership: Arc<Membership>,
+    told: Mutex<Told>,
+}
+
+impl SchedulerService {
+    /// Passes on to `inner`; `membership` is told of executors that leave.
+    pub fn new(
+        inner: SchedulerServer<LogicalPlanNode, PhysicalPlanNode>,
+        membership: Arc<Membership>,
+    ) -> Self {
+        Self { inner, membership, told: Mutex::default() }
+    }
+}
+
+fn not_offered<T>() -> Result<Response<T>, Status> {
+    Err(Status::permission_denied("only executors are served here"))
+}
+
+#[async_trait]
+impl SchedulerGrpc for SchedulerService {
+    async fn heart_beat_from_executor(
+        &self,
+        request: Request<HeartBeatParams>,
+    ) -> Result<Response<HeartBeatResult>, Status> {
+        let beat = request.get_ref();
+        if !self.membership.is_registered(&ExecutorId::from(beat.executor_id.clone())) {
+            let params = RegisterExecutorParams { metadata: beat.metadata.clone() };
+            self.inner.register_executor(Request::new(params)).await?;
+        }
+        self.inner.heart_beat_from_executor(request).await
+    }
+
+    async fn update_task_status(
+        &self,
+        mut request: Request<UpdateTaskStatusParams>,
+    ) -> Result<Response<UpdateTaskStatusResult>, Status> {
+        let statuses = &mut request.get_mut().task_status;
+        let all = statuses.len();
+        {
+            let mut told = self.told.lock();
+            statuses.retain(|status| told.is_new(status));
+        }
+        let known = all - statuses.len();
+        if known > 0 {
+            debug!(known, "ends of tasks were told twice");
+        }
+        if statuses.is_empty() {
+            return Ok(Response::new(UpdateTaskStatusResult { success: true }));
+        }
+        self.inner.update_task_status(request).await
+    }
+
+    async fn executor_stopped(
+        &self,
+        request: Request<ExecutorStoppedParams>,
+    ) -> Result<Response<ExecutorStoppedResult>, Status> {
+        self.membership.left(&ExecutorId::from(request.get_ref().executor_id.clone()));
+        self.inner.executor_stopped(request).await
+    }
+
+    async fn register_executor(
+        &self,
+        _: Request<RegisterExecutorParams>,
+    ) -> Result<Response<RegisterExecutorResult>, Status> {
+        not_offered()
+    }
+
+    async fn poll_work(&self, _: Request<PollWorkParams>) -> Result<Response<PollWorkResult>, Status> {
+        not_offered()
+    }
+
+    async fn create_update_session(
+        &self,
+        _: Request<CreateUpdateSessionParams>,
+    ) -> Result<Response<CreateUpdateSessionResult>, Status> {
+        not_offered()
+    }
+
+    async fn remove_session(
+        &self,
+        _: Request<RemoveSessionParams>,
+    ) -> Result<Response<RemoveSessionResult>, Status> {
+        not_offered()
+    }
+
+    type ExecuteQueryPushStream = Pending<Result<GetJobStatusResult, Status>>;
+
+    async fn execute_query_push(
+        &self,
+        _: Request<ExecuteQueryParams>,
+    ) -> Result<Response<Self::ExecuteQueryPushStream>, Status> {
+        not_offered()
+    }
+
+    async fn execute_query(
+        &self,
+        _: Request<ExecuteQueryParams>,
+    ) -> Result<Response<ExecuteQueryResult>, Status> {
+        not_offered()
+    }
+
+    async fn get_job_status(
+        &self,
+        _: Request<GetJobStatusParams>,
+    ) -> Result<Response<GetJobStatusResult>, Status> {
+        not_offered()
+    }
+
+    async fn get_job_metrics(
+        &self,
+        _: Request<GetJobMetricsParams>,
+    ) -> Result<Response<GetJobMetricsResult>, Status> {
+        not_offered()
+    }
+
+    async fn cancel_job(&self, _: Request<CancelJobParams>) -> Result<Response<CancelJobResult>, Status> {
+        not_offered()
+    }
+
+    async fn clean_job_data(
+        &self,
+        _: Request<CleanJobDataParams>,
+    ) -> Result<Response<CleanJobDataResult>, Status> {
+        not_offered()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_that_is_told_twice_is_known() {
+        let mut told = Told::default();
+        let end = |task_id, stage_attempt_num| TaskStatus {
+            job_id: "a".to_owned(),
+            task_id,
+            stage_attempt_num,
+            ..TaskStatus::default()
+        };
+        assert!(told.is_new(&end(1, 0)) && !told.is_new(&end(1, 0)));
+        assert!(told.is_new(&end(2, 0)) && told.is_new(&end(1, 1)));
+        for task in 0..REMEMBERED_MAX as u32 + 3 {
+            told.is_new(&end(task + 10, 0));
+        }
+        assert_eq!((told.runs.len(), told.oldest.len()), (REMEMBERED_MAX, REMEMBERED_MAX));
+    }
+}
