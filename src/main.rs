@@ -79,7 +79,12 @@ fn run_server(
     log_to_stderr("info");
     let compute = runtime("compute", config.server_threads())?;
     let planning = runtime("planning", config.server_threads())?;
-    let threads = server::Threads { compute: compute.handle().clone(), planning: planning.handle().clone() };
+    let watching = runtime("watching", 1)?;
+    let threads = server::Threads {
+        compute: compute.handle().clone(),
+        planning: planning.handle().clone(),
+        watching: watching.handle().clone(),
+    };
     runtime("network", config.server_threads().max(2))?.block_on(async {
         let shutdown = stop_on_signal(true)?;
         let server = server::Server::start(config, config_file, threads, shutdown).await?;
@@ -90,6 +95,7 @@ fn run_server(
     })?;
     compute.shutdown_background();
     planning.shutdown_background();
+    watching.shutdown_background();
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! Roles and what they may do.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::TableName;
@@ -27,6 +28,8 @@ pub struct Role {
     pub valid_until: Option<i64>,
     /// `SCRAM-SHA-256$iterations:salt$stored key:server key`, never the password.
     pub verifier: Option<String>,
+    /// What settings begin as in its sessions, by their names (`ALTER ROLE … SET`).
+    pub settings: BTreeMap<String, String>,
 }
 
 /// The first role, a superuser.
@@ -50,6 +53,7 @@ impl Role {
             connection_limit: -1,
             valid_until: None,
             verifier: None,
+            settings: BTreeMap::new(),
         }
     }
 

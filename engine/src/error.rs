@@ -202,6 +202,11 @@ impl Error {
             | Self::TooLarge { hint, .. }
             | Self::LimitReached { hint, .. }
             | Self::ExecutorsLost { hint, .. } => Some(hint.clone()),
+            Self::OutOfMemory { message } | Self::Stamped { message, .. }
+                if message.contains("sluice.max_memory") =>
+            {
+                Some("The limit is the role's: an administrator can change it (ALTER ROLE … SET sluice.max_memory).".into())
+            }
             Self::OutOfMemory { .. } => {
                 Some("Give the process more --memory, or make the statement touch less at once.".into())
             }

@@ -80,9 +80,10 @@ impl NodeRuntime {
         Ok(Self { env, pool, stores, pressure })
     }
 
-    /// An account of its own for one task, and the resources of the node drawn on by it.
-    pub fn for_task(&self) -> (Arc<TaskMemory>, Arc<RuntimeEnv>) {
-        let memory = TaskMemory::open(&self.pool);
+    /// An account of its own for one task, of at most `bytes_max` when that is not 0, and the resources of the node drawn
+    /// on by it.
+    pub fn for_task(&self, bytes_max: usize) -> (Arc<TaskMemory>, Arc<RuntimeEnv>) {
+        let memory = TaskMemory::open(&self.pool, bytes_max);
         let env = RuntimeEnv { memory_pool: Arc::clone(&memory) as _, ..self.env.as_ref().clone() };
         (memory, Arc::new(env))
     }

@@ -55,6 +55,8 @@ pub struct StatementSettings {
     pub prefer_hash_join: bool,
     /// What one task may count on having of its process's pool, in bytes.
     pub task_memory: usize,
+    /// Bytes that the operators of each task may take, at most, on executors; as many as there are when 0.
+    pub memory_max: usize,
     /// How much is given up for needing less memory.
     pub thrift: Thrift,
 }
@@ -97,6 +99,8 @@ extensions_options! {
     pub struct TaskOptions {
         /// The task is to run alone in its executor.
         pub alone: bool, default = false
+        /// Bytes that its operators may take, at most; as many as there are when 0.
+        pub memory_max: usize, default = 0
     }
 }
 
@@ -107,6 +111,11 @@ impl ConfigExtension for TaskOptions {
 /// True for tasks that are to run alone in their executor.
 pub fn runs_alone(config: &SessionConfig) -> bool {
     config.options().extensions.get::<TaskOptions>().is_some_and(|options| options.alone)
+}
+
+/// Bytes that the operators of a task may take, at most; as many as there are when 0.
+pub fn memory_max(config: &SessionConfig) -> usize {
+    config.options().extensions.get::<TaskOptions>().map_or(0, |options| options.memory_max)
 }
 
 /// Makes sessions. Building one from nothing registers hundreds of functions; copying is cheap.
@@ -166,6 +175,9 @@ impl SessionStates {
             let _ = options.set(SHUFFLE_WRITE_BOUND, &(task_memory / 4).clamp(2 << 20, 64 << 20).to_string());
             // As it travels: compressed, and decoded outside the pool.
             let _ = options.set(SHUFFLE_READ_BOUND, &(task_memory / 16).clamp(2 << 20, 16 << 20).to_string());
+            if settings.memory_max > 0 {
+                let _ = options.set("sluice_task.memory_max", &settings.memory_max.to_string());
+            }
             if settings.thrift == Thrift::Alone {
                 let _ = options.set("sluice_task.alone", "true");
                 let _ = options.set("ballista.scheduler.max_partitions_per_task", "1");

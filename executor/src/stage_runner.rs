@@ -163,7 +163,7 @@ impl StageTask {
             self.room().await;
             (Company::Others(company), Running::start(&self.counts))
         };
-        let (memory, env) = self.runtime.for_task();
+        let (memory, env) = self.runtime.for_task(session_state::memory_max(context.session_config()));
         let place = Place { gone: memory.gone(), held: Some((company, running)) };
         let _end = self.end.clone().drop_guard();
         let context = with_runtime(&context, env);

@@ -32,6 +32,8 @@ pub struct Coordinator {
     pub sessions: SessionStates,
     /// Threads that compute local queries.
     pub compute: tokio::runtime::Handle,
+    /// Threads for queries over system tables, which must be answered when those above are all busy.
+    pub watching: tokio::runtime::Handle,
     /// Threads with large stacks that plan: apart from those that compute, which may be busy for long.
     pub planning: tokio::runtime::Handle,
     /// The executors and the jobs on them.
@@ -39,7 +41,7 @@ pub struct Coordinator {
     /// Running and finished queries.
     pub queries: Arc<QueryLog>,
     /// Who may run now.
-    pub admission: Admission,
+    pub admission: Arc<Admission>,
     /// Places for connections.
     pub connections: Arc<Semaphore>,
     /// Who is connected.

@@ -67,6 +67,8 @@ pub struct Threads {
     pub compute: tokio::runtime::Handle,
     /// Plans them, on large stacks.
     pub planning: tokio::runtime::Handle,
+    /// Runs those over system tables.
+    pub watching: tokio::runtime::Handle,
 }
 
 /// Tables opened at once: each reads a listing and a footer.
@@ -132,6 +134,7 @@ impl Server {
             sessions,
             compute: threads.compute,
             planning: threads.planning,
+            watching: threads.watching,
             cluster,
             queries: QueryLog::new(config.server.query_history_max),
             admission: Admission::new(config.server.concurrent_queries_max, config.server.queued_queries_max),
@@ -274,6 +277,7 @@ async fn open_locations(
         broadcast_bytes_max: 0,
         prefer_hash_join: true,
         task_memory: 0,
+        memory_max: 0,
         thrift: Thrift::None,
     };
     let session = sessions.for_statement(Destination::Local, catalogs, &settings);

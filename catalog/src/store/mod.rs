@@ -10,7 +10,7 @@ mod lake_commit;
 mod lake_load;
 mod lake_tables;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::OpenOptions;
 use std::path::Path;
 use std::sync::Arc;
@@ -39,6 +39,8 @@ const TABLES: &[&str] = &[
        can_login bigint not null, inherits bigint not null, creates_roles bigint not null,
        creates_databases bigint not null, connection_limit bigint not null, valid_until text not null,
        verifier text not null)",
+    "create table if not exists sluice_role_settings (
+       role bigint not null, name text not null, value text not null, primary key (role, name))",
     "create table if not exists sluice_memberships (
        role bigint not null, member bigint not null, primary key (role, member))",
     "create table if not exists sluice_grants (
@@ -265,6 +267,12 @@ impl CatalogStore {
         lake_load::load(&mut transaction, &mut metadata, &self.data_folder, None).await?;
         for row in rows(&mut transaction, "select * from sluice_roles order by oid").await? {
             metadata.apply(&Change::PutRole(role(&row)?));
+        }
+        for row in rows(&mut transaction, "select * from sluice_role_settings").await? {
+            let of = oid(&row, "role")?;
+            if let Some(role) = metadata.roles.values_mut().find(|role| role.oid == of) {
+                role.settings.insert(text(&row, "name")?, text(&row, "value")?);
+            }
         }
         for row in rows(&mut transaction, "select role, member from sluice_memberships").await? {
             metadata.memberships.push((oid(&row, "role")?, oid(&row, "member")?));
@@ -502,6 +510,14 @@ async fn rows(transaction: &mut Transaction<'static, Any>, sql: &'static str) ->
     Ok(sqlx::query(sql).fetch_all(&mut **transaction).await?)
 }
 
+async fn forget_settings(transaction: &mut Transaction<'static, Any>, role: u32) -> Result<()> {
+    sqlx::query("delete from sluice_role_settings where role = $1")
+        .bind(i64::from(role))
+        .execute(&mut **transaction)
+        .await?;
+    Ok(())
+}
+
 async fn write(transaction: &mut Transaction<'static, Any>, change: &Change) -> Result<()> {
     let connection = &mut **transaction;
     match change {
@@ -521,8 +537,17 @@ async fn write(transaction: &mut Transaction<'static, Any>, change: &Change) -> 
                 .bind(i64::from(role.connection_limit))
                 .bind(role.valid_until.map_or_else(String::new, |micros| micros.to_string()))
                 .bind(role.verifier.clone().unwrap_or_default())
-                .execute(connection)
+                .execute(&mut *connection)
                 .await?;
+            forget_settings(transaction, role.oid).await?;
+            for (name, value) in &role.settings {
+                sqlx::query("insert into sluice_role_settings values ($1, $2, $3)")
+                    .bind(i64::from(role.oid))
+                    .bind(name.clone())
+                    .bind(value.clone())
+                    .execute(&mut **transaction)
+                    .await?;
+            }
         }
         Change::DropRole { oid } => {
             sqlx::query("delete from sluice_roles where oid = $1")
@@ -533,6 +558,7 @@ async fn write(transaction: &mut Transaction<'static, Any>, change: &Change) -> 
                 .bind(i64::from(*oid))
                 .execute(connection)
                 .await?;
+            forget_settings(transaction, *oid).await?;
         }
         Change::AddMember { role, member } => {
             remove_member(transaction, *role, *member).await?;
@@ -859,6 +885,7 @@ fn role(row: &AnyRow) -> Result<Role> {
         connection_limit: i32::try_from(row.try_get::<i64, _>("connection_limit")?).unwrap_or(-1),
         valid_until: text(row, "valid_until")?.parse().ok(),
         verifier: (!verifier.is_empty()).then_some(verifier),
+        settings: BTreeMap::new(),
     })
 }
 

@@ -6,6 +6,7 @@
 //! account, [`TaskMemory`] counts what one task has of it, and [`watch`] acts, step by step, when the process
 //! nears its cap all the same.
 
+mod accounts;
 mod pool;
 mod resident;
 mod task;

@@ -8,18 +8,17 @@
 //!
 //! What the process holds beyond what operators declare is taken off the limit as it is measured.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation};
-use parking_lot::{Condvar, Mutex};
-use tokio::runtime::{Handle, RuntimeFlavor};
+use parking_lot::Mutex;
 
 use super::TaskMemory;
+use super::accounts::{Accounts, Bounds, Request, operator};
 use super::resident::{ResidentSize, release_free_memory};
 use crate::ByteSize;
 
@@ -40,28 +39,8 @@ const RELEASE_SHARE: f64 = 0.65;
 const RELEASE_INTERVAL_MICROS: u64 = 10_000;
 /// The limit is not taken below this part of itself: operators spill by small pieces then, but go on.
 const LIMIT_SHARE_MIN: f64 = 0.25;
-/// Share of the limit that operators which can spill leave to the others.
-const UNSPILLABLE_SHARE: f64 = 0.2;
-/// The same for sorts: to write or give what they hold they merge it, by keys that take about half as much again.
-const MERGE_SHARE: f64 = 0.4;
-const SORT: &str = "ExternalSorter";
-/// What passes through exchanges within a process comes back when it was read, not when it is asked for.
-const EXCHANGE_SHARE: f64 = 0.25;
-const EXCHANGE: &str = "RepartitionExec";
-/// How long an operator that cannot spill waits for those that can.
-const WAIT_MAX: Duration = Duration::from_millis(800);
-/// Meanwhile the resident size, of whose fall nobody tells, is looked at as often.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
-/// A reservation up to this part of the limit, or this size, is no store of rows but the means to work, by which
-/// spilling ends.
-const WORKING_SHARE: f64 = 1.0 / 32.0;
-const WORKING_BYTES_MAX: usize = 4 << 20;
-/// Such reservations may take all together so much more than the limit.
-const OVERDRAFT_SHARE: f64 = 0.15;
 /// How many newly requested bytes may pass between two looks at the resident size.
 const LOOK_BYTES: usize = 1 << 20;
-/// Operators named when memory runs out.
-const NAMED: usize = 3;
 
 /// One pool for a whole process: lent and shared among operators, bounded by the resident size.
 pub struct CappedPool {
@@ -74,119 +53,8 @@ pub struct CappedPool {
     not_looked_bytes: AtomicUsize,
     started_at: Instant,
     released_at_micros: AtomicU64,
-    ledger: Mutex<Ledger>,
-    given_back: Condvar,
+    accounts: Accounts,
     tasks: Mutex<Vec<Weak<TaskMemory>>>,
-}
-
-/// What is granted by, in bytes.
-#[derive(Clone, Copy)]
-struct Bounds {
-    limit: usize,
-    /// Of that, what operators which can spill go by now.
-    allowed: usize,
-    working_bytes: usize,
-}
-
-/// Who holds how much.
-#[derive(Default)]
-struct Ledger {
-    accounts: HashMap<usize, Account>,
-    spillable_bytes: usize,
-    unspillable_bytes: usize,
-    /// What operators that cannot spill wait for.
-    wanted_bytes: usize,
-}
-
-struct Account {
-    operator: String,
-    can_spill: bool,
-    bytes: usize,
-}
-
-impl Ledger {
-    fn add(&mut self, consumer: &MemoryConsumer, bytes: usize) {
-        if let Some(account) = self.accounts.get_mut(&consumer.id()) {
-            account.bytes += bytes;
-        }
-        *self.total_of(consumer) += bytes;
-    }
-
-    fn take(&mut self, consumer: &MemoryConsumer, bytes: usize) {
-        if let Some(account) = self.accounts.get_mut(&consumer.id()) {
-            account.bytes = account.bytes.saturating_sub(bytes);
-        }
-        let total = self.total_of(consumer);
-        *total = total.saturating_sub(bytes);
-    }
-
-    fn total_of(&mut self, consumer: &MemoryConsumer) -> &mut usize {
-        if consumer.can_spill() { &mut self.spillable_bytes } else { &mut self.unspillable_bytes }
-    }
-
-    fn total(&self) -> usize {
-        self.spillable_bytes + self.unspillable_bytes
-    }
-
-    /// Operators that can spill and hold more than they need to work; `consumer` counts as one.
-    fn sharers(&self, consumer: &MemoryConsumer, working_bytes: usize) -> usize {
-        let holds = |(id, account): &(&usize, &Account)| {
-            account.can_spill && (account.bytes > working_bytes || **id == consumer.id())
-        };
-        self.accounts.iter().filter(holds).count().max(1)
-    }
-
-    fn held_by(&self, consumer: &MemoryConsumer) -> usize {
-        self.accounts.get(&consumer.id()).map_or(0, |account| account.bytes)
-    }
-
-    /// Whether a reservation of `consumer`, of so many bytes now, may have `additional` more.
-    fn grants(
-        &self,
-        consumer: &MemoryConsumer,
-        reservation_bytes: usize,
-        additional: usize,
-        bounds: Bounds,
-    ) -> bool {
-        let Bounds { limit, allowed, working_bytes } = bounds;
-        let total = self.total() + additional;
-        if reservation_bytes + additional <= working_bytes {
-            return total <= limit + (limit as f64 * OVERDRAFT_SHARE) as usize;
-        }
-        if !consumer.can_spill() {
-            return total <= limit;
-        }
-        if self.held_by(consumer) == 0 && total <= limit {
-            // Its first rows, without which it has nothing to spill.
-            return true;
-        }
-        let operator = operator(consumer.name());
-        if operator == EXCHANGE {
-            let held = self.accounts.values().filter(|account| account.operator == EXCHANGE);
-            let held: usize = held.map(|account| account.bytes).sum();
-            return held + additional <= (allowed as f64 * EXCHANGE_SHARE) as usize && total <= limit;
-        }
-        let share = if operator == SORT { MERGE_SHARE } else { UNSPILLABLE_SHARE };
-        let kept = (self.unspillable_bytes + self.wanted_bytes).max((allowed as f64 * share) as usize);
-        let for_spillable = allowed.saturating_sub(kept);
-        if self.spillable_bytes + additional <= for_spillable {
-            return true;
-        }
-        let share = for_spillable / self.sharers(consumer, working_bytes);
-        self.held_by(consumer) + additional <= share && total <= limit
-    }
-
-    fn largest(&self) -> String {
-        let mut accounts: Vec<&Account> =
-            self.accounts.values().filter(|account| account.bytes > 0).collect();
-        accounts.sort_by_key(|account| std::cmp::Reverse(account.bytes));
-        let named: Vec<String> = accounts
-            .iter()
-            .take(NAMED)
-            .map(|account| format!("{} {}", account.operator, ByteSize(account.bytes as u64)))
-            .collect();
-        if named.is_empty() { "nothing".to_owned() } else { named.join(", ") }
-    }
 }
 
 impl CappedPool {
@@ -203,8 +71,7 @@ impl CappedPool {
             not_looked_bytes: AtomicUsize::new(0),
             started_at: Instant::now(),
             released_at_micros: AtomicU64::new(0),
-            ledger: Mutex::default(),
-            given_back: Condvar::new(),
+            accounts: Accounts::default(),
             tasks: Mutex::default(),
         })
     }
@@ -259,8 +126,7 @@ impl CappedPool {
     }
 
     fn bounds(&self) -> Bounds {
-        let working_bytes = ((self.limit_bytes as f64 * WORKING_SHARE) as usize).min(WORKING_BYTES_MAX);
-        Bounds { limit: self.limit_bytes, allowed: self.allowed_bytes.load(Ordering::Relaxed), working_bytes }
+        Bounds { allowed: self.allowed_bytes.load(Ordering::Relaxed), ..Bounds::of(self.limit_bytes) }
     }
 
     /// True when `additional` bytes would take the process too near its cap, whatever operators have declared. Who
@@ -273,8 +139,8 @@ impl CappedPool {
             return false;
         }
         let much = (self.limit_bytes as f64 * MUCH_SHARE) as usize;
-        let is_large = additional > self.bounds().working_bytes
-            || self.ledger.lock().held_by(consumer) + additional > much;
+        let is_large =
+            additional > self.bounds().working_bytes || self.accounts.held_by(consumer) + additional > much;
         is_large && is_past(self.look())
     }
 
@@ -287,38 +153,24 @@ impl CappedPool {
     ) -> DataFusionResult<()> {
         self.look_now_and_then(additional);
         let consumer = reservation.consumer();
-        let is_too_much = self.is_too_much(consumer, additional);
-        let grant = |ledger: &mut Ledger| {
-            let is_granted = ledger.grants(consumer, reservation.size(), additional, self.bounds());
-            if is_granted {
-                ledger.add(consumer, additional);
-            }
-            is_granted
+        let request = Request {
+            reservation,
+            additional,
+            bounds: &|| self.bounds(),
+            is_too_much: &|| self.is_too_much(consumer, additional),
+            is_over,
         };
-        let mut ledger = self.ledger.lock();
-        if !is_too_much && grant(&mut ledger) {
+        if self.accounts.grow(&request) {
             return Ok(());
         }
-        let may_come = is_too_much || ledger.spillable_bytes >= additional;
-        if consumer.can_spill() || !may_come || !may_wait() {
-            return Err(self.refusal(&ledger, consumer, additional));
-        }
-        // Those that can spill are refused from now on, and give back what they have.
-        ledger.wanted_bytes += additional;
-        drop(ledger);
-        let wait = || {
-            let until = Instant::now() + WAIT_MAX;
-            let mut is_granted = false;
-            while !is_granted && !is_over() && Instant::now() < until {
-                self.given_back.wait_for(&mut self.ledger.lock(), LOOK_AGAIN);
-                is_granted = !self.is_too_much(consumer, additional) && grant(&mut self.ledger.lock());
-            }
-            is_granted
-        };
-        let is_granted = tokio::task::block_in_place(wait);
-        let mut ledger = self.ledger.lock();
-        ledger.wanted_bytes -= additional;
-        if is_granted { Ok(()) } else { Err(self.refusal(&ledger, consumer, additional)) }
+        let (taken, largest) = self.accounts.told();
+        Err(DataFusionError::ResourcesExhausted(format!(
+            "{} asked for {} more; of the {} that the memory cap of {} leaves to operators, {taken} is taken ({largest})",
+            operator(consumer.name()),
+            ByteSize(additional as u64),
+            ByteSize(self.limit_bytes as u64),
+            self.cap,
+        )))
     }
 
     pub(super) fn list(&self, task: &Arc<TaskMemory>) {
@@ -332,28 +184,6 @@ impl CappedPool {
         let tasks: Vec<_> = self.tasks.lock().iter().filter_map(Weak::upgrade).collect();
         tasks.into_iter().filter(|task| !task.is_condemned()).max_by_key(|task| task.reserved_bytes())
     }
-
-    fn refusal(&self, ledger: &Ledger, consumer: &MemoryConsumer, additional: usize) -> DataFusionError {
-        DataFusionError::ResourcesExhausted(format!(
-            "{} asked for {} more; of the {} that the memory cap of {} leaves to operators, {} is taken ({})",
-            operator(consumer.name()),
-            ByteSize(additional as u64),
-            ByteSize(self.limit_bytes as u64),
-            self.cap,
-            ByteSize(ledger.total() as u64),
-            ledger.largest(),
-        ))
-    }
-}
-
-/// True on a thread whose other work goes on elsewhere while it waits.
-fn may_wait() -> bool {
-    Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread)
-}
-
-/// A consumer's name without the partition it works on.
-fn operator(consumer: &str) -> &str {
-    consumer.split(['[', ' ', '(']).next().unwrap_or(consumer)
 }
 
 impl fmt::Debug for CappedPool {
@@ -374,25 +204,19 @@ impl MemoryPool for CappedPool {
     }
 
     fn register(&self, consumer: &MemoryConsumer) {
-        let account = Account {
-            operator: operator(consumer.name()).to_owned(),
-            can_spill: consumer.can_spill(),
-            bytes: 0,
-        };
-        self.ledger.lock().accounts.insert(consumer.id(), account);
+        self.accounts.open(consumer);
     }
 
     fn unregister(&self, consumer: &MemoryConsumer) {
-        self.ledger.lock().accounts.remove(&consumer.id());
+        self.accounts.close(consumer);
     }
 
     fn grow(&self, reservation: &MemoryReservation, additional: usize) {
-        self.ledger.lock().add(reservation.consumer(), additional);
+        self.accounts.add(reservation.consumer(), additional);
     }
 
     fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
-        self.ledger.lock().take(reservation.consumer(), shrink);
-        self.given_back.notify_all();
+        self.accounts.take(reservation.consumer(), shrink);
     }
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> DataFusionResult<()> {
@@ -400,7 +224,7 @@ impl MemoryPool for CappedPool {
     }
 
     fn reserved(&self) -> usize {
-        self.ledger.lock().total()
+        self.accounts.total()
     }
 
     fn memory_limit(&self) -> MemoryLimit {

@@ -9,15 +9,52 @@ use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryPool
 use tokio_util::sync::CancellationToken;
 
 use super::CappedPool;
+use super::accounts::{Accounts, Bounds, Request, operator};
+use crate::ByteSize;
 
 /// The process's pool as one task sees it.
 pub struct TaskMemory {
     pool: Arc<CappedPool>,
     reserved_bytes: AtomicUsize,
+    /// What it may have, when that is less than the pool gives.
+    share: Option<Share>,
     /// Cancelled when the task must end for the process to stay below its cap.
     condemned: CancellationToken,
     /// Cancelled when nothing of the task is left that could draw on it.
     gone: CancellationToken,
+}
+
+/// A bound on one task, kept among its operators as the pool's is among those of all.
+struct Share {
+    bytes_max: usize,
+    accounts: Accounts,
+}
+
+impl Share {
+    fn grow(
+        &self,
+        reservation: &MemoryReservation,
+        additional: usize,
+        is_over: &dyn Fn() -> bool,
+    ) -> DataFusionResult<()> {
+        let request = Request {
+            reservation,
+            additional,
+            bounds: &|| Bounds::of(self.bytes_max),
+            is_too_much: &|| false,
+            is_over,
+        };
+        if self.accounts.grow(&request) {
+            return Ok(());
+        }
+        let (taken, largest) = self.accounts.told();
+        Err(DataFusionError::ResourcesExhausted(format!(
+            "{} asked for {} more; of the {} that sluice.max_memory leaves to this task, {taken} is taken ({largest})",
+            operator(reservation.consumer().name()),
+            ByteSize(additional as u64),
+            ByteSize(self.bytes_max as u64),
+        )))
+    }
 }
 
 impl Drop for TaskMemory {
@@ -27,11 +64,12 @@ impl Drop for TaskMemory {
 }
 
 impl TaskMemory {
-    /// An account with `pool`, which lists it for as long as it lives.
-    pub fn open(pool: &Arc<CappedPool>) -> Arc<Self> {
+    /// An account with `pool`, which lists it for as long as it lives; of at most `bytes_max`, when that is not 0.
+    pub fn open(pool: &Arc<CappedPool>, bytes_max: usize) -> Arc<Self> {
         let task = Arc::new(Self {
             pool: Arc::clone(pool),
             reserved_bytes: AtomicUsize::new(0),
+            share: (bytes_max > 0).then(|| Share { bytes_max, accounts: Accounts::default() }),
             condemned: CancellationToken::new(),
             gone: CancellationToken::new(),
         });
@@ -91,19 +129,31 @@ impl MemoryPool for TaskMemory {
     }
 
     fn register(&self, consumer: &MemoryConsumer) {
+        if let Some(share) = &self.share {
+            share.accounts.open(consumer);
+        }
         self.pool.register(consumer);
     }
 
     fn unregister(&self, consumer: &MemoryConsumer) {
+        if let Some(share) = &self.share {
+            share.accounts.close(consumer);
+        }
         self.pool.unregister(consumer);
     }
 
     fn grow(&self, reservation: &MemoryReservation, additional: usize) {
+        if let Some(share) = &self.share {
+            share.accounts.add(reservation.consumer(), additional);
+        }
         self.pool.grow(reservation, additional);
         self.reserved_bytes.fetch_add(additional, Ordering::Relaxed);
     }
 
     fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
+        if let Some(share) = &self.share {
+            share.accounts.take(reservation.consumer(), shrink);
+        }
         self.pool.shrink(reservation, shrink);
         self.reserved_bytes.fetch_sub(shrink, Ordering::Relaxed);
     }
@@ -112,11 +162,16 @@ impl MemoryPool for TaskMemory {
         if self.is_condemned() {
             return Err(self.verdict());
         }
-        let is_granted = self.pool.try_grow_unless(reservation, additional, &|| self.is_condemned());
-        if self.is_condemned() && is_granted.is_err() {
-            return Err(self.verdict());
+        if let Some(share) = &self.share {
+            share.grow(reservation, additional, &|| self.is_condemned())?;
         }
-        is_granted?;
+        let is_granted = self.pool.try_grow_unless(reservation, additional, &|| self.is_condemned());
+        if let Err(refusal) = is_granted {
+            if let Some(share) = &self.share {
+                share.accounts.take(reservation.consumer(), additional);
+            }
+            return Err(if self.is_condemned() { self.verdict() } else { refusal });
+        }
         self.reserved_bytes.fetch_add(additional, Ordering::Relaxed);
         Ok(())
     }

@@ -141,6 +141,16 @@ impl Cluster {
         smallest.unwrap_or(self.config.cluster.executor_memory.as_usize() / 2)
     }
 
+    /// What the operators of all executors together may take, in bytes.
+    pub fn pool_bytes(&self) -> u64 {
+        self.membership.members().iter().map(|member| member.report.pool_limit_bytes).sum()
+    }
+
+    /// Tasks that run at once, at most.
+    pub fn slots(&self) -> usize {
+        self.membership.members().iter().map(|member| member.report.threads).sum::<usize>().max(1)
+    }
+
     /// Slots of the supervised executors, also while they still start.
     fn expected_slots(&self) -> usize {
         self.config.cluster.executors * self.config.cluster.executor_threads

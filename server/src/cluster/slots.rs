@@ -54,7 +54,7 @@ impl CountedSlots {
             let placed = self.membership.placed(graph.job_name());
             turns.push(((slots, graph.start_time()), id.clone(), placed));
         }
-        turns.sort_by(|a, b| a.0.cmp(&b.0));
+        turns.sort_by_key(|(turn, ..)| *turn);
         turns.into_iter().map(|(_, id, placed)| (id, placed)).collect()
     }
 }

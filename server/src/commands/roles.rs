@@ -6,8 +6,8 @@ use engine::{Error, Result};
 
 use super::{Outcome, change, current, denied, metadata, role};
 use crate::coordinator::Coordinator;
-use crate::session::{Notice, Session};
-use crate::sql::{Membership, RoleChange, RoleOptions};
+use crate::session::{Notice, Session, settings};
+use crate::sql::{Membership, RoleChange, RoleOptions, RoleSetting};
 use crate::wire::scram;
 
 /// `SET ROLE name`; without a name, back to the signed-in role.
@@ -37,6 +37,26 @@ fn check_may_change(
         return Ok(());
     }
     Err(denied(if touches_super { "to change a superuser" } else { "to create, alter or drop role" }))
+}
+
+/// Changes what the sessions of `role` begin with. True when limits are among it.
+fn alter_settings(role: &mut Role, session: &Session, wanted: &RoleSetting) -> Result<bool> {
+    let (name, value) = match wanted {
+        RoleSetting::To(name, value) => (name, value.clone()),
+        RoleSetting::FromCurrent(name) => (name, session.settings.get(name)?.to_owned()),
+        RoleSetting::Reset(name) => {
+            let removed = role.settings.keys().find(|set| set.eq_ignore_ascii_case(name)).cloned();
+            let removed = removed.and_then(|name| role.settings.remove_entry(&name));
+            return Ok(removed.is_some_and(|(name, _)| settings::is_limit(&name)));
+        }
+        RoleSetting::ResetAll => {
+            let all = std::mem::take(&mut role.settings);
+            return Ok(all.keys().any(|name| settings::is_limit(name)));
+        }
+    };
+    let (name, value, is_limit) = settings::for_role(name, &value)?;
+    role.settings.insert(name.to_owned(), value);
+    Ok(is_limit)
 }
 
 /// Carries out one change of roles.
@@ -99,6 +119,20 @@ pub async fn run(coordinator: &Coordinator, session: &mut Session, wanted: &Role
             }
             let renamed = Role { name: to.clone(), ..target.clone() };
             change(coordinator, session, vec![Change::PutRole(renamed)], "ALTER ROLE").await?;
+            Ok(Outcome::tag("ALTER ROLE"))
+        }
+        RoleChange::Set { name, setting } => {
+            let target = role(&metadata, name)?;
+            let mut altered = target.clone();
+            let touches_limits = alter_settings(&mut altered, session, setting)?;
+            let is_own = name == session.current_user() && !touches_limits;
+            if !is_own {
+                check_may_change(&metadata, session, Some(target), false)?;
+            }
+            if touches_limits && !current(&metadata, session)?.is_superuser {
+                return Err(denied("to change the limits of a role"));
+            }
+            change(coordinator, session, vec![Change::PutRole(altered)], "ALTER ROLE").await?;
             Ok(Outcome::tag("ALTER ROLE"))
         }
         RoleChange::Drop { names, if_exists } => {

@@ -115,6 +115,7 @@ fn planning_state(coordinator: &Coordinator) -> datafusion::execution::session_s
         broadcast_bytes_max: 0,
         prefer_hash_join: true,
         task_memory: 0,
+        memory_max: 0,
         thrift: Thrift::None,
     };
     let catalogs = Arc::new(MemoryCatalogProviderList::new());

@@ -1,76 +1,347 @@
-//! Lets a bounded number of queries run; the next ones wait in order, and beyond a bound are refused.
+//! Lets a bounded number of queries run, of all roles and of each, and lets those compute that memory is there for; the
+//! others wait in order, and beyond a bound are refused.
+//!
+//! A query asks twice: for a slot before it is planned, and for memory once it is known what it reads and where it runs.
+//! Whoever fits passes those who do not, so that a small query does not wait for a large one, until the one that was
+//! passed has waited long enough.
 
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
-use engine::{Error, Result};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use engine::{Error, QueryId, Result};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+/// A query that waits for memory is not passed for it any more after this.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Whose memory a query takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Pool {
+    /// This process's.
+    Local,
+    /// That of all executors together.
+    Cluster,
+}
+
+/// What a query asks for.
+#[derive(Debug, Clone)]
+enum Ask {
+    /// To run, as one of the queries of a role (its oid), of which only so many may.
+    Slot { role: u32, role_max: usize },
+    /// So many bytes of a pool that has `capacity_bytes`.
+    Memory { pool: Pool, bytes: u64, capacity_bytes: u64 },
+}
+
+#[derive(Debug)]
+struct Waiter {
+    ticket: u64,
+    query: QueryId,
+    ask: Ask,
+    since: Instant,
+    granted: oneshot::Sender<()>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    running: usize,
+    running_by_role: HashMap<u32, usize>,
+    reserved_bytes: HashMap<Pool, u64>,
+    queue: VecDeque<Waiter>,
+    tickets: u64,
+}
+
+impl State {
+    fn fits(&self, ask: &Ask, running_max: usize) -> bool {
+        match ask {
+            Ask::Slot { role, role_max } => {
+                let of_role = self.running_by_role.get(role).copied().unwrap_or(0);
+                self.running < running_max && of_role < *role_max
+            }
+            Ask::Memory { pool, bytes, capacity_bytes } => {
+                let reserved = self.reserved_bytes.get(pool).copied().unwrap_or(0);
+                // Who is alone is let in: what a pool has can shrink.
+                reserved == 0 || reserved + bytes <= *capacity_bytes
+            }
+        }
+    }
+
+    fn take(&mut self, ask: &Ask) {
+        match ask {
+            Ask::Slot { role, .. } => {
+                self.running += 1;
+                *self.running_by_role.entry(*role).or_default() += 1;
+            }
+            Ask::Memory { pool, bytes, .. } => *self.reserved_bytes.entry(*pool).or_default() += bytes,
+        }
+    }
+
+    fn give_back(&mut self, ask: &Ask) {
+        match ask {
+            Ask::Slot { role, .. } => {
+                self.running -= 1;
+                if let Some(of_role) = self.running_by_role.get_mut(role) {
+                    *of_role -= 1;
+                    if *of_role == 0 {
+                        self.running_by_role.remove(role);
+                    }
+                }
+            }
+            Ask::Memory { pool, bytes, .. } => {
+                if let Some(reserved) = self.reserved_bytes.get_mut(pool) {
+                    *reserved -= bytes;
+                }
+            }
+        }
+    }
+
+    /// True when somebody has waited for that memory too long to be passed.
+    fn is_owed(&self, ask: &Ask) -> bool {
+        let Ask::Memory { pool, .. } = ask else { return false };
+        self.queue.iter().any(|waiter| {
+            matches!(&waiter.ask, Ask::Memory { pool: other, .. } if other == pool)
+                && waiter.since.elapsed() > PATIENCE
+        })
+    }
+
+    /// Lets everybody in who fits now.
+    fn dispatch(&mut self, running_max: usize) {
+        let mut owed: Vec<Pool> = Vec::new();
+        let mut at = 0;
+        while at < self.queue.len() {
+            let waiter = &self.queue[at];
+            let is_owed = matches!(&waiter.ask, Ask::Memory { pool, .. } if owed.contains(pool));
+            if !is_owed && self.fits(&waiter.ask, running_max) {
+                let waiter = self.queue.remove(at).expect("it was looked at");
+                self.take(&waiter.ask);
+                // Whoever has left meanwhile gives it back by its ticket.
+                let _ = waiter.granted.send(());
+                continue;
+            }
+            if let Ask::Memory { pool, .. } = &waiter.ask
+                && waiter.since.elapsed() > PATIENCE
+            {
+                owed.push(*pool);
+            }
+            at += 1;
+        }
+    }
+}
 
 /// The gate.
 #[derive(Debug)]
 pub struct Admission {
-    slots: Arc<Semaphore>,
-    waiting: AtomicUsize,
+    state: Mutex<State>,
+    running_max: usize,
     waiting_max: usize,
 }
 
-/// The right to run; returned when the last clone is dropped.
-#[derive(Debug, Clone)]
+/// The right to run, or to compute; returned when the last clone is dropped.
+#[derive(Debug, Clone, Default)]
 pub struct Permit {
-    _slot: Arc<OwnedSemaphorePermit>,
+    // None for what never waits.
+    held: Vec<Arc<Held>>,
 }
 
-impl Admission {
-    /// A gate for `running_max` queries, before which `waiting_max` may wait.
-    pub fn new(running_max: usize, waiting_max: usize) -> Self {
-        Self { slots: Arc::new(Semaphore::new(running_max)), waiting: AtomicUsize::new(0), waiting_max }
+impl Permit {
+    /// For what only reads system tables: it is asked for most when everything else waits.
+    pub fn unbounded() -> Self {
+        Self::default()
     }
 
-    /// Waits for a slot. Fails with 53400 when too many wait already.
-    pub async fn admit(&self) -> Result<Permit> {
-        if let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
-            return Ok(Permit { _slot: Arc::new(slot) });
-        }
-        let _place = self.take_place()?;
-        let slot = Arc::clone(&self.slots)
-            .acquire_owned()
-            .await
-            .expect("the gate is never closed while the server runs");
-        Ok(Permit { _slot: Arc::new(slot) })
+    /// True for what never waits.
+    pub fn is_unbounded(&self) -> bool {
+        self.held.is_empty()
     }
 
-    fn take_place(&self) -> Result<Place<'_>> {
-        if self.waiting.fetch_add(1, Ordering::Relaxed) >= self.waiting_max {
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
-            return Err(Error::LimitReached {
-                message: format!("{} queries are already waiting to run", self.waiting_max),
-                hint: "Try again later, or raise server.queued_queries_max.".into(),
-            });
-        }
-        Ok(Place(&self.waiting))
+    fn and(mut self, held: Held) -> Self {
+        self.held.push(Arc::new(held));
+        self
+    }
+}
+
+#[derive(Debug)]
+struct Held {
+    admission: Arc<Admission>,
+    ask: Ask,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut state = self.admission.state.lock();
+        state.give_back(&self.ask);
+        state.dispatch(self.admission.running_max);
     }
 }
 
 /// A place in the queue; given up also when the waiting client leaves.
-struct Place<'a>(&'a AtomicUsize);
+struct Ticket<'a> {
+    admission: &'a Arc<Admission>,
+    number: u64,
+    ask: Option<Ask>,
+}
 
-impl Drop for Place<'_> {
+impl Ticket<'_> {
+    fn claim(mut self) -> Held {
+        let ask = self.ask.take().expect("it is claimed once");
+        Held { admission: Arc::clone(self.admission), ask }
+    }
+}
+
+impl Drop for Ticket<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        let Some(ask) = &self.ask else { return };
+        let mut state = self.admission.state.lock();
+        let before = state.queue.len();
+        state.queue.retain(|waiter| waiter.ticket != self.number);
+        if state.queue.len() == before {
+            // It was granted a moment ago.
+            state.give_back(ask);
+        }
+        state.dispatch(self.admission.running_max);
+    }
+}
+
+impl Admission {
+    /// A gate for `running_max` queries, before which `waiting_max` may wait.
+    pub fn new(running_max: usize, waiting_max: usize) -> Arc<Self> {
+        Arc::new(Self { state: Mutex::default(), running_max, waiting_max })
+    }
+
+    /// Waits for a slot, as one of at most `role_max` queries of `role`. Fails with 53400 when too many wait already.
+    pub async fn admit(
+        self: &Arc<Self>,
+        query: &QueryId,
+        role: u32,
+        role_max: Option<usize>,
+    ) -> Result<Permit> {
+        let ask = Ask::Slot { role, role_max: role_max.unwrap_or(usize::MAX) };
+        Ok(Permit::default().and(self.wait(query, ask).await?))
+    }
+
+    /// Waits for `bytes` of a pool that has `capacity_bytes`, or for half of it where they are more: who needs more
+    /// than there is spills, and must not need all. Fails with 53400 when too many wait already.
+    pub async fn reserve(
+        self: &Arc<Self>,
+        permit: Permit,
+        query: &QueryId,
+        pool: Pool,
+        bytes: u64,
+        capacity_bytes: u64,
+    ) -> Result<Permit> {
+        /// Less is not worth a place in a queue.
+        const SMALL_SHARE: u64 = 64;
+        if bytes <= capacity_bytes / SMALL_SHARE {
+            return Ok(permit);
+        }
+        let ask = Ask::Memory { pool, bytes: bytes.min(capacity_bytes / 2), capacity_bytes };
+        Ok(permit.and(self.wait(query, ask).await?))
+    }
+
+    /// The places of those that wait, from 1.
+    pub fn positions(&self) -> HashMap<QueryId, usize> {
+        let state = self.state.lock();
+        state.queue.iter().enumerate().map(|(at, waiter)| (waiter.query.clone(), at + 1)).collect()
+    }
+
+    async fn wait(self: &Arc<Self>, query: &QueryId, ask: Ask) -> Result<Held> {
+        let (granted, grant) = oneshot::channel();
+        let ticket = {
+            let mut state = self.state.lock();
+            if state.fits(&ask, self.running_max) && !state.is_owed(&ask) {
+                state.take(&ask);
+                return Ok(Held { admission: Arc::clone(self), ask });
+            }
+            if state.queue.len() >= self.waiting_max {
+                return Err(Error::LimitReached {
+                    message: format!("{} queries are already waiting to run", self.waiting_max),
+                    hint: "Try again later, or raise server.queued_queries_max.".into(),
+                });
+            }
+            state.tickets += 1;
+            let number = state.tickets;
+            let (query, since) = (query.clone(), Instant::now());
+            state.queue.push_back(Waiter { ticket: number, query, ask: ask.clone(), since, granted });
+            Ticket { admission: self, number, ask: Some(ask) }
+        };
+        grant.await.expect("whoever is in the queue is granted, or leaves it by its ticket");
+        Ok(ticket.claim())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::future::Future;
+
+    use futures::FutureExt;
+
     use super::*;
+
+    const ROLE: u32 = 10;
+
+    fn ready<T>(future: impl Future<Output = Result<T>>) -> Option<Result<T>> {
+        future.now_or_never()
+    }
 
     #[tokio::test]
     async fn the_queue_is_bounded_and_permits_return() {
         let admission = Admission::new(1, 0);
-        let first = admission.admit().await.expect("a free slot");
-        let refused = admission.admit().await.expect_err("nobody may wait");
+        let query = QueryId::generate();
+        let first = admission.admit(&query, ROLE, None).await.expect("a free slot");
+        let refused = admission.admit(&query, ROLE, None).await.expect_err("nobody may wait");
         assert_eq!(refused.sqlstate().as_str(), "53400");
         drop(first);
-        admission.admit().await.expect("the slot is free again");
+        admission.admit(&query, ROLE, None).await.expect("the slot is free again");
+    }
+
+    #[tokio::test]
+    async fn roles_have_bounds_of_their_own_and_pass_each_other() {
+        let admission = Admission::new(3, 10);
+        let (a, b, c) = (QueryId::generate(), QueryId::generate(), QueryId::generate());
+        let held = admission.admit(&a, ROLE, Some(1)).await.expect("the first of its role");
+        let mut second = Box::pin(admission.admit(&b, ROLE, Some(1)));
+        assert!(ready(&mut second).is_none(), "its role may run one");
+        let other =
+            ready(admission.admit(&c, ROLE + 1, Some(1))).expect("another role has its own").expect("in");
+        assert_eq!(admission.positions(), HashMap::from([(b.clone(), 1)]));
+        drop(held);
+        let second = ready(&mut second).expect("its turn").expect("in");
+        drop((second, other));
+        assert_eq!(admission.state.lock().running, 0);
+    }
+
+    #[tokio::test]
+    async fn memory_is_waited_for_and_small_queries_pass() {
+        let admission = Admission::new(9, 9);
+        let query = QueryId::generate();
+        let reserve = |bytes| admission.reserve(Permit::default(), &query, Pool::Local, bytes, 1000);
+        let first = ready(reserve(800)).expect("half is free").expect("in");
+        let second = ready(reserve(400)).expect("400 more fit").expect("in");
+        let mut third = Box::pin(reserve(500));
+        assert!(ready(&mut third).is_none(), "900 of 1000 are taken");
+        let small = ready(reserve(100)).expect("it fits beside them").expect("in");
+        ready(reserve(10)).expect("too small to be counted").expect("in");
+        let elsewhere = admission.reserve(Permit::default(), &query, Pool::Cluster, 800, 1000);
+        drop(ready(elsewhere).expect("another pool").expect("in"));
+        drop((second, small));
+        let third = ready(&mut third).expect("it is there now").expect("in");
+        drop((first, third));
+        assert!(admission.state.lock().reserved_bytes.values().all(|bytes| *bytes == 0));
+    }
+
+    #[tokio::test]
+    async fn who_leaves_the_queue_gives_up_what_was_granted() {
+        let admission = Admission::new(1, 9);
+        let query = QueryId::generate();
+        let held = admission.admit(&query, ROLE, None).await.expect("a free slot");
+        let mut left = Box::pin(admission.admit(&query, ROLE, None));
+        assert!(ready(&mut left).is_none());
+        let mut next = Box::pin(admission.admit(&query, ROLE, None));
+        assert!(ready(&mut next).is_none());
+        drop(held);
+        // Granted to the one that leaves before it hears of it.
+        drop(left);
+        ready(&mut next).expect("the slot was passed on").expect("in");
     }
 }

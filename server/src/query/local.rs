@@ -25,9 +25,11 @@ pub async fn run(context: &QueryContext, plan: Plan, permit: Permit) -> Result<R
     let schema = physical.schema();
     let stop = CancellationToken::new();
     let physical = stoppable(physical, &stop)?;
-    let (memory, env) = context.coordinator.runtime.for_task();
+    let (memory, env) = context.coordinator.runtime.for_task(context.max_memory.unwrap_or(0) as usize);
     let task_context = Arc::new(TaskContext::from(&state).with_runtime(env));
-    let work = context.coordinator.compute.spawn(async move {
+    let coordinator = &context.coordinator;
+    let threads = if permit.is_unbounded() { &coordinator.watching } else { &coordinator.compute };
+    let work = threads.spawn(async move {
         let plan: Arc<dyn ExecutionPlan> = physical;
         let mut stream = match execute_stream(plan, task_context) {
             Ok(stream) => stream,

@@ -25,11 +25,11 @@ use engine::{Error, QueryId, Result};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-pub use admission::{Admission, Permit};
+pub use admission::{Admission, Permit, Pool};
 pub use estimate::Estimate;
 pub use files::{FileSink, Sink};
 pub use history::History;
-pub use log::{QueryLog, QueryState};
+pub use log::{QueryLog, QueryRecord, QueryState};
 pub use plan::{Description, Plan, SOURCE, output_schema};
 pub use route::Route;
 pub use rows::Rows;
@@ -75,6 +75,10 @@ pub struct QueryContext {
     pub broadcast_bytes_max: usize,
     /// How long planning may take.
     pub planning_timeout: Option<std::time::Duration>,
+    /// Bytes that its operators may take, on all nodes together, when that is bounded.
+    pub max_memory: Option<u64>,
+    /// Queries of its role that may run at once, when that is bounded.
+    pub max_concurrent_queries: Option<usize>,
     /// Where the outcome of routing is told.
     pub last_route: Arc<Mutex<String>>,
     /// The session's settings by name, for the functions and views that show them.
@@ -119,6 +123,8 @@ impl QueryContext {
             time_zone: settings.time_zone().to_owned(),
             broadcast_bytes_max: settings.broadcast_size().as_usize(),
             planning_timeout: settings.planning_timeout(),
+            max_memory: settings.max_memory(),
+            max_concurrent_queries: settings.max_concurrent_queries(),
             last_route: Arc::clone(&session.last_route),
             settings: settings.values(),
             cancel,
@@ -143,13 +149,43 @@ impl QueryContext {
         self.search_path.iter().find(is_there).cloned()
     }
 
+    /// Waits for its turn. What only looks at the system, or ends what runs, never waits: it is asked for most when
+    /// everything else does.
+    async fn admit(&self, query: &Query) -> Result<Permit> {
+        if query.only_watches() {
+            return Ok(Permit::unbounded());
+        }
+        self.slot().await
+    }
+
+    async fn slot(&self) -> Result<Permit> {
+        self.coordinator.admission.admit(&self.id, self.role_oid, self.max_concurrent_queries).await
+    }
+
+    /// Waits for the memory that a query with this estimate takes where it runs.
+    async fn reserve(&self, permit: Permit, route: &Route, estimate: Estimate) -> Result<Permit> {
+        let (pool, capacity) = match route {
+            Route::Local(_) => (Pool::Local, self.coordinator.runtime.pool.limit_bytes() as u64),
+            Route::Cluster(_) => (Pool::Cluster, self.coordinator.cluster.pool_bytes()),
+        };
+        let bytes = self.max_memory.map_or(estimate.input_bytes, |most| estimate.input_bytes.min(most));
+        self.coordinator.admission.reserve(permit, &self.id, pool, bytes, capacity).await
+    }
+
+    /// What its operators may take of `bytes`.
+    fn memory_bytes(&self, bytes: usize) -> usize {
+        self.max_memory.map_or(bytes, |most| bytes.min(most as usize))
+    }
+
     fn statement_settings(&self, target_partitions: usize) -> StatementSettings {
         StatementSettings {
             target_partitions,
             time_zone: self.time_zone.clone(),
             broadcast_bytes_max: self.broadcast_bytes_max,
             prefer_hash_join: true,
-            task_memory: self.coordinator.runtime.pool.limit_bytes() / target_partitions.max(1),
+            task_memory: self.memory_bytes(self.coordinator.runtime.pool.limit_bytes())
+                / target_partitions.max(1),
+            memory_max: 0,
             thrift: Thrift::None,
         }
     }
@@ -192,7 +228,7 @@ async fn start(
     parameters: &[ScalarValue],
     record: &log::RecordHandle,
 ) -> Result<Rows> {
-    let permit = context.coordinator.admission.admit().await?;
+    let permit = context.admit(query).await?;
     if let Some(row) = single_row.filter(|row| row.suits(&context.time_zone, parameters)) {
         let route = Route::Local(route::READS_NO_TABLE.to_owned());
         *context.last_route.lock() = route.to_string();
@@ -206,6 +242,7 @@ async fn start(
     if let Some(explain) = query.explain {
         return explain::run(context, choice, explain, permit).await;
     }
+    let permit = context.reserve(permit, &choice.route, choice.estimate).await?;
     let rows = attempts::run(context, &planner, choice, permit, record, |plan, _| Ok(plan)).await?;
     Ok(rows.told_sources(planner.sources()))
 }

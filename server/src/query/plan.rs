@@ -35,6 +35,9 @@ use crate::sql::{
     type_arrays,
 };
 
+/// With less a task could not even spill.
+const TASK_MEMORY_MIN: usize = 8 << 20;
+
 /// A plan and the session it was made in.
 pub struct Plan {
     /// What runs.
@@ -158,6 +161,11 @@ impl Planner {
         let mut settings = self.context.statement_settings(partitions);
         settings.prefer_hash_join = cluster.hash_joins_fit(estimate, partitions);
         settings.task_memory = cluster.task_memory();
+        if let Some(most) = self.context.max_memory {
+            // As many tasks run at once, at most.
+            settings.memory_max = (most as usize / cluster.slots()).max(TASK_MEMORY_MIN);
+            settings.task_memory = settings.task_memory.min(settings.memory_max);
+        }
         settings.thrift = thrift;
         // Each task holds the whole of what is broadcast.
         let share = settings.task_memory / if thrift == Thrift::None { 2 } else { 16 };

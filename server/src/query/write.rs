@@ -28,7 +28,7 @@ use super::estimate::Estimate;
 use super::files::{Input, Sink, into_files, into_table, without_rows};
 use super::plan::{Plan, Planner};
 use super::route::{self, Route};
-use super::{QueryContext, Rows, attempts, history, local, log};
+use super::{Permit, QueryContext, Rows, attempts, history, local, log};
 use crate::sql::Query;
 
 /// What a query has written.
@@ -81,7 +81,7 @@ async fn run(
     sink: &Sink,
     record: &log::RecordHandle,
 ) -> Result<Written> {
-    let permit = context.coordinator.admission.admit().await?;
+    let permit = context.admit(query).await?;
     let planner = Planner::new(context, query, parameters, Some(sink.place()))?;
     let choice = route::choose(context, &planner).await?;
     *context.last_route.lock() = choice.route.to_string();
@@ -89,13 +89,14 @@ async fn run(
     let columns = choice.plan.physical.schema();
     let estimate = choice.estimate;
     let into = |plan: Plan, on| into_files(context, plan, query, sink, Input { estimate, on });
+    let permit = context.reserve(permit, &choice.route, estimate).await?;
     let mut rows = attempts::run(context, &planner, choice, permit, record, into).await?;
     let mut files = files(&mut rows).await?;
     if files.is_empty()
         && let Some(plan) = without_rows(local_state(context), &columns, query, sink)?
     {
-        let permit = context.coordinator.admission.admit().await?;
-        files = self::files(&mut local::run(context, plan, permit).await?).await?;
+        // One file with no rows in it, for a query that has had its turn.
+        files = self::files(&mut local::run(context, plan, Permit::unbounded()).await?).await?;
     }
     let was_retried = record.retries() > 0;
     record.sent(files.iter().map(|written| written.file.rows as usize).sum());
@@ -110,7 +111,7 @@ pub async fn write_rows(
 ) -> Result<Written> {
     let record = context.coordinator.queries.start(context);
     let work = async {
-        let permit = context.coordinator.admission.admit().await?;
+        let permit = context.slot().await?;
         let route = Route::Local("its rows come from the client".to_owned());
         *context.last_route.lock() = route.to_string();
         record.routed(&route);

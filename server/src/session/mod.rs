@@ -3,7 +3,7 @@
 mod notice;
 mod prepared;
 mod registry;
-mod settings;
+pub mod settings;
 mod temporary;
 mod transaction;
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use catalog::Role;
 use engine::{ByteSize, Error, Interval, Result};
 
 use crate::pg_catalog::SERVER_VERSION;
@@ -20,12 +21,22 @@ enum Kind {
     /// Of any length, with a unit.
     Duration,
     Size,
+    /// Bounds what a role's queries take: 0 is no bound, and who is no superuser may only lower it.
+    Limit(Unit),
     OneOf(&'static [&'static str]),
     TimeZone,
     /// `ISO`, and the order of day and month.
     DateStyle,
     /// May be asked for, not set.
     ReadOnly,
+}
+
+/// What a limit counts.
+#[derive(Debug, Clone, Copy)]
+enum Unit {
+    Bytes,
+    Milliseconds,
+    Queries,
 }
 
 /// One setting, for `SHOW ALL` and `pg_settings`.
@@ -71,7 +82,9 @@ impl SettingDescription {
     pub fn value_type(&self) -> &'static str {
         match self.kind {
             Kind::Bool => "bool",
-            Kind::Integer(..) | Kind::Milliseconds | Kind::Duration | Kind::Size => "integer",
+            Kind::Integer(..) | Kind::Milliseconds | Kind::Duration | Kind::Size | Kind::Limit(_) => {
+                "integer"
+            }
             Kind::OneOf(_) => "enum",
             _ => "string",
         }
@@ -203,6 +216,24 @@ static REGISTRY: &[SettingDescription] = &[
     ),
     setting("sluice.last_route", "", Kind::ReadOnly, "Where the last query ran, and why."),
     setting(
+        "sluice.max_concurrent_queries",
+        "0",
+        Kind::Limit(Unit::Queries),
+        "Queries of the role that run at once, further ones wait; 0 sets no bound.",
+    ),
+    setting(
+        "sluice.max_memory",
+        "0",
+        Kind::Limit(Unit::Bytes),
+        "Memory that one query may take for its operators, on all nodes together; 0 sets no bound.",
+    ),
+    setting(
+        "sluice.max_time",
+        "0",
+        Kind::Limit(Unit::Milliseconds),
+        "Ends any statement that takes longer, whatever statement_timeout says; 0 sets no bound.",
+    ),
+    setting(
         "sluice.planning_timeout",
         "10s",
         Kind::Milliseconds,
@@ -292,6 +323,8 @@ pub struct Settings {
     at_begin: Option<Arc<Values>>,
     // Before SET LOCAL: what the end of the block goes back to.
     before_local: Values,
+    // What the role's limits may not be raised above; none for superusers.
+    ceilings: Values,
 }
 
 impl Settings {
@@ -301,13 +334,33 @@ impl Settings {
             REGISTRY.iter().map(|setting| (setting.name, setting.default.to_owned())).collect();
         values.insert("session_authorization", user.to_owned());
         let values = Arc::new(values);
-        Self { initial: Arc::clone(&values), values, at_begin: None, before_local: Values::new() }
+        Self {
+            initial: Arc::clone(&values),
+            values,
+            at_begin: None,
+            before_local: Values::new(),
+            ceilings: Values::new(),
+        }
+    }
+
+    /// Begins as `role` has it: its settings, and its limits, which bind who is no superuser.
+    pub fn begin_as(&mut self, role: &Role) {
+        for (name, value) in &role.settings {
+            // One of another version of the server may not be known to this one.
+            let Ok(setting) = find(name) else { continue };
+            let Ok(value) = checked(setting, value) else { continue };
+            if matches!(setting.kind, Kind::Limit(_)) && !role.is_superuser {
+                self.ceilings.insert(setting.name, value.clone());
+            }
+            self.set_fixed(setting.name, &value);
+        }
     }
 
     /// Sets a value asked for in the start-up packet, which RESET then goes back to.
     pub fn set_initial(&mut self, name: &str, value: &str) -> Result<()> {
         let setting = find(name)?;
         let value = checked(setting, value)?;
+        self.check_ceiling(setting, &value)?;
         Arc::make_mut(&mut self.initial).insert(setting.name, value.clone());
         Arc::make_mut(&mut self.values).insert(setting.name, value);
         Ok(())
@@ -330,11 +383,41 @@ impl Settings {
             Some(value) => checked(setting, value)?,
             None => self.initial[setting.name].clone(),
         };
+        self.check_ceiling(setting, &value)?;
         let before = Arc::make_mut(&mut self.values).insert(setting.name, value).unwrap_or_default();
         if is_local {
             self.before_local.entry(setting.name).or_insert(before);
         }
         Ok(setting.is_reported.then_some(setting))
+    }
+
+    fn check_ceiling(&self, setting: &SettingDescription, value: &str) -> Result<()> {
+        let Kind::Limit(unit) = setting.kind else { return Ok(()) };
+        let Some(ceiling) = self.ceilings.get(setting.name) else { return Ok(()) };
+        let (most, wanted) = (unit.amount(ceiling), unit.amount(value));
+        if most == 0 || (wanted > 0 && wanted <= most) {
+            return Ok(());
+        }
+        Err(Error::PermissionDenied {
+            message: format!(
+                "permission denied to raise \"{}\" above {ceiling}, which an administrator set for this role",
+                setting.name
+            ),
+        })
+    }
+
+    fn limit(&self, name: &str, unit: Unit) -> Option<u64> {
+        Some(unit.amount(&self.values[name])).filter(|amount| *amount > 0)
+    }
+
+    /// Bytes that one query may take for its operators, on all nodes together, when that is bounded.
+    pub fn max_memory(&self) -> Option<u64> {
+        self.limit("sluice.max_memory", Unit::Bytes)
+    }
+
+    /// Queries of the role that may run at once, when that is bounded.
+    pub fn max_concurrent_queries(&self) -> Option<usize> {
+        self.limit("sluice.max_concurrent_queries", Unit::Queries).map(|queries| queries as usize)
     }
 
     /// All of them as they are now.
@@ -388,7 +471,10 @@ impl Settings {
 
     /// How long a statement may take, when that is bounded.
     pub fn statement_timeout(&self) -> Option<Duration> {
-        Some(milliseconds(&self.values["statement_timeout"])).filter(|timeout| !timeout.is_zero())
+        let chosen =
+            Some(milliseconds(&self.values["statement_timeout"])).filter(|timeout| !timeout.is_zero());
+        let most = self.limit("sluice.max_time", Unit::Milliseconds).map(Duration::from_millis);
+        chosen.into_iter().chain(most).min()
     }
 
     /// How long planning may take.
@@ -446,6 +532,42 @@ impl Settings {
     }
 }
 
+impl Unit {
+    /// How much a value is.
+    fn amount(self, value: &str) -> u64 {
+        match self {
+            Self::Bytes => value.parse::<ByteSize>().unwrap_or_default().0,
+            Self::Milliseconds => milliseconds(value).as_millis() as u64,
+            Self::Queries => value.parse().unwrap_or(0),
+        }
+    }
+
+    fn kind(self) -> Kind {
+        match self {
+            Self::Bytes => Kind::Size,
+            Self::Milliseconds => Kind::Milliseconds,
+            Self::Queries => Kind::Integer(0, 1_000_000),
+        }
+    }
+}
+
+/// A setting's name as it is spelt, and the value as it is kept, for a role whose sessions are to begin with it. Limits
+/// are for superusers to set: `true` says that it is one.
+pub fn for_role(name: &str, value: &str) -> Result<(&'static str, String, bool)> {
+    let setting = find(name)?;
+    if matches!(setting.kind, Kind::ReadOnly) || setting.name == "role" {
+        return Err(Error::InvalidParameterValue {
+            message: format!("parameter \"{}\" cannot be set for a role", setting.name),
+        });
+    }
+    Ok((setting.name, checked(setting, value)?, matches!(setting.kind, Kind::Limit(_))))
+}
+
+/// True for the limits, which superusers set for others.
+pub fn is_limit(name: &str) -> bool {
+    find(name).is_ok_and(|setting| matches!(setting.kind, Kind::Limit(_)))
+}
+
 fn changed_and_reported(before: &Values, after: &Values) -> Vec<&'static SettingDescription> {
     REGISTRY
         .iter()
@@ -455,11 +577,15 @@ fn changed_and_reported(before: &Values, after: &Values) -> Vec<&'static Setting
 
 /// The value as it is kept, or why it cannot be.
 fn checked(setting: &SettingDescription, value: &str) -> Result<String> {
+    checked_as(setting, setting.kind, value)
+}
+
+fn checked_as(setting: &SettingDescription, kind: Kind, value: &str) -> Result<String> {
     let name = setting.name;
     let invalid = || Error::InvalidParameterValue {
         message: format!("invalid value for parameter \"{name}\": \"{value}\""),
     };
-    Ok(match setting.kind {
+    Ok(match kind {
         Kind::Text | Kind::ReadOnly => value.to_owned(),
         Kind::Bool => match value.to_ascii_lowercase().as_str() {
             "on" | "true" | "yes" | "1" | "t" => "on".to_owned(),
@@ -496,6 +622,7 @@ fn checked(setting: &SettingDescription, value: &str) -> Result<String> {
             text => text.parse::<Interval>().map_err(|_| invalid())?.to_string(),
         },
         Kind::Size => value.parse::<ByteSize>().map_err(|_| invalid())?.to_string(),
+        Kind::Limit(unit) => checked_as(setting, unit.kind(), value)?,
         Kind::OneOf(choices) => {
             // Some drivers send their quotes along.
             let bare = value.trim().trim_matches('\'');
@@ -581,6 +708,31 @@ mod tests {
         settings.end(true);
         assert_eq!(settings.route(), RouteSetting::Auto);
         assert_eq!(settings.get("application_name").expect("a setting"), "me");
+    }
+
+    #[test]
+    fn limits_of_a_role_may_be_lowered_and_not_raised() {
+        let mut role = Role::new(20, "ann");
+        role.settings.insert("sluice.max_memory".to_owned(), "1GB".to_owned());
+        role.settings.insert("sluice.max_time".to_owned(), "10s".to_owned());
+        let mut settings = Settings::new("ann");
+        settings.begin_as(&role);
+        assert_eq!(settings.max_memory(), Some(1 << 30));
+        settings.set("sluice.max_memory", Some("512MB"), false).expect("lower");
+        for raised in ["2GB", "0"] {
+            let refused = settings.set("sluice.max_memory", Some(raised), false).expect_err(raised);
+            assert_eq!(refused.sqlstate().as_str(), "42501");
+        }
+        settings.reset(Some("sluice.max_memory")).expect("back to the role's");
+        assert_eq!(settings.max_memory(), Some(1 << 30));
+        settings.set("statement_timeout", Some("1h"), false).expect("a time");
+        assert_eq!(settings.statement_timeout(), Some(Duration::from_secs(10)));
+        settings.set("statement_timeout", Some("1s"), false).expect("a time");
+        assert_eq!(settings.statement_timeout(), Some(Duration::from_secs(1)));
+        role.is_superuser = true;
+        let mut settings = Settings::new("ann");
+        settings.begin_as(&role);
+        settings.set("sluice.max_memory", Some("0"), false).expect("nothing binds a superuser");
     }
 
     #[test]

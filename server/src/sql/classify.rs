@@ -9,9 +9,9 @@ use sqlparser::ast::{
     AlterRoleOperation, AlterSchemaOperation, AlterTable, AlterTableOperation, CloseCursor, CommentObject,
     ContextModifier, CopyLegacyCsvOption, CopyLegacyOption, CopyOption, CopySource, CopyTarget, CreateRole,
     Declare, Expr, GrantObjects, Grantee, GranteeName, GranteesType, Ident, IndexColumn, ObjectName,
-    ObjectNamePart, ObjectType, Owner, Password, Privileges, Reset, RoleOption, SchemaName, Set,
-    SetSessionAuthorizationParamKind, Statement as SqlStatement, TableConstraint, TransactionAccessMode,
-    TransactionMode, Value,
+    ObjectNamePart, ObjectType, Owner, Password, Privileges, Reset, ResetConfig, RoleOption, SchemaName, Set,
+    SetConfigValue, SetSessionAuthorizationParamKind, Statement as SqlStatement, TableConstraint,
+    TransactionAccessMode, TransactionMode, Value,
 };
 
 use super::copy_files::CopyFiles;
@@ -201,7 +201,21 @@ pub enum RoleChange {
     Create { names: Vec<String>, options: RoleOptions, in_roles: Vec<String>, members: Vec<String> },
     Alter { name: String, options: RoleOptions },
     Rename { name: String, to: String },
+    Set { name: String, setting: RoleSetting },
     Drop { names: Vec<String>, if_exists: bool },
+}
+
+/// What `ALTER ROLE … SET` and `RESET` do to the settings that a role's sessions begin with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RoleSetting {
+    /// This setting begins with this value.
+    To(String, String),
+    /// This setting begins with what it is now.
+    FromCurrent(String),
+    /// This setting begins as for every role.
+    Reset(String),
+    /// All do.
+    ResetAll,
 }
 
 /// Roles made members of roles, or no longer.
@@ -342,6 +356,19 @@ pub struct Query {
     pub explain: Option<Explain>,
     /// Only its columns are wanted: `WITH NO DATA`.
     pub is_empty: bool,
+}
+
+impl Query {
+    /// True when it reads nothing but the system's own tables, or ends what runs.
+    pub fn only_watches(&self) -> bool {
+        let ends = ["pg_cancel_backend", "pg_terminate_backend"];
+        if self.tables.is_empty() {
+            return ends.iter().any(|function| self.functions.contains(*function));
+        }
+        let is_system =
+            |table: &TableReference| pg_catalog::is_system_table(table.schema.as_deref(), &table.table);
+        self.tables.iter().all(is_system)
+    }
 }
 
 /// `EXPLAIN` before a query.
@@ -761,7 +788,29 @@ fn alter_role(name: &Ident, operation: AlterRoleOperation) -> Result<RoleChange>
             return Ok(RoleChange::Rename { name, to: folded(&role_name) });
         }
         AlterRoleOperation::WithOptions { options } => options,
-        _ => return Err(not_supported("ALTER ROLE … SET")),
+        AlterRoleOperation::Set { config_name, config_value, in_database: None } => {
+            let setting = object_name(&config_name);
+            let setting = match config_value {
+                SetConfigValue::FromCurrent => RoleSetting::FromCurrent(setting),
+                SetConfigValue::Default => RoleSetting::Reset(setting),
+                SetConfigValue::Value(value) => match setting_value(&value) {
+                    Some(value) => RoleSetting::To(setting, value),
+                    None => RoleSetting::Reset(setting),
+                },
+            };
+            return Ok(RoleChange::Set { name, setting });
+        }
+        AlterRoleOperation::Reset { config_name, in_database: None } => {
+            let setting = match config_name {
+                ResetConfig::ALL => RoleSetting::ResetAll,
+                ResetConfig::ConfigName(setting) => RoleSetting::Reset(object_name(&setting)),
+            };
+            return Ok(RoleChange::Set { name, setting });
+        }
+        AlterRoleOperation::Set { .. } | AlterRoleOperation::Reset { .. } => {
+            return Err(not_supported("ALTER ROLE … IN DATABASE"));
+        }
+        _ => return Err(not_supported("this form of ALTER ROLE")),
     };
     let mut options = RoleOptions::default();
     for option in given {

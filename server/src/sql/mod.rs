@@ -18,8 +18,8 @@ mod views;
 
 pub use classify::{
     AccessMode, Command, CommentOn, CopyFormat, CopyIn, CopyOptions, CopyOut, DeclareCursor, Explain, Fetch,
-    GrantOn, Granting, KeyChange, Membership, Query, RewriteTable, RoleChange, RoleOptions, SchemaChange,
-    TransactionCommand, TransactionModes,
+    GrantOn, Granting, KeyChange, Membership, Query, RewriteTable, RoleChange, RoleOptions, RoleSetting,
+    SchemaChange, TransactionCommand, TransactionModes,
 };
 pub use dialect::SessionFacts;
 pub use export::ExportTo;

@@ -6,7 +6,7 @@ use catalog::{Materialized, TableName};
 use datafusion::arrow::array::RecordBatch;
 
 use crate::pg_catalog::{Builder, Columns, View, may_read_of, shown_to};
-use crate::query::QueryState;
+use crate::query::{QueryRecord, QueryState};
 
 /// Every view of the schema.
 pub static RELATIONS: &[(&str, Builder)] = &[
@@ -19,7 +19,16 @@ pub static RELATIONS: &[(&str, Builder)] = &[
 
 /// Running queries, then the last finished ones.
 fn queries(view: &View) -> RecordBatch {
-    let records = view.context.coordinator.queries.records();
+    let coordinator = &view.context.coordinator;
+    let records = coordinator.queries.records();
+    let places = coordinator.admission.positions();
+    let state = |record: &QueryRecord| {
+        if record.state == QueryState::Running && places.contains_key(&record.id) {
+            "queued"
+        } else {
+            record.state.as_str()
+        }
+    };
     let elapsed = |ended: Option<SystemTime>, started: SystemTime| {
         let until = ended.unwrap_or_else(SystemTime::now);
         Some(until.duration_since(started).unwrap_or_default().as_secs_f64() * 1000.0)
@@ -28,7 +37,8 @@ fn queries(view: &View) -> RecordBatch {
         .text("query_id", records.iter().map(|r| r.id.as_str()))
         .int4("pid", records.iter().map(|r| r.process_id))
         .text("user_name", records.iter().map(|r| r.user.as_str()))
-        .text("state", records.iter().map(|r| r.state.as_str()))
+        .text("state", records.iter().map(state))
+        .optional_int4("queue_position", records.iter().map(|r| places.get(&r.id).map(|place| *place as i32)))
         .text("route", records.iter().map(|r| r.route.as_str()))
         .time("started_at", records.iter().map(|r| Some(micros(r.started_at))))
         .time("ended_at", records.iter().map(|r| r.ended_at.map(micros)))

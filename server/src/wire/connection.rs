@@ -138,6 +138,7 @@ pub async fn serve_connection(
     session.settings.set_fixed("sluice.broadcast_size", &cluster.broadcast_bytes_max.to_string());
     let planning_timeout = format!("{}ms", limits.planning_timeout.0.as_millis());
     session.settings.set_fixed("sluice.planning_timeout", &planning_timeout);
+    session.settings.begin_as(&role);
     for (name, value) in &startup.settings {
         if let Err(error) = session.settings.set_initial(name, value) {
             return error_response::refuse(&mut writer, &error).await;
