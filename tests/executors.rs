@@ -161,22 +161,18 @@ async fn counts(client: &Client, sql: &str) -> (i64, i64) {
 async fn an_executor_that_is_told_to_end_finishes_what_it_has_begun() {
     let (cluster, data) = start().await;
     let data = data.to_string_lossy().into_owned();
-    let mut leaving = join(&cluster, &["--shared-path", &data]);
-    let staying = join(&cluster, &["--shared-path", &data]);
+    let mut joined =
+        vec![join(&cluster, &["--shared-path", &data]), join(&cluster, &["--shared-path", &data])];
     let watcher = cluster.connect().await.expect("a session");
     until_alive(&watcher, 2).await;
     let local = cluster.connect_with("-c sluice.route=local").await.expect("a session");
     let expected = counts(&local, LONG).await;
     let client = cluster.connect_with("-c sluice.route=cluster").await.expect("a session");
     let running = tokio::spawn(async move { (counts(&client, LONG).await, client) });
-    let process = leaving.child.id().expect("it runs");
-    let is_busy = async {
-        let busy = "select count(*) from sys.executors where process_id = $1 and tasks_running > 0";
-        while watcher.query_one(busy, &[&(process as i32)]).await.expect("an answer").get::<_, i64>(0) == 0 {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), is_busy).await.expect("it is given tasks");
+    let process = busy_executor(&watcher).await.expect("one is given tasks");
+    let is_leaving = |joined: &Joined| joined.child.id() == Some(process);
+    let mut leaving = joined.remove(joined.iter().position(is_leaving).expect("it is one of ours"));
+    let staying = joined.remove(0);
     send_signal("TERM", process).await.expect("told to end");
     let (answer, client) = running.await.expect("no panic");
     assert_eq!(answer, expected);

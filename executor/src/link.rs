@@ -214,6 +214,8 @@ impl Link {
             .max_encoding_message_size(limit)
             .max_decoding_message_size(limit);
         let answers = self.introduce(channel).await?;
+        // Registers this executor: who is not registered is not listened to.
+        scheduler.clone().heart_beat_from_executor(self.reporter.heartbeat()).await?;
         let beats = heartbeats(scheduler.clone(), Arc::clone(&self.reporter));
         let stops = listen(answers, Arc::clone(&self.reporter));
         self.has_joined = true;
@@ -292,7 +294,6 @@ fn read(answer: &PutResult) -> Option<CoordinatorMessage> {
     serde_json::from_slice(&answer.app_metadata).ok()
 }
 
-/// The first registers this executor.
 async fn heartbeats(mut scheduler: Scheduler, reporter: Arc<Reporter>) -> Broken {
     let mut interval = tokio::time::interval(HEARTBEAT_INTERVAL);
     loop {

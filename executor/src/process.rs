@@ -44,6 +44,7 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<(), StartError> {
     let coordinator = coordinator_address(&config)?;
+    let host = advertised_host(&config)?;
     let secret = if is_supervised { supervision::read_secret() } else { configured_secret(&config)? };
     let secret = secret.ok_or_else(no_secret)?;
     let identity = ClusterIdentity::of(secret.reveal()).map_err(environment)?;
@@ -68,7 +69,7 @@ pub async fn run(
         Tasks::new(runner, runtime.clone(), shuffle_folder.clone(), threads, executor_id.clone());
     let reporter = Arc::new(Reporter {
         executor_id: executor_id.clone(),
-        host: advertised_host(&config),
+        host,
         port,
         threads: config.executor_threads(),
         shared_paths: shared_paths(&config, is_supervised),
@@ -90,6 +91,8 @@ pub async fn run(
             Ok(())
         }
     };
+    // One that still computes would write into a folder that is gone.
+    tasks.end().await;
     drop(work_folder);
     outcome
 }
@@ -176,12 +179,22 @@ fn node_runtime(config: &Config, work_folder: &WorkFolder) -> Result<NodeRuntime
         .map_err(|error| StartError::Environment(error.to_string()))
 }
 
-fn advertised_host(config: &Config) -> String {
-    match (&config.executor.advertise, config.executor.listen.ip()) {
-        (Some(host), _) => host.clone(),
-        (None, IpAddr::V6(ip)) => format!("[{ip}]"),
-        (None, ip) => ip.to_string(),
-    }
+/// The host that others are told, as it stands in a URL.
+fn advertised_host(config: &Config) -> Result<String, StartError> {
+    let listen = config.executor.listen.ip();
+    let host = match &config.executor.advertise {
+        Some(host) => host.clone(),
+        None if listen.is_unspecified() => {
+            return Err(StartError::Usage(format!(
+                "nobody can be told to connect to {listen}: name the host with --advertise HOST"
+            )));
+        }
+        None => listen.to_string(),
+    };
+    Ok(match host.parse::<IpAddr>() {
+        Ok(IpAddr::V6(ip)) => format!("[{ip}]"),
+        _ => host,
+    })
 }
 
 fn shared_paths(config: &Config, is_supervised: bool) -> Vec<String> {

@@ -80,10 +80,7 @@ impl ExecutorGrpc for TaskService {
     ) -> Result<Response<RemoveJobDataResult>, Status> {
         let RemoveJobDataParams { job_id, remove_stage_ids } = request.into_inner();
         check_job(&job_id)?;
-        self.tasks
-            .remove_files(&job_id.into(), &remove_stage_ids)
-            .await
-            .map_err(|error| Status::internal(format!("files could not be removed: {error}")))?;
+        self.tasks.remove_files(&job_id.into(), remove_stage_ids);
         Ok(Response::new(RemoveJobDataResult {}))
     }
 

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ballista_core::JobId;
@@ -57,6 +58,8 @@ pub struct Tasks {
     threads: Handle,
     executor_id: ExecutorId,
     running: Mutex<HashMap<TaskKey, AbortHandle>>,
+    /// Stages that are being decoded.
+    starting: AtomicUsize,
     ended: Notify,
     statuses: mpsc::UnboundedSender<TaskStatus>,
 }
@@ -80,6 +83,7 @@ impl Tasks {
             threads,
             executor_id,
             running: Mutex::default(),
+            starting: AtomicUsize::new(0),
             ended: Notify::new(),
             statuses,
         };
@@ -88,6 +92,7 @@ impl Tasks {
 
     /// Starts the tasks of one stage. The error says that they could not be decoded.
     pub async fn start(self: &Arc<Self>, definition: MultiTaskDefinition) -> Result<(), String> {
+        let _starting = Starting::one_more(self);
         let this = Arc::clone(self);
         // Plans are as deep as statements: only the task threads have stacks for them.
         let decoded = self.threads.spawn(async move { this.decode(definition) }).await;
@@ -201,16 +206,35 @@ impl Tasks {
         }
     }
 
-    /// Removes what the stages `stages` of `job` wrote, or all that `job` did when there are none.
-    pub async fn remove_files(&self, job: &JobId, stages: &[u32]) -> std::io::Result<()> {
-        let job = self.folder.join(job.as_str());
-        if stages.is_empty() {
-            return remove(&job).await;
-        }
-        for stage in stages {
-            remove(&job.join(stage.to_string())).await?;
-        }
-        Ok(())
+    /// Removes what the stages `stages` of `job` wrote, or all that `job` did when there are none; once its tasks have
+    /// ended, for one that still computes would write anew.
+    pub fn remove_files(self: &Arc<Self>, job: &JobId, stages: Vec<u32>) {
+        let this = Arc::clone(self);
+        let job = job.clone();
+        tokio::spawn(async move {
+            let is_of_job = |key: &TaskKey| {
+                key.job_id == job && (stages.is_empty() || stages.contains(&(key.stage_id as u32)))
+            };
+            this.when(|tasks| !tasks.running.lock().keys().any(is_of_job)).await;
+            let folder = this.folder.join(job.as_str());
+            let folders = match stages.as_slice() {
+                [] => vec![folder],
+                stages => stages.iter().map(|stage| folder.join(stage.to_string())).collect(),
+            };
+            for folder in folders {
+                if let Err(error) = remove(&folder).await {
+                    warn!(job.id = %job, %error, "files of a job could not be removed");
+                }
+            }
+        });
+    }
+
+    /// Ends all tasks. Resolves when nothing of them is left.
+    pub async fn end(&self) {
+        const WAIT_MAX: Duration = Duration::from_secs(5);
+        let all: Vec<AbortHandle> = self.running.lock().values().cloned().collect();
+        all.iter().for_each(AbortHandle::abort);
+        let _ = tokio::time::timeout(WAIT_MAX, self.when(|tasks| tasks.running.lock().is_empty())).await;
     }
 
     /// Ends the tasks of all jobs but `jobs`, and removes what they wrote: nobody will ask for it.
@@ -243,9 +267,11 @@ impl Tasks {
     /// Resolves when no task runs and no job has files here.
     pub async fn idle(&self) {
         const LOOK_AGAIN: Duration = Duration::from_millis(100);
-        self.when(|tasks| tasks.running.lock().is_empty()).await;
-        // Files go when the coordinator says so, a task in between may have begun.
-        while self.jobs_with_files() > 0 || !self.running.lock().is_empty() {
+        // Files go when the coordinator says so, and a task may have begun in between.
+        while self.jobs_with_files() > 0
+            || self.starting.load(Ordering::Relaxed) > 0
+            || !self.running.lock().is_empty()
+        {
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
@@ -266,6 +292,22 @@ impl Tasks {
             }
             ended.await;
         }
+    }
+}
+
+/// A stage that is being decoded.
+struct Starting<'a>(&'a Tasks);
+
+impl<'a> Starting<'a> {
+    fn one_more(tasks: &'a Tasks) -> Self {
+        tasks.starting.fetch_add(1, Ordering::Relaxed);
+        Self(tasks)
+    }
+}
+
+impl Drop for Starting<'_> {
+    fn drop(&mut self) {
+        self.0.starting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -21,17 +21,22 @@ use ballista_scheduler::scheduler_server::SchedulerServer;
 use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
 use engine::ExecutorId;
 use futures::stream::Pending;
-use parking_lot::Mutex;
+use tokio::sync::Mutex;
 use tonic::{Request, Response, Status};
 use tracing::debug;
 
 use super::membership::Membership;
+use super::slots;
 
 /// Ends of tasks that are remembered. One is told again within moments, or never.
 const REMEMBERED_MAX: usize = 100_000;
 
 /// Job, stage, attempt at the stage, task: one run of one task.
 type Run = (String, u32, u32, u32);
+
+fn run_of(status: &TaskStatus) -> Run {
+    (status.job_id.clone(), status.stage_id, status.stage_attempt_num, status.task_id)
+}
 
 /// The latest ends of tasks that were told.
 #[derive(Debug, Default)]
@@ -41,19 +46,21 @@ struct Told {
 }
 
 impl Told {
-    /// Remembers `status`; false when it is known.
-    fn is_new(&mut self, status: &TaskStatus) -> bool {
-        let run = (status.job_id.clone(), status.stage_id, status.stage_attempt_num, status.task_id);
-        if !self.runs.insert(run.clone()) {
-            return false;
+    fn knows(&self, status: &TaskStatus) -> bool {
+        self.runs.contains(&run_of(status))
+    }
+
+    fn remember(&mut self, runs: Vec<Run>) {
+        for run in runs {
+            if self.runs.insert(run.clone()) {
+                self.oldest.push_back(run);
+            }
         }
-        self.oldest.push_back(run);
-        if self.oldest.len() > REMEMBERED_MAX
-            && let Some(oldest) = self.oldest.pop_front()
-        {
-            self.runs.remove(&oldest);
+        while self.oldest.len() > REMEMBERED_MAX {
+            if let Some(oldest) = self.oldest.pop_front() {
+                self.runs.remove(&oldest);
+            }
         }
-        true
     }
 }
 
@@ -71,6 +78,18 @@ impl SchedulerService {
         membership: Arc<Membership>,
     ) -> Self {
         Self { inner, membership, told: Mutex::default() }
+    }
+}
+
+impl SchedulerService {
+    async fn has_tasks(&self, executor: &str) -> bool {
+        for job in self.inner.state.task_manager.get_running_job_cache().values() {
+            let graph = job.execution_graph.read().await;
+            if slots::running_tasks(&graph).any(|(other, _)| other == executor) {
+                return true;
+            }
+        }
+        false
     }
 }
 
@@ -96,12 +115,11 @@ impl SchedulerGrpc for SchedulerService {
         &self,
         mut request: Request<UpdateTaskStatusParams>,
     ) -> Result<Response<UpdateTaskStatusResult>, Status> {
+        // Held over the whole: what is told again while it is taken in is told twice.
+        let mut told = self.told.lock().await;
         let statuses = &mut request.get_mut().task_status;
         let all = statuses.len();
-        {
-            let mut told = self.told.lock();
-            statuses.retain(|status| told.is_new(status));
-        }
+        statuses.retain(|status| !told.knows(status));
         let known = all - statuses.len();
         if known > 0 {
             debug!(known, "ends of tasks were told twice");
@@ -109,14 +127,23 @@ impl SchedulerGrpc for SchedulerService {
         if statuses.is_empty() {
             return Ok(Response::new(UpdateTaskStatusResult { success: true }));
         }
-        self.inner.update_task_status(request).await
+        let runs: Vec<Run> = statuses.iter().map(run_of).collect();
+        let answer = self.inner.update_task_status(request).await?;
+        told.remember(runs);
+        Ok(answer)
     }
 
     async fn executor_stopped(
         &self,
         request: Request<ExecutorStoppedParams>,
     ) -> Result<Response<ExecutorStoppedResult>, Status> {
-        self.membership.left(&ExecutorId::from(request.get_ref().executor_id.clone()));
+        let id = ExecutorId::from(request.get_ref().executor_id.clone());
+        // A task may have been given to it in the moment in which it found that nobody needs it.
+        if self.has_tasks(id.as_str()).await {
+            self.membership.lost(&id, "it ended while a task was on its way to it");
+        } else {
+            self.membership.left(&id);
+        }
         self.inner.executor_stopped(request).await
     }
 
@@ -200,11 +227,11 @@ mod tests {
             stage_attempt_num,
             ..TaskStatus::default()
         };
-        assert!(told.is_new(&end(1, 0)) && !told.is_new(&end(1, 0)));
-        assert!(told.is_new(&end(2, 0)) && told.is_new(&end(1, 1)));
-        for task in 0..REMEMBERED_MAX as u32 + 3 {
-            told.is_new(&end(task + 10, 0));
-        }
+        assert!(!told.knows(&end(1, 0)));
+        told.remember(vec![run_of(&end(1, 0))]);
+        assert!(told.knows(&end(1, 0)) && !told.knows(&end(2, 0)) && !told.knows(&end(1, 1)));
+        told.remember((0..REMEMBERED_MAX as u32 + 3).map(|task| run_of(&end(task + 10, 0))).collect());
+        assert!(!told.knows(&end(1, 0)));
         assert_eq!((told.runs.len(), told.oldest.len()), (REMEMBERED_MAX, REMEMBERED_MAX));
     }
 }

@@ -22,14 +22,15 @@ pub fn secret(config: &Config) -> Result<Secret, String> {
 }
 
 fn own(path: &Path) -> io::Result<Secret> {
-    if let Ok(text) = std::fs::read_to_string(path)
-        && !text.trim().is_empty()
-    {
-        return Ok(Secret::new(text.trim().to_owned()));
+    match std::fs::read_to_string(path) {
+        Ok(text) if text.trim().len() >= SECRET_BYTES => return Ok(Secret::new(text.trim().to_owned())),
+        Ok(_) => return Err(io::Error::other("it holds no secret: remove it, and the server makes another")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
     }
     let secret: String = (0..SECRET_BYTES).map(|_| format!("{:02x}", rand::rng().random::<u8>())).collect();
     // Nobody else's to read from the first byte on.
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     writeln!(file, "{secret}")?;
     Ok(Secret::new(secret))
 }

@@ -17,7 +17,7 @@ use ballista_core::serde::protobuf::{ExecutorHeartbeat, task_status};
 use ballista_core::serde::scheduler::{ExecutorData, ExecutorMetadata};
 use ballista_scheduler::cluster::{BoundTask, ClusterState, ClusterStateEventStream, ExecutorSlot};
 use ballista_scheduler::config::TaskDistributionPolicy;
-use ballista_scheduler::state::execution_graph::ExecutionGraphBox;
+use ballista_scheduler::state::execution_graph::{ExecutionGraph, ExecutionGraphBox};
 use ballista_scheduler::state::execution_stage::ExecutionStage;
 use ballista_scheduler::state::task_manager::JobInfoCache;
 use engine::ExecutorId;
@@ -60,7 +60,7 @@ impl CountedSlots {
 }
 
 /// The running tasks of a job: their executors, and the slots they hold.
-fn running_tasks(graph: &ExecutionGraphBox) -> impl Iterator<Item = (&str, u32)> {
+pub fn running_tasks(graph: &ExecutionGraphBox) -> impl Iterator<Item = (&str, u32)> {
     let stages = graph.stages().values().filter_map(|stage| match stage {
         ExecutionStage::Running(stage) => Some(stage),
         _ => None,
@@ -69,6 +69,16 @@ fn running_tasks(graph: &ExecutionGraphBox) -> impl Iterator<Item = (&str, u32)>
         task_status::Status::Running(running) => Some((running.executor_id.as_str(), task.vcores_consumed)),
         _ => None,
     })
+}
+
+/// Tasks of a job that run or have run, those of stages that are over included.
+pub fn tasks_begun(graph: &dyn ExecutionGraph) -> usize {
+    let begun = |stage: &ExecutionStage| match stage {
+        ExecutionStage::Running(stage) => stage.task_infos.len(),
+        ExecutionStage::Successful(stage) => stage.task_infos.len(),
+        _ => 0,
+    };
+    graph.stages().values().map(begun).sum()
 }
 
 /// Slots that running tasks hold, by executor.
