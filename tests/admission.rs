@@ -93,6 +93,22 @@ async fn roles_have_limits_and_those_that_wait_have_places() {
     assert!(error.message().contains("of the 128MB that sluice.max_memory leaves"), "{error:?}");
     admin.query_one(reserved, &[]).await.expect("nothing bounds the administrator's");
 
+    // An open cursor of hers is not what she waits for.
+    for route in ["local", "cluster"] {
+        for sql in [
+            &format!("set sluice.route = {route}"),
+            "begin",
+            "declare c cursor for select * from lineitem",
+            "fetch 1 from c",
+            "select count(*) from orders",
+            "set role none",
+            "commit",
+            "set sluice.route = local",
+        ] {
+            ann.simple_query(sql).await.unwrap_or_else(|error| panic!("{route}: {sql}: {error:?}"));
+        }
+    }
+
     let (first, cancel_first) = spawn(ann, ENDLESS);
     until(&admin, "select count(*) = 1 from sys.queries where state = 'running' and user_name = 'ann'").await;
     let (second, cancel_second) = spawn(connect_as(&cluster, "ann", "").await, "select count(*) from nation");

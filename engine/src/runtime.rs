@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use datafusion::error::DataFusionError;
-use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::error::{DataFusionError, Result as DataFusionResult};
+use datafusion::execution::disk_manager::{DiskManager, DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::{SpillFile, TempFileFactory};
 use tokio::sync::watch;
 
 use crate::config::Config;
@@ -41,6 +42,20 @@ pub struct NodeRuntime {
     pub pressure: watch::Receiver<Pressure>,
 }
 
+/// Spill files of the node, for a task that merges fewer of them at once.
+struct SpillFiles(Arc<DiskManager>);
+
+impl TempFileFactory for SpillFiles {
+    fn create_temp_file(&self, description: &str) -> DataFusionResult<Arc<dyn SpillFile>> {
+        self.0.create_tmp_file(description)
+    }
+}
+
+/// Runs that are merged at once by operators that have so many bytes.
+fn fan_in(bytes: usize) -> usize {
+    (bytes / RUN_BYTES).clamp(4, 256)
+}
+
 impl NodeRuntime {
     /// A runtime whose process stays below `cap` and whose spill files, at most `spill_bytes_max`, lie in `work_folder`. Files are opened
     /// at the places `allowed` alone, where it is given.
@@ -67,7 +82,7 @@ impl NodeRuntime {
         let disk = DiskManagerBuilder::default()
             .with_mode(DiskManagerMode::Directories(vec![spill_folder]))
             .with_max_temp_directory_size(spill_bytes_max.0)
-            .with_max_spill_merge_fan_in((pool.limit_bytes() / RUN_BYTES).clamp(4, 256));
+            .with_max_spill_merge_fan_in(fan_in(pool.limit_bytes()));
         let env = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::clone(&pool) as _)
             .with_disk_manager_builder(disk)
@@ -84,7 +99,17 @@ impl NodeRuntime {
     /// on by it.
     pub fn for_task(&self, bytes_max: usize) -> (Arc<TaskMemory>, Arc<RuntimeEnv>) {
         let memory = TaskMemory::open(&self.pool, bytes_max);
-        let env = RuntimeEnv { memory_pool: Arc::clone(&memory) as _, ..self.env.as_ref().clone() };
+        let mut env = RuntimeEnv { memory_pool: Arc::clone(&memory) as _, ..self.env.as_ref().clone() };
+        if bytes_max > 0 {
+            // Merges of as many runs as the node has memory for would not fit into the task's, of which there may be two.
+            let files = SpillFiles(Arc::clone(&self.env.disk_manager));
+            let disk = DiskManagerBuilder::default()
+                .with_temp_file_factory(Arc::new(files))
+                .with_max_spill_merge_fan_in(fan_in(bytes_max / 2))
+                .build()
+                .expect("nothing is opened for it");
+            env.disk_manager = Arc::new(disk);
+        }
         (memory, Arc::new(env))
     }
 

@@ -24,6 +24,10 @@ pub struct TaskMemory {
     gone: CancellationToken,
 }
 
+/// Share of a task's bound that operators which can spill go by. Few share it, and two that merge at once what they
+/// spill would wait for each other.
+const SPILLABLE_SHARE: f64 = 0.6;
+
 /// A bound on one task, kept among its operators as the pool's is among those of all.
 struct Share {
     bytes_max: usize,
@@ -40,7 +44,10 @@ impl Share {
         let request = Request {
             reservation,
             additional,
-            bounds: &|| Bounds::of(self.bytes_max),
+            bounds: &|| Bounds {
+                allowed: (self.bytes_max as f64 * SPILLABLE_SHARE) as usize,
+                ..Bounds::of(self.bytes_max)
+            },
             is_too_much: &|| false,
             is_over,
         };

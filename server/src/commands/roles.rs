@@ -74,7 +74,13 @@ pub async fn run(coordinator: &Coordinator, session: &mut Session, wanted: &Role
                         message: format!("role \"{name}\" already exists"),
                     });
                 }
-                let created = with_options(Role::new(next, name.as_str()), options, iterations)?;
+                let mut created = with_options(Role::new(next, name.as_str()), options, iterations)?;
+                let maker = current(&metadata, session)?;
+                if !maker.is_superuser {
+                    // Who makes roles does not get out of limits by it.
+                    let limits = maker.settings.iter().filter(|(name, _)| settings::is_limit(name));
+                    created.settings.extend(limits.map(|(name, value)| (name.clone(), value.clone())));
+                }
                 changes.push(Change::PutRole(created));
                 for parent in in_roles {
                     changes.push(Change::AddMember { role: role(&metadata, parent)?.oid, member: next });

@@ -3,7 +3,8 @@
 //!
 //! A query asks twice: for a slot before it is planned, and for memory once it is known what it reads and where it runs.
 //! Whoever fits passes those who do not, so that a small query does not wait for a large one, until the one that was
-//! passed has waited long enough.
+//! passed has waited long enough. A session that holds something for another query of its own, an open cursor, is let in:
+//! it would wait for itself.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -13,6 +14,8 @@ use engine::{Error, QueryId, Result};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+/// Queries over system tables that one role may run at once.
+const WATCHING_MAX: usize = 8;
 /// A query that waits for memory is not passed for it any more after this.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -30,14 +33,25 @@ pub enum Pool {
 enum Ask {
     /// To run, as one of the queries of a role (its oid), of which only so many may.
     Slot { role: u32, role_max: usize },
+    /// To look at the system, as one of a role's.
+    Watch { role: u32 },
     /// So many bytes of a pool that has `capacity_bytes`.
     Memory { pool: Pool, bytes: u64, capacity_bytes: u64 },
+}
+
+/// Who asks.
+#[derive(Debug, Clone)]
+pub struct Asker {
+    /// The query.
+    pub query: QueryId,
+    /// Its session's number.
+    pub session: i32,
 }
 
 #[derive(Debug)]
 struct Waiter {
     ticket: u64,
-    query: QueryId,
+    asker: Asker,
     ask: Ask,
     since: Instant,
     granted: oneshot::Sender<()>,
@@ -47,6 +61,9 @@ struct Waiter {
 struct State {
     running: usize,
     running_by_role: HashMap<u32, usize>,
+    watching_by_role: HashMap<u32, usize>,
+    /// What is held, by session and query.
+    holders: HashMap<i32, HashMap<QueryId, usize>>,
     reserved_bytes: HashMap<Pool, u64>,
     queue: VecDeque<Waiter>,
     tickets: u64,
@@ -59,6 +76,7 @@ impl State {
                 let of_role = self.running_by_role.get(role).copied().unwrap_or(0);
                 self.running < running_max && of_role < *role_max
             }
+            Ask::Watch { role } => self.watching_by_role.get(role).copied().unwrap_or(0) < WATCHING_MAX,
             Ask::Memory { pool, bytes, capacity_bytes } => {
                 let reserved = self.reserved_bytes.get(pool).copied().unwrap_or(0);
                 // Who is alone is let in: what a pool has can shrink.
@@ -67,8 +85,17 @@ impl State {
         }
     }
 
-    fn take(&mut self, ask: &Ask) {
+    /// True when the session holds something for another query.
+    fn waits_for_itself(&self, asker: &Asker) -> bool {
+        let held = self.holders.get(&asker.session);
+        held.is_some_and(|queries| queries.keys().any(|query| *query != asker.query))
+    }
+
+    fn take(&mut self, asker: &Asker, ask: &Ask) {
+        let held = self.holders.entry(asker.session).or_default();
+        *held.entry(asker.query.clone()).or_default() += 1;
         match ask {
+            Ask::Watch { role } => *self.watching_by_role.entry(*role).or_default() += 1,
             Ask::Slot { role, .. } => {
                 self.running += 1;
                 *self.running_by_role.entry(*role).or_default() += 1;
@@ -77,17 +104,19 @@ impl State {
         }
     }
 
-    fn give_back(&mut self, ask: &Ask) {
+    fn give_back(&mut self, asker: &Asker, ask: &Ask) {
+        if let Some(queries) = self.holders.get_mut(&asker.session) {
+            one_less(queries, &asker.query);
+            if queries.is_empty() {
+                self.holders.remove(&asker.session);
+            }
+        }
         match ask {
             Ask::Slot { role, .. } => {
                 self.running -= 1;
-                if let Some(of_role) = self.running_by_role.get_mut(role) {
-                    *of_role -= 1;
-                    if *of_role == 0 {
-                        self.running_by_role.remove(role);
-                    }
-                }
+                one_less(&mut self.running_by_role, role);
             }
+            Ask::Watch { role } => one_less(&mut self.watching_by_role, role),
             Ask::Memory { pool, bytes, .. } => {
                 if let Some(reserved) = self.reserved_bytes.get_mut(pool) {
                     *reserved -= bytes;
@@ -114,7 +143,7 @@ impl State {
             let is_owed = matches!(&waiter.ask, Ask::Memory { pool, .. } if owed.contains(pool));
             if !is_owed && self.fits(&waiter.ask, running_max) {
                 let waiter = self.queue.remove(at).expect("it was looked at");
-                self.take(&waiter.ask);
+                self.take(&waiter.asker, &waiter.ask);
                 // Whoever has left meanwhile gives it back by its ticket.
                 let _ = waiter.granted.send(());
                 continue;
@@ -129,6 +158,15 @@ impl State {
     }
 }
 
+fn one_less<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, usize>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(key);
+        }
+    }
+}
+
 /// The gate.
 #[derive(Debug)]
 pub struct Admission {
@@ -138,39 +176,31 @@ pub struct Admission {
 }
 
 /// The right to run, or to compute; returned when the last clone is dropped.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Permit {
-    // None for what never waits.
-    held: Vec<Arc<Held>>,
+    _turn: Arc<Held>,
+    _memory: Option<Arc<Held>>,
+    watches: bool,
 }
 
 impl Permit {
-    /// For what only reads system tables: it is asked for most when everything else waits.
-    pub fn unbounded() -> Self {
-        Self::default()
-    }
-
-    /// True for what never waits.
-    pub fn is_unbounded(&self) -> bool {
-        self.held.is_empty()
-    }
-
-    fn and(mut self, held: Held) -> Self {
-        self.held.push(Arc::new(held));
-        self
+    /// True for a query that only looks at the system.
+    pub fn watches(&self) -> bool {
+        self.watches
     }
 }
 
 #[derive(Debug)]
 struct Held {
     admission: Arc<Admission>,
+    asker: Asker,
     ask: Ask,
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
         let mut state = self.admission.state.lock();
-        state.give_back(&self.ask);
+        state.give_back(&self.asker, &self.ask);
         state.dispatch(self.admission.running_max);
     }
 }
@@ -179,13 +209,14 @@ impl Drop for Held {
 struct Ticket<'a> {
     admission: &'a Arc<Admission>,
     number: u64,
+    asker: Asker,
     ask: Option<Ask>,
 }
 
 impl Ticket<'_> {
     fn claim(mut self) -> Held {
         let ask = self.ask.take().expect("it is claimed once");
-        Held { admission: Arc::clone(self.admission), ask }
+        Held { admission: Arc::clone(self.admission), asker: self.asker.clone(), ask }
     }
 }
 
@@ -197,7 +228,7 @@ impl Drop for Ticket<'_> {
         state.queue.retain(|waiter| waiter.ticket != self.number);
         if state.queue.len() == before {
             // It was granted a moment ago.
-            state.give_back(ask);
+            state.give_back(&self.asker, ask);
         }
         state.dispatch(self.admission.running_max);
     }
@@ -212,46 +243,57 @@ impl Admission {
     /// Waits for a slot, as one of at most `role_max` queries of `role`. Fails with 53400 when too many wait already.
     pub async fn admit(
         self: &Arc<Self>,
-        query: &QueryId,
+        asker: &Asker,
         role: u32,
         role_max: Option<usize>,
     ) -> Result<Permit> {
         let ask = Ask::Slot { role, role_max: role_max.unwrap_or(usize::MAX) };
-        Ok(Permit::default().and(self.wait(query, ask).await?))
+        let turn = self.wait(asker, ask).await?;
+        Ok(Permit { _turn: Arc::new(turn), _memory: None, watches: false })
+    }
+
+    /// Lets a query in that only looks at the system, whatever else runs: it is asked for most when everything waits. A
+    /// role has a few at once.
+    pub async fn watch(self: &Arc<Self>, asker: &Asker, role: u32) -> Result<Permit> {
+        let turn = self.wait(asker, Ask::Watch { role }).await?;
+        Ok(Permit { _turn: Arc::new(turn), _memory: None, watches: true })
     }
 
     /// Waits for `bytes` of a pool that has `capacity_bytes`, or for half of it where they are more: who needs more
-    /// than there is spills, and must not need all. Fails with 53400 when too many wait already.
+    /// than there is spills, and must not need all. They take the place of what `permit` has of another pool. Fails
+    /// with 53400 when too many wait already.
     pub async fn reserve(
         self: &Arc<Self>,
-        permit: Permit,
-        query: &QueryId,
+        mut permit: Permit,
+        asker: &Asker,
         pool: Pool,
         bytes: u64,
         capacity_bytes: u64,
     ) -> Result<Permit> {
         /// Less is not worth a place in a queue.
         const SMALL_SHARE: u64 = 64;
-        if bytes <= capacity_bytes / SMALL_SHARE {
-            return Ok(permit);
+        permit._memory = None;
+        if bytes > capacity_bytes / SMALL_SHARE {
+            let ask = Ask::Memory { pool, bytes: bytes.min(capacity_bytes / 2), capacity_bytes };
+            permit._memory = Some(Arc::new(self.wait(asker, ask).await?));
         }
-        let ask = Ask::Memory { pool, bytes: bytes.min(capacity_bytes / 2), capacity_bytes };
-        Ok(permit.and(self.wait(query, ask).await?))
+        Ok(permit)
     }
 
     /// The places of those that wait, from 1.
     pub fn positions(&self) -> HashMap<QueryId, usize> {
         let state = self.state.lock();
-        state.queue.iter().enumerate().map(|(at, waiter)| (waiter.query.clone(), at + 1)).collect()
+        state.queue.iter().enumerate().map(|(at, waiter)| (waiter.asker.query.clone(), at + 1)).collect()
     }
 
-    async fn wait(self: &Arc<Self>, query: &QueryId, ask: Ask) -> Result<Held> {
+    async fn wait(self: &Arc<Self>, asker: &Asker, ask: Ask) -> Result<Held> {
         let (granted, grant) = oneshot::channel();
         let ticket = {
             let mut state = self.state.lock();
-            if state.fits(&ask, self.running_max) && !state.is_owed(&ask) {
-                state.take(&ask);
-                return Ok(Held { admission: Arc::clone(self), ask });
+            let fits = state.fits(&ask, self.running_max) && !state.is_owed(&ask);
+            if fits || state.waits_for_itself(asker) {
+                state.take(asker, &ask);
+                return Ok(Held { admission: Arc::clone(self), asker: asker.clone(), ask });
             }
             if state.queue.len() >= self.waiting_max {
                 return Err(Error::LimitReached {
@@ -261,9 +303,15 @@ impl Admission {
             }
             state.tickets += 1;
             let number = state.tickets;
-            let (query, since) = (query.clone(), Instant::now());
-            state.queue.push_back(Waiter { ticket: number, query, ask: ask.clone(), since, granted });
-            Ticket { admission: self, number, ask: Some(ask) }
+            let (asker, since) = (asker.clone(), Instant::now());
+            state.queue.push_back(Waiter {
+                ticket: number,
+                asker: asker.clone(),
+                ask: ask.clone(),
+                since,
+                granted,
+            });
+            Ticket { admission: self, number, asker, ask: Some(ask) }
         };
         grant.await.expect("whoever is in the queue is granted, or leaves it by its ticket");
         Ok(ticket.claim())
@@ -284,45 +332,56 @@ mod tests {
         future.now_or_never()
     }
 
+    /// A query of a session of its own.
+    fn asker(session: i32) -> Asker {
+        Asker { query: QueryId::generate(), session }
+    }
+
     #[tokio::test]
     async fn the_queue_is_bounded_and_permits_return() {
         let admission = Admission::new(1, 0);
-        let query = QueryId::generate();
-        let first = admission.admit(&query, ROLE, None).await.expect("a free slot");
-        let refused = admission.admit(&query, ROLE, None).await.expect_err("nobody may wait");
+        let first = admission.admit(&asker(1), ROLE, None).await.expect("a free slot");
+        let refused = admission.admit(&asker(2), ROLE, None).await.expect_err("nobody may wait");
         assert_eq!(refused.sqlstate().as_str(), "53400");
         drop(first);
-        admission.admit(&query, ROLE, None).await.expect("the slot is free again");
+        admission.admit(&asker(3), ROLE, None).await.expect("the slot is free again");
     }
 
     #[tokio::test]
     async fn roles_have_bounds_of_their_own_and_pass_each_other() {
         let admission = Admission::new(3, 10);
-        let (a, b, c) = (QueryId::generate(), QueryId::generate(), QueryId::generate());
+        let (a, b, c) = (asker(1), asker(2), asker(3));
         let held = admission.admit(&a, ROLE, Some(1)).await.expect("the first of its role");
         let mut second = Box::pin(admission.admit(&b, ROLE, Some(1)));
         assert!(ready(&mut second).is_none(), "its role may run one");
-        let other =
-            ready(admission.admit(&c, ROLE + 1, Some(1))).expect("another role has its own").expect("in");
-        assert_eq!(admission.positions(), HashMap::from([(b.clone(), 1)]));
+        let other = ready(admission.admit(&c, ROLE + 1, Some(1)));
+        let other = other.expect("another role has its own").expect("in");
+        assert_eq!(admission.positions(), HashMap::from([(b.query.clone(), 1)]));
         drop(held);
         let second = ready(&mut second).expect("its turn").expect("in");
         drop((second, other));
-        assert_eq!(admission.state.lock().running, 0);
+        let state = admission.state.lock();
+        assert!(state.running == 0 && state.holders.is_empty() && state.running_by_role.is_empty());
     }
 
     #[tokio::test]
     async fn memory_is_waited_for_and_small_queries_pass() {
         let admission = Admission::new(9, 9);
-        let query = QueryId::generate();
-        let reserve = |bytes| admission.reserve(Permit::default(), &query, Pool::Local, bytes, 1000);
-        let first = ready(reserve(800)).expect("half is free").expect("in");
-        let second = ready(reserve(400)).expect("400 more fit").expect("in");
-        let mut third = Box::pin(reserve(500));
+        let slot = async |asker: &Asker| admission.admit(asker, ROLE, None).await.expect("a slot");
+        let askers: Vec<Asker> = (0..6).map(asker).collect();
+        let mut permits = Vec::new();
+        for asker in &askers {
+            permits.push(slot(asker).await);
+        }
+        let reserve =
+            |at: usize, bytes| admission.reserve(permits[at].clone(), &askers[at], Pool::Local, bytes, 1000);
+        let first = ready(reserve(0, 800)).expect("half is free").expect("in");
+        let second = ready(reserve(1, 400)).expect("400 more fit").expect("in");
+        let mut third = Box::pin(reserve(2, 500));
         assert!(ready(&mut third).is_none(), "900 of 1000 are taken");
-        let small = ready(reserve(100)).expect("it fits beside them").expect("in");
-        ready(reserve(10)).expect("too small to be counted").expect("in");
-        let elsewhere = admission.reserve(Permit::default(), &query, Pool::Cluster, 800, 1000);
+        let small = ready(reserve(3, 100)).expect("it fits beside them").expect("in");
+        ready(reserve(4, 10)).expect("too small to be counted").expect("in");
+        let elsewhere = admission.reserve(permits[5].clone(), &askers[5], Pool::Cluster, 800, 1000);
         drop(ready(elsewhere).expect("another pool").expect("in"));
         drop((second, small));
         let third = ready(&mut third).expect("it is there now").expect("in");
@@ -333,15 +392,45 @@ mod tests {
     #[tokio::test]
     async fn who_leaves_the_queue_gives_up_what_was_granted() {
         let admission = Admission::new(1, 9);
-        let query = QueryId::generate();
-        let held = admission.admit(&query, ROLE, None).await.expect("a free slot");
-        let mut left = Box::pin(admission.admit(&query, ROLE, None));
+        let held = admission.admit(&asker(1), ROLE, None).await.expect("a free slot");
+        let (a, b) = (asker(2), asker(3));
+        let mut left = Box::pin(admission.admit(&a, ROLE, None));
         assert!(ready(&mut left).is_none());
-        let mut next = Box::pin(admission.admit(&query, ROLE, None));
+        let mut next = Box::pin(admission.admit(&b, ROLE, None));
         assert!(ready(&mut next).is_none());
         drop(held);
         // Granted to the one that leaves before it hears of it.
         drop(left);
         ready(&mut next).expect("the slot was passed on").expect("in");
+    }
+
+    #[tokio::test]
+    async fn a_session_does_not_wait_for_itself() {
+        let admission = Admission::new(1, 9);
+        let (cursor, next, other) = (asker(1), asker(1), asker(2));
+        let cursor = admission.admit(&cursor, ROLE, Some(1)).await.expect("a free slot");
+        let next = ready(admission.admit(&next, ROLE, Some(1))).expect("its session holds one").expect("in");
+        let mut other = Box::pin(admission.admit(&other, ROLE, Some(1)));
+        assert!(ready(&mut other).is_none());
+        drop(next);
+        assert!(ready(&mut other).is_none(), "the cursor is open");
+        drop(cursor);
+        ready(&mut other).expect("its turn").expect("in");
+    }
+
+    #[tokio::test]
+    async fn who_watches_waits_for_its_own_role_alone() {
+        let admission = Admission::new(1, 9);
+        let _held = admission.admit(&asker(1), ROLE, None).await.expect("a free slot");
+        let mut watching = Vec::new();
+        for session in 2..2 + WATCHING_MAX as i32 {
+            watching.push(ready(admission.watch(&asker(session), ROLE)).expect("at once").expect("in"));
+        }
+        let more = asker(99);
+        let mut more = Box::pin(admission.watch(&more, ROLE));
+        assert!(ready(&mut more).is_none());
+        ready(admission.watch(&asker(100), ROLE + 1)).expect("another role's").expect("in");
+        watching.pop();
+        ready(&mut more).expect("its turn").expect("in");
     }
 }

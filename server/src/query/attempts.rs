@@ -24,7 +24,7 @@ pub async fn run(
     context: &QueryContext,
     planner: &Arc<Planner>,
     choice: Choice,
-    permit: Permit,
+    mut permit: Permit,
     record: &RecordHandle,
     made: impl Fn(Plan, Destination) -> Result<Plan>,
 ) -> Result<Rows> {
@@ -42,6 +42,7 @@ pub async fn run(
             Err(error) if error.is_out_of_memory() => error,
             outcome => return outcome,
         };
+        let was_local = matches!(route, Route::Local(_));
         (route, plan) = match &route {
             Route::Local(_) if std::mem::take(&mut may_move_to_cluster) => {
                 match planner.plan_for_cluster(estimate, thrift).await {
@@ -57,6 +58,9 @@ pub async fn run(
                 (route, plan)
             }
         };
+        if was_local && matches!(route, Route::Cluster(_)) {
+            permit = context.reserve(permit, &route, estimate).await?;
+        }
         *context.last_route.lock() = route.to_string();
         record.routed(&route);
         context.coordinator.queries.retried(&context.id);

@@ -28,7 +28,7 @@ pub async fn run(context: &QueryContext, plan: Plan, permit: Permit) -> Result<R
     let (memory, env) = context.coordinator.runtime.for_task(context.max_memory.unwrap_or(0) as usize);
     let task_context = Arc::new(TaskContext::from(&state).with_runtime(env));
     let coordinator = &context.coordinator;
-    let threads = if permit.is_unbounded() { &coordinator.watching } else { &coordinator.compute };
+    let threads = if permit.watches() { &coordinator.watching } else { &coordinator.compute };
     let work = threads.spawn(async move {
         let plan: Arc<dyn ExecutionPlan> = physical;
         let mut stream = match execute_stream(plan, task_context) {

@@ -25,7 +25,7 @@ use engine::{Error, QueryId, Result};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-pub use admission::{Admission, Permit, Pool};
+pub use admission::{Admission, Asker, Permit, Pool};
 pub use estimate::Estimate;
 pub use files::{FileSink, Sink};
 pub use history::History;
@@ -38,7 +38,7 @@ pub use write::{Written, write, write_rows};
 
 use crate::coordinator::Coordinator;
 use crate::pg_catalog;
-use crate::session::{Effects, RouteSetting, Session, Values};
+use crate::session::{Effects, Notice, RouteSetting, Session, Values};
 use crate::sql::{Query, SessionFacts};
 use plan::Planner;
 
@@ -57,6 +57,8 @@ pub struct QueryContext {
     pub user: String,
     /// Its object identifier.
     pub role_oid: u32,
+    /// That of the role that signed in, whose limits count.
+    pub session_role_oid: u32,
     /// The schemas that names without one are looked up in.
     pub search_path: Vec<String>,
     /// What its functions about the session stand for.
@@ -81,6 +83,8 @@ pub struct QueryContext {
     pub max_concurrent_queries: Option<usize>,
     /// Where the outcome of routing is told.
     pub last_route: Arc<Mutex<String>>,
+    /// Where the client is told what happened to its query.
+    pub told: Arc<Mutex<Vec<Notice>>>,
     /// The session's settings by name, for the functions and views that show them.
     pub settings: Arc<Values>,
     /// Ends the query from outside.
@@ -114,6 +118,7 @@ impl QueryContext {
             process_id: session.process_id,
             user,
             role_oid,
+            session_role_oid: snapshot.metadata().roles.get(&session.user).map_or(0, |role| role.oid),
             search_path: session.search_path(&snapshot),
             facts: session.facts(&snapshot),
             snapshot,
@@ -126,6 +131,7 @@ impl QueryContext {
             max_memory: settings.max_memory(),
             max_concurrent_queries: settings.max_concurrent_queries(),
             last_route: Arc::clone(&session.last_route),
+            told: Arc::clone(&session.told),
             settings: settings.values(),
             cancel,
             temporary: session.temporary.as_ref().map(|own| Arc::clone(own.metadata())),
@@ -153,13 +159,18 @@ impl QueryContext {
     /// everything else does.
     async fn admit(&self, query: &Query) -> Result<Permit> {
         if query.only_watches() {
-            return Ok(Permit::unbounded());
+            return self.coordinator.admission.watch(&self.asker(), self.session_role_oid).await;
         }
         self.slot().await
     }
 
     async fn slot(&self) -> Result<Permit> {
-        self.coordinator.admission.admit(&self.id, self.role_oid, self.max_concurrent_queries).await
+        let (role, most) = (self.session_role_oid, self.max_concurrent_queries);
+        self.coordinator.admission.admit(&self.asker(), role, most).await
+    }
+
+    fn asker(&self) -> Asker {
+        Asker { query: self.id.clone(), session: self.process_id }
     }
 
     /// Waits for the memory that a query with this estimate takes where it runs.
@@ -169,7 +180,7 @@ impl QueryContext {
             Route::Cluster(_) => (Pool::Cluster, self.coordinator.cluster.pool_bytes()),
         };
         let bytes = self.max_memory.map_or(estimate.input_bytes, |most| estimate.input_bytes.min(most));
-        self.coordinator.admission.reserve(permit, &self.id, pool, bytes, capacity).await
+        self.coordinator.admission.reserve(permit, &self.asker(), pool, bytes, capacity).await
     }
 
     /// What its operators may take of `bytes`.
@@ -239,10 +250,13 @@ async fn start(
     let choice = route::choose(context, &planner).await?;
     *context.last_route.lock() = choice.route.to_string();
     record.routed(&choice.route);
+    let permit = match query.explain {
+        Some(explain) if !explain.is_analyze => permit,
+        _ => context.reserve(permit, &choice.route, choice.estimate).await?,
+    };
     if let Some(explain) = query.explain {
         return explain::run(context, choice, explain, permit).await;
     }
-    let permit = context.reserve(permit, &choice.route, choice.estimate).await?;
     let rows = attempts::run(context, &planner, choice, permit, record, |plan, _| Ok(plan)).await?;
     Ok(rows.told_sources(planner.sources()))
 }

@@ -57,7 +57,6 @@ pub async fn choose(context: &QueryContext, planner: &Arc<Planner>) -> Result<Ch
     }
     let estimate = match context.route {
         // What is written is cut into files by it.
-        RouteSetting::Local if !planner.writes() => Estimate::default(),
         _ => planner.estimate(&state, &logical).await?,
     };
     let threshold = route_threshold(context);

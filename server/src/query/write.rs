@@ -28,7 +28,7 @@ use super::estimate::Estimate;
 use super::files::{Input, Sink, into_files, into_table, without_rows};
 use super::plan::{Plan, Planner};
 use super::route::{self, Route};
-use super::{Permit, QueryContext, Rows, attempts, history, local, log};
+use super::{QueryContext, Rows, attempts, history, local, log};
 use crate::sql::Query;
 
 /// What a query has written.
@@ -89,6 +89,7 @@ async fn run(
     let columns = choice.plan.physical.schema();
     let estimate = choice.estimate;
     let into = |plan: Plan, on| into_files(context, plan, query, sink, Input { estimate, on });
+    let turn = permit.clone();
     let permit = context.reserve(permit, &choice.route, estimate).await?;
     let mut rows = attempts::run(context, &planner, choice, permit, record, into).await?;
     let mut files = files(&mut rows).await?;
@@ -96,7 +97,7 @@ async fn run(
         && let Some(plan) = without_rows(local_state(context), &columns, query, sink)?
     {
         // One file with no rows in it, for a query that has had its turn.
-        files = self::files(&mut local::run(context, plan, Permit::unbounded()).await?).await?;
+        files = self::files(&mut local::run(context, plan, turn).await?).await?;
     }
     let was_retried = record.retries() > 0;
     record.sent(files.iter().map(|written| written.file.rows as usize).sum());

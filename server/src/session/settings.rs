@@ -622,7 +622,18 @@ fn checked_as(setting: &SettingDescription, kind: Kind, value: &str) -> Result<S
             text => text.parse::<Interval>().map_err(|_| invalid())?.to_string(),
         },
         Kind::Size => value.parse::<ByteSize>().map_err(|_| invalid())?.to_string(),
-        Kind::Limit(unit) => checked_as(setting, unit.kind(), value)?,
+        Kind::Limit(unit) => {
+            let value = checked_as(setting, unit.kind(), value)?;
+            if matches!(unit, Unit::Bytes) && (1..MEMORY_LIMIT_MIN).contains(&unit.amount(&value)) {
+                return Err(Error::InvalidParameterValue {
+                    message: format!(
+                        "{value} is outside the valid range for parameter \"{name}\": it is 0, or at least {}",
+                        ByteSize(MEMORY_LIMIT_MIN)
+                    ),
+                });
+            }
+            value
+        }
         Kind::OneOf(choices) => {
             // Some drivers send their quotes along.
             let bare = value.trim().trim_matches('\'');
@@ -667,6 +678,9 @@ fn time_zone(value: &str) -> Option<String> {
     let (hours, minutes): (u32, u32) = (hours.parse().ok()?, minutes.parse().ok()?);
     (hours <= 15 && minutes < 60).then(|| format!("{sign}{hours:02}:{minutes:02}"))
 }
+
+/// With less a query cannot even spill.
+const MEMORY_LIMIT_MIN: u64 = 64 << 20;
 
 /// PostgreSQL keeps its timeouts in 32 bits.
 const MILLISECONDS_MAX: u64 = i32::MAX as u64;
