@@ -1,10 +1,12 @@
 //! What is lost must cost seconds, never the answer.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures::TryStreamExt;
 use sql_tests::{Options, TestCluster, busy_executor, tpch};
-use tokio_postgres::{Client, SimpleQueryMessage};
+use tokio_postgres::{AsyncMessage, Client, SimpleQueryMessage};
 
 async fn rows(client: &Client, sql: &str) -> Result<Vec<Vec<String>>, tokio_postgres::Error> {
     let messages = client.simple_query(sql).await?;
@@ -47,17 +49,84 @@ fn remove_work_folder(cluster: &TestCluster, process: u32) {
     }
 }
 
+/// A session on executors, and what it is told besides its answers.
+async fn connect_listening(cluster: &TestCluster) -> (Client, Arc<Mutex<Vec<String>>>) {
+    let (client, mut connection) = cluster
+        .config()
+        .options("-c sluice.route=cluster")
+        .connect(tokio_postgres::NoTls)
+        .await
+        .expect("a session");
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let notices = Arc::clone(&told);
+    tokio::spawn(async move {
+        while let Some(Ok(message)) = std::future::poll_fn(|context| connection.poll_message(context)).await {
+            if let AsyncMessage::Notice(notice) = message {
+                notices.lock().expect("no panic").push(notice.message().to_owned());
+            }
+        }
+    });
+    (client, told)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_result_survives_its_executors() {
+    let cluster = start(2).await;
+    let client = cluster.connect_with("-c sluice.route=cluster").await.expect("a session");
+    let none: [&str; 0] = [];
+    let sql = "select l_orderkey, l_linenumber, l_comment from lineitem order by l_orderkey, l_linenumber";
+    let result = client.query_raw(sql, none).await.expect("the query runs");
+    let mut result = std::pin::pin!(result);
+    let first = result.try_next().await.expect("a row").expect("the first");
+    let mut last: (i64, i32) = (first.get(0), first.get(1));
+    // Nothing of it is on executors any more, and then nothing of them is left.
+    let executors = cluster.data_dir().join("executors");
+    let gone = async {
+        while shuffle_files(&executors) > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), gone)
+        .await
+        .expect("a result that is here has no files there");
+    for process in cluster.executor_processes().await.expect("processes") {
+        sql_tests::send_signal("KILL", process).await.expect("killed");
+        remove_work_folder(&cluster, process);
+    }
+    let mut count = 1u64;
+    while let Some(row) = result.try_next().await.expect("no row is lost") {
+        let next: (i64, i32) = (row.get(0), row.get(1));
+        assert!(last < next, "{next:?} comes after {last:?}");
+        last = next;
+        count += 1;
+    }
+    assert_eq!(count, 6_001_215);
+}
+
+/// Files below the `shuffle` folders of executors.
+fn shuffle_files(folder: &Path) -> usize {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .map(|entry| match entry.path().is_dir() {
+            true => shuffle_files(&entry.path()),
+            false => usize::from(entry.path().components().any(|part| part.as_os_str() == "shuffle")),
+        })
+        .sum()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_query_survives_the_kill_of_an_executor() {
     let cluster = start(3).await;
     let query = tpch::query(18).expect("a query");
     let local = cluster.connect_with("-c sluice.route=local").await.expect("a session");
     let expected = rows(&local, &query).await.expect("the local answer");
-    let client = cluster.connect_with("-c sluice.route=cluster").await.expect("a session");
+    let (client, notices) = connect_listening(&cluster).await;
     let watcher = cluster.connect().await.expect("a session");
 
     let running = tokio::spawn(async move { (rows(&client, &query).await, client) });
     let victim = busy_executor(&watcher).await.expect("a busy executor");
+    let name = format!("select executor_id from sys.executors where process_id = {victim}");
+    let name = rows(&watcher, &name).await.expect("the server answers")[0][0].clone();
     sql_tests::send_signal("KILL", victim).await.expect("killed");
     remove_work_folder(&cluster, victim);
 
@@ -68,6 +137,9 @@ async fn a_query_survives_the_kill_of_an_executor() {
     let retries = "select retries from sys.queries where route like 'cluster%' and state = 'finished' order by started_at desc limit 1";
     let retries = rows(&watcher, retries).await.expect("the log");
     assert_eq!(retries[0][0], "1", "the query was run again once\n{}", cluster.log());
+    let told = notices.lock().expect("no panic").join("\n");
+    assert!(told.starts_with(&format!("executor {name} was lost: the query was run again, ")), "{told}");
+    assert!(told.contains(" tasks anew, which added ") && told.lines().count() == 1, "{told}");
     // The supervisor brings the third one back, and it works.
     loop {
         let alive = rows(&watcher, "select count(*) from sys.executors").await.expect("the server answers");
@@ -127,6 +199,21 @@ async fn a_cancel_stops_the_work_on_executors() {
         }
     };
     tokio::time::timeout(Duration::from_secs(10), idle).await.expect("no task is left behind");
+    // Nor a file, also of tasks that wrote when they were told: cancelled at many moments.
+    let client = cluster.connect_with("-c sluice.route=cluster").await.expect("a session");
+    let writes = "select l_orderkey, sum(l_extendedprice), count(distinct l_comment) from lineitem \
+                  group by 1 order by 2 desc limit 5";
+    for milliseconds in [50, 100, 150, 200, 300, 400, 500, 800] {
+        client.batch_execute(&format!("set statement_timeout = {milliseconds}")).await.expect("set");
+        let _ = client.simple_query(writes).await;
+    }
+    let executors = cluster.data_dir().join("executors");
+    let gone = async {
+        while shuffle_files(&executors) > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), gone).await.expect("no file is left behind");
 }
 
 /// What never waits while it compares, and what gives rows without end to an operator that gives none.

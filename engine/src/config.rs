@@ -63,6 +63,9 @@ pub struct ServerConfig {
     pub threads: Option<usize>,
     /// Spill files of the server process, at most.
     pub spill_bytes_max: ByteSize,
+    /// Results of executors up to this size are fetched whole, onto the server's disk, before their first row leaves: an
+    /// executor lost meanwhile costs another run and not an error. Larger ones are fetched as they are read.
+    pub result_bytes_kept_max: ByteSize,
     /// Queries that may run at once; further ones wait.
     pub concurrent_queries_max: usize,
     /// Queries that may wait; further ones are refused (53400).
@@ -414,6 +417,7 @@ impl Default for ServerConfig {
             memory: None,
             threads: None,
             spill_bytes_max: ByteSize(100 * ByteSize::GIB),
+            result_bytes_kept_max: ByteSize(ByteSize::GIB),
             concurrent_queries_max: 32,
             queued_queries_max: 1000,
             query_history_max: 1000,

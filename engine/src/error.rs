@@ -339,8 +339,42 @@ impl From<BallistaError> for Error {
 
 impl From<DataFusionError> for Error {
     fn from(error: DataFusionError) -> Self {
-        from_datafusion(&error)
+        told_as_it_is(from_datafusion(&error))
     }
+}
+
+/// What libraries tell by a text alone, under the SQLSTATE that PostgreSQL has for it.
+fn told_as_it_is(error: Error) -> Error {
+    let (Error::Internal { message } | Error::DataException { message } | Error::InvalidText { message }) =
+        &error
+    else {
+        return error;
+    };
+    // The regex crate's, as it tells them itself and as DataFusion and Arrow pass them on.
+    let pattern = if message.contains("exceeds size limit") || message.contains("CompiledTooBig") {
+        Some("it is too large once its repetitions are written out")
+    } else if message.contains("regex parse error") {
+        message
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("error: "))
+            .next_back()
+            .or(Some("it cannot be read"))
+    } else {
+        None
+    };
+    if let Some(problem) = pattern {
+        return Error::Stamped {
+            sqlstate: SqlState::from_text("2201B"),
+            message: format!("invalid regular expression: {problem}"),
+        };
+    }
+    if message.starts_with("Unable to represent ") {
+        return Error::Stamped {
+            sqlstate: SqlState::from_text("22015"),
+            message: "interval field value out of range".to_owned(),
+        };
+    }
+    error
 }
 
 fn from_datafusion(error: &DataFusionError) -> Error {

@@ -55,6 +55,31 @@ pub fn resolve(location: &str) -> std::result::Result<Url, CatalogError> {
     }
 }
 
+/// The URL of a folder or a file that exists and lies under one of `allowed` (else 42501). What lies elsewhere is refused
+/// in the same words whether it exists or not.
+pub fn resolve_allowed(location: &str, allowed: &[String]) -> Result<Url> {
+    let problem = match resolve(location) {
+        Ok(url) => return check_allowed(&url, allowed).map(|()| url),
+        Err(problem) => problem,
+    };
+    let path = location.strip_prefix("file://").unwrap_or(location);
+    if !path.contains("://")
+        && let Ok(path) = std::path::absolute(path)
+    {
+        // Up to where it exists.
+        let known = path.ancestors().find_map(|path| path.canonicalize().ok());
+        let known = known.and_then(|path| Url::from_directory_path(path).ok());
+        let holds = |root: &String| {
+            let root = resolve(root).ok();
+            root.zip(known.as_ref()).is_some_and(|(root, known)| known.as_str().starts_with(root.as_str()))
+        };
+        if !allowed.iter().any(holds) {
+            return Err(outside());
+        }
+    }
+    Err(problem.into())
+}
+
 /// The URL of a folder or a file that is to be written. On the local disk it need not exist: what is there of
 /// its path is resolved, and nothing in the rest may lead elsewhere.
 pub fn resolve_new(location: &str, is_file: bool) -> Result<Url> {
@@ -136,9 +161,13 @@ pub fn check_allowed(location: &Url, allowed: &[String]) -> Result<()> {
     if allowed.iter().any(is_under) {
         return Ok(());
     }
-    Err(Error::PermissionDenied {
+    Err(outside())
+}
+
+fn outside() -> Error {
+    Error::PermissionDenied {
         message: "the location is outside of those that this server was started with".into(),
-    })
+    }
 }
 
 /// The places that `allowed` names, as disks and stores call them. One that cannot be resolved allows nothing.

@@ -28,7 +28,7 @@ use tracing::{error, warn};
 use super::membership::Membership;
 use super::report_service::ReportService;
 use super::scheduler_service::SchedulerService;
-use super::slots::CountedSlots;
+use super::slots::{self, CountedSlots};
 
 /// Job states that may wait to be looked at. A full channel would lose the last one.
 const JOB_STATES_BUFFERED: usize = 64;
@@ -113,6 +113,13 @@ impl Scheduler {
         if let Err(error) = self.inner.cancel_job(job.clone()).await {
             warn!(job.id = %job, %error, "a job could not be cancelled");
         }
+    }
+
+    /// Tasks of a job that have been begun so far.
+    pub async fn tasks_begun(&self, job: &JobId) -> usize {
+        let jobs = self.inner.state.task_manager.get_running_job_cache();
+        let Some(job) = jobs.get(job) else { return 0 };
+        slots::tasks_begun(&**job.execution_graph.read().await)
     }
 
     /// Who is alive, and for which jobs.

@@ -3,7 +3,7 @@
 //! Rows leave only after the job has succeeded, so running it again can never repeat one.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ballista_core::JobId;
 use ballista_core::serde::protobuf::{JobStatus, PartitionLocation, job_status::Status};
@@ -14,14 +14,15 @@ use tracing::{info, warn};
 
 use super::{Cluster, failure, fetch};
 use crate::query::{Permit, Plan, QueryContext, Rows};
+use crate::session::Notice;
 
 /// Between two runs, so that whatever failed may settle.
 const RETRY_WAIT: Duration = Duration::from_millis(200);
 
 /// How one run of a job ended, when it did not succeed.
 enum Ended {
-    /// An executor was lost, or something passing happened: run it again.
-    MayPass(Error),
+    /// An executor was lost, or something passing happened: run it again. With it, the tasks that had been begun.
+    MayPass(Error, usize),
     /// It would fail again.
     Failed(Error),
 }
@@ -32,15 +33,20 @@ pub async fn run(cluster: &Cluster, context: &QueryContext, plan: Plan, permit: 
     let _placement = cluster.membership.place(context.id.as_str(), &plan.tables);
     let retries_max = cluster.config.cluster.executor_loss_retries;
     let mut retries = 0;
+    let mut recovery = Recovery::default();
     loop {
+        let started_at = Instant::now();
         wait_for_executors(cluster, &plan).await?;
         let mut losses = cluster.membership.losses();
         let ended = match run_once(cluster, context, &session, &plan, &mut losses).await {
             Ok((job, locations)) => {
                 let schema = plan.physical.schema();
                 match fetch::rows(cluster, job, schema, locations).await {
-                    Ok(rows) => return Ok(rows.holding(permit)),
-                    Err(error) if error.is_passing() => Ended::MayPass(error),
+                    Ok((rows, are_here)) => {
+                        context.told.lock().extend(recovery.notice());
+                        return Ok(if are_here { rows } else { rows.holding(permit) });
+                    }
+                    Err(error) if error.is_passing() => Ended::MayPass(error, 0),
                     Err(error) => Ended::Failed(error),
                 }
             }
@@ -48,13 +54,46 @@ pub async fn run(cluster: &Cluster, context: &QueryContext, plan: Plan, permit: 
         };
         let error = match ended {
             Ended::Failed(error) => return Err(error),
-            Ended::MayPass(error) if retries >= retries_max => return Err(given_up(retries, error)),
-            Ended::MayPass(error) => error,
+            Ended::MayPass(error, _) if retries >= retries_max => return Err(given_up(retries, error)),
+            Ended::MayPass(error, tasks) => {
+                recovery.note(&error, tasks, started_at.elapsed() + RETRY_WAIT);
+                error
+            }
         };
         retries += 1;
         context.coordinator.queries.retried(&context.id);
         warn!(query.id = %context.id, retries, %error, "running the query again");
         tokio::time::sleep(RETRY_WAIT).await;
+    }
+}
+
+/// What runs that came to nothing have cost.
+#[derive(Debug, Default)]
+struct Recovery {
+    causes: Vec<String>,
+    tasks: usize,
+    time: Duration,
+}
+
+impl Recovery {
+    fn note(&mut self, error: &Error, tasks: usize, time: Duration) {
+        self.causes.push(match error {
+            Error::ExecutorLost { which } => format!("executor {which} was lost"),
+            other => other.to_string(),
+        });
+        self.tasks += tasks;
+        self.time += time;
+    }
+
+    fn notice(&self) -> Option<Notice> {
+        if self.causes.is_empty() {
+            return None;
+        }
+        let (causes, tasks) = (self.causes.join("; "), self.tasks);
+        let seconds = self.time.as_secs_f64();
+        let message =
+            format!("{causes}: the query was run again, {tasks} tasks anew, which added {seconds:.1} s");
+        Some(Notice::info("00000", message))
     }
 }
 
@@ -87,7 +126,9 @@ async fn wait_for_executors(cluster: &Cluster, plan: &Plan) -> Result<()> {
     };
     tokio::time::timeout(grace.0, wait).await.map_err(|_| {
         let members = cluster.membership.members();
-        let message = if members.is_empty() {
+        let message = if !members.is_empty() && members.iter().all(|member| member.draining_since.is_some()) {
+            format!("all executors were told to end, and none came in their place for {grace}")
+        } else if members.is_empty() {
             format!("no executor was alive for {grace}")
         } else {
             "no executor can read the tables that lie on this machine's disk".to_owned()
@@ -116,9 +157,10 @@ async fn run_once(
         biased;
         // A loss first: what Ballista makes of a job after one is what must never be trusted.
         lost = losses.recv() => {
+            let tasks = cluster.scheduler.tasks_begun(&guard.job).await;
             drop(guard);
             let which = lost.map_or_else(|_| "several".to_owned(), |id| id.to_string());
-            Err(Ended::MayPass(Error::ExecutorLost { which }))
+            Err(Ended::MayPass(Error::ExecutorLost { which }, tasks))
         }
         outcome = outcome(&mut states) => match outcome {
             Ok(locations) if losses.is_empty() => {
@@ -126,10 +168,11 @@ async fn run_once(
                 info!(query.id = %context.id, "job succeeded");
                 Ok((guard, locations))
             }
-            Ok(_) => Err(Ended::MayPass(Error::ExecutorLost { which: "one".into() })),
+            Ok(_) => Err(Ended::MayPass(Error::ExecutorLost { which: "one".into() }, 0)),
             Err(error) => {
                 guard.succeeded();
-                Err(sort_failure(error, losses).await)
+                let tasks = cluster.scheduler.tasks_begun(&guard.job).await;
+                Err(sort_failure(error, tasks, losses).await)
             }
         },
     }
@@ -147,16 +190,16 @@ async fn outcome(states: &mut mpsc::Receiver<JobStatus>) -> Result<Vec<Partition
 }
 
 /// A job that failed just before its executor is found lost has often failed because of it.
-async fn sort_failure(error: Error, losses: &mut broadcast::Receiver<ExecutorId>) -> Ended {
+async fn sort_failure(error: Error, tasks: usize, losses: &mut broadcast::Receiver<ExecutorId>) -> Ended {
     const LOSS_MAY_FOLLOW: Duration = Duration::from_millis(2500);
     if error.is_passing() {
-        return Ended::MayPass(error);
+        return Ended::MayPass(error, tasks);
     }
     if !failure::may_be_owed_to_loss(&error) {
         return Ended::Failed(error);
     }
     match tokio::time::timeout(LOSS_MAY_FOLLOW, losses.recv()).await {
-        Ok(_) => Ended::MayPass(error),
+        Ok(_) => Ended::MayPass(error, tasks),
         Err(_) => Ended::Failed(error),
     }
 }

@@ -80,8 +80,7 @@ fn name_for(metadata: &Metadata, wanted: &ExternalTable) -> Result<TableName> {
 
 /// The place of `files`, which must be one that may be named.
 pub async fn allowed(coordinator: &Coordinator, files: &FilesAt) -> Result<Url> {
-    let url = locations::resolve(&files.location)?;
-    locations::check_allowed(&url, &coordinator.allowed_locations())?;
+    let url = locations::resolve_allowed(&files.location, &coordinator.allowed_locations())?;
     locations::check_apart(&url, &coordinator.reserved_locations().await?)?;
     Ok(url)
 }

@@ -68,6 +68,8 @@ pub struct Session {
     /// Where the last query ran, and why: `local: …` or `cluster: …`. Shared with the query that
     /// writes it.
     pub last_route: Arc<Mutex<String>>,
+    /// What the client is still to be told of its queries, by those who run them.
+    pub told: Arc<Mutex<Vec<Notice>>>,
 }
 
 impl Session {
@@ -84,6 +86,7 @@ impl Session {
             effects: Effects::default(),
             prepared: PreparedStatements::new(prepared_max),
             last_route: Arc::new(Mutex::new(String::new())),
+            told: Arc::default(),
         }
     }
 

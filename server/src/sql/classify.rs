@@ -18,6 +18,7 @@ use super::copy_files::CopyFiles;
 use super::dialect::{self, SessionFacts};
 use super::export;
 use super::external::{self, CopyFrom, ExternalTable};
+use super::limits;
 use super::names::{self, TableReference};
 use super::parameters;
 use super::tables::{
@@ -386,6 +387,9 @@ pub fn classify(
     facts: &SessionFacts,
     is_user: bool,
 ) -> Result<Command> {
+    if let Statement::Statement(inner) = &statement {
+        limits::check_columns(inner)?;
+    }
     match statement {
         Statement::Statement(inner) => match *inner {
             SqlStatement::CreateTable(create) => tables::create(create, clauses, sql, facts),

@@ -3,10 +3,38 @@
 //! A chain of 2,000 `+` was seen to overflow a 2 MiB stack in the planner, and a stack overflow takes
 //! every session with it. Planning runs on large stacks; the bounds here keep it also quick.
 
+use std::ops::ControlFlow;
+
 use engine::config::LimitsConfig;
-use engine::{Error, Result};
+use engine::{Error, Result, SqlState};
+use sqlparser::ast::{Select, Statement, Visit, Visitor};
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
+
+/// Columns that one SELECT may list, as many as PostgreSQL lets it (`MaxTupleAttributeNumber`).
+const COLUMNS_MAX: usize = 1664;
+
+/// Checks how many columns each SELECT of `statement` lists.
+pub fn check_columns(statement: &Statement) -> Result<()> {
+    struct Widest(usize);
+    impl Visitor for Widest {
+        type Break = ();
+
+        fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
+            self.0 = self.0.max(select.projection.len());
+            ControlFlow::Continue(())
+        }
+    }
+    let mut widest = Widest(0);
+    let _ = statement.visit(&mut widest);
+    if widest.0 <= COLUMNS_MAX {
+        return Ok(());
+    }
+    Err(Error::Stamped {
+        sqlstate: SqlState::from_text("54011"),
+        message: format!("target lists can have at most {COLUMNS_MAX} entries"),
+    })
+}
 
 /// Checks the length of the text, before it is even split into tokens.
 pub fn check_length(sql: &str, limits: &LimitsConfig) -> Result<()> {

@@ -427,12 +427,17 @@ impl Connection {
         interrupts: &Interrupts,
         work: impl Future<Output = Result<T>>,
     ) -> StdResult<T, Left> {
-        tokio::select! {
+        let outcome = tokio::select! {
             biased;
             error = interrupts.raised() => Err(Left::Failed(error)),
             outcome = work => outcome.map_err(Left::Failed),
             () = self.reader.gone() => Err(Left::Gone),
+        };
+        let told = std::mem::take(&mut *self.session.told.lock());
+        for notice in told {
+            self.notify(&notice);
         }
+        outcome
     }
 
     /// What statements may ask about the session.
