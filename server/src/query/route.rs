@@ -55,10 +55,7 @@ pub async fn choose(context: &QueryContext, planner: &Arc<Planner>) -> Result<Ch
         let plan = planner.physical(state, logical).await?;
         return Ok(local(reason, plan, Estimate::default(), false));
     }
-    let estimate = match context.route {
-        // What is written is cut into files by it.
-        _ => planner.estimate(&state, &logical).await?,
-    };
+    let estimate = planner.estimate(&state, &logical).await?;
     let threshold = route_threshold(context);
     let reason = match context.route {
         RouteSetting::Local => Err("sluice.route is local".to_owned()),
