@@ -141,7 +141,7 @@ async fn what_cannot_be_a_table_is_refused() {
     for (rest, right) in [
         (format!("location '{}/orders.parquet'", data.display()), "42501"),
         ("location 'LAKE/out/orders.parquet'".to_owned(), "42501"),
-        ("location 'LAKE/../lake/../../etc'".to_owned(), "58P01"),
+        ("location 'LAKE/../lake/../../etc'".to_owned(), "42501"),
         ("location '/etc'".to_owned(), "42501"),
         ("location 'http://169.254.169.254/latest/'".to_owned(), "42501"),
         ("location 's3://elsewhere/lake/'".to_owned(), "42501"),
