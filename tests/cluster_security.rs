@@ -8,17 +8,25 @@ use std::time::Duration;
 use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::{Action, FlightData, Ticket};
 use ballista_core::serde::protobuf::executor_grpc_client::ExecutorGrpcClient;
+use ballista_core::serde::protobuf::executor_grpc_server::{ExecutorGrpc, ExecutorGrpcServer};
+use ballista_core::serde::protobuf::executor_resource::Resource;
 use ballista_core::serde::protobuf::scheduler_grpc_client::SchedulerGrpcClient;
 use ballista_core::serde::protobuf::{
-    Action as BallistaAction, CancelJobParams, ExecuteQueryParams, FetchPartition, LaunchMultiTaskParams,
-    MultiTaskDefinition, RemoveJobDataParams, action::ActionType,
+    Action as BallistaAction, CancelJobParams, CancelTasksParams, CancelTasksResult, ExecuteQueryParams,
+    ExecutorOperatingSystemSpecification, ExecutorRegistration, ExecutorResource, ExecutorSpecification,
+    ExecutorStatus, FetchPartition, HeartBeatParams, LaunchMultiTaskParams, LaunchMultiTaskResult,
+    LaunchTaskParams, LaunchTaskResult, MultiTaskDefinition, RemoveJobDataParams, RemoveJobDataResult,
+    StopExecutorParams, StopExecutorResult, action::ActionType, executor_status,
 };
 use engine::ClusterIdentity;
+use engine::telemetry::{REPORT_INTERVAL, VERSION};
+use futures::StreamExt;
 use prost::Message;
 use sql_tests::{Authority, Options, TestCluster, tpch};
 use tokio::process::Command;
-use tonic::Code;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::server::TcpIncoming;
+use tonic::transport::{Channel, Endpoint, Server};
+use tonic::{Code, Request, Response, Status};
 
 async fn start(environment: &[(&str, &str)]) -> TestCluster {
     let binary = Path::new(env!("CARGO_BIN_EXE_sluice"));
@@ -162,6 +170,124 @@ async fn nodes_may_ask_for_no_more_than_nodes_need() {
     let client = cluster.connect_with("-c sluice.route=cluster").await.expect("a session");
     let row = client.query_one("select count(*) from nation", &[]).await.expect("the cluster goes on");
     assert_eq!(row.get::<_, i64>(0), 25);
+}
+
+/// An executor that takes every task, and runs none.
+struct Idler;
+
+#[tonic::async_trait]
+impl ExecutorGrpc for Idler {
+    async fn launch_multi_task(
+        &self,
+        _: Request<LaunchMultiTaskParams>,
+    ) -> Result<Response<LaunchMultiTaskResult>, Status> {
+        Ok(Response::new(LaunchMultiTaskResult { failed_jobs: vec![] }))
+    }
+
+    async fn launch_task(&self, _: Request<LaunchTaskParams>) -> Result<Response<LaunchTaskResult>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn stop_executor(
+        &self,
+        _: Request<StopExecutorParams>,
+    ) -> Result<Response<StopExecutorResult>, Status> {
+        Ok(Response::new(StopExecutorResult {}))
+    }
+
+    async fn cancel_tasks(
+        &self,
+        _: Request<CancelTasksParams>,
+    ) -> Result<Response<CancelTasksResult>, Status> {
+        Ok(Response::new(CancelTasksResult { cancelled: true }))
+    }
+
+    async fn remove_job_data(
+        &self,
+        _: Request<RemoveJobDataParams>,
+    ) -> Result<Response<RemoveJobDataResult>, Status> {
+        Ok(Response::new(RemoveJobDataResult {}))
+    }
+}
+
+/// Joins `cluster` as an executor that runs nothing.
+async fn join_idly(cluster: &TestCluster) {
+    let secret = std::fs::read_to_string(cluster.secret_file()).expect("the server's own secret");
+    let identity = ClusterIdentity::of(secret.trim()).expect("an identity");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let port = u32::from(listener.local_addr().expect("bound").port());
+    let server = Server::builder()
+        .tls_config(identity.server())
+        .expect("TLS")
+        .add_service(ExecutorGrpcServer::new(Idler))
+        .serve_with_incoming(TcpIncoming::from(listener));
+    tokio::spawn(server);
+    let coordinator = channel(cluster, &cluster.cluster.to_string()).await;
+    let report = format!(
+        r#"{{"version": "{VERSION}", "executor_id": "idler", "address": "127.0.0.1:{port}", "process_id": 1,
+        "threads": 2, "memory_cap_bytes": 1000000000, "resident_bytes": 1, "pool_reserved_bytes": 0,
+        "pool_limit_bytes": 500000000, "spilled_bytes": 0, "is_draining": false, "tasks_running": 0,
+        "tasks_finished": 0, "shared_paths": ["/"]}}"#
+    );
+    let every = tokio_stream::wrappers::IntervalStream::new(tokio::time::interval(REPORT_INTERVAL));
+    let reports = every.map(move |_| FlightData::new().with_app_metadata(report.as_bytes().to_vec()));
+    let mut flight = FlightServiceClient::new(coordinator.clone());
+    let answers = flight.do_put(reports).await.expect("it is taken in").into_inner();
+    let vcores = ExecutorResource { resource: Some(Resource::Vcores(2)) };
+    let registration = ExecutorRegistration {
+        id: "idler".into(),
+        host: Some("127.0.0.1".into()),
+        port,
+        grpc_port: port,
+        specification: Some(ExecutorSpecification { resources: vec![vcores] }),
+        os_info: Some(ExecutorOperatingSystemSpecification::default()),
+        ballista_protocol_version: ballista_core::BALLISTA_PROTOCOL_VERSION,
+    };
+    let mut scheduler = SchedulerGrpcClient::new(coordinator);
+    tokio::spawn(async move {
+        let _answers = answers;
+        loop {
+            let status = ExecutorStatus { status: Some(executor_status::Status::Active(String::new())) };
+            let beat = HeartBeatParams {
+                executor_id: "idler".into(),
+                metrics: vec![],
+                status: Some(status),
+                metadata: Some(registration.clone()),
+            };
+            if scheduler.heart_beat_from_executor(beat).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(REPORT_INTERVAL).await;
+        }
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_nobody_runs_is_found() {
+    let binary = Path::new(env!("CARGO_BIN_EXE_sluice"));
+    let data = tpch::data(binary, Path::new(env!("CARGO_TARGET_TMPDIR")), "0.01").await.expect("data");
+    let options = Options {
+        locations: vec![data],
+        executors: 0,
+        environment: vec![("SLUICE_CLUSTER__EXECUTOR_LOSS_RETRIES".into(), "0".into())],
+        ..Options::default()
+    };
+    let cluster = TestCluster::start(binary, &options).await.expect("a server");
+    join_idly(&cluster).await;
+    let client = cluster.connect_with("-c sluice.route=cluster").await.expect("a session");
+    let until = async {
+        let joined = "select count(*) from sys.executors";
+        while client.query_one(joined, &[]).await.expect("an answer").get::<_, i64>(0) == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), until).await.expect("it joins");
+    let query = client.query_one("select count(*) from nation", &[]);
+    let error = tokio::time::timeout(Duration::from_secs(40), query).await.expect("it does not hang");
+    let error = error.expect_err("nobody ran it");
+    let error = error.as_db_error().expect("an answer");
+    assert_eq!(error.code().code(), "58030");
+    assert!(error.message().contains("nothing happened to the query's job"), "{error:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,6 +14,7 @@ mod slots;
 mod stages;
 mod submit;
 mod supervisor;
+mod watchdog;
 
 use std::sync::Arc;
 

@@ -28,7 +28,7 @@ use tracing::{error, warn};
 use super::membership::Membership;
 use super::report_service::ReportService;
 use super::scheduler_service::SchedulerService;
-use super::slots::{self, CountedSlots};
+use super::slots::{self, CountedSlots, Progress};
 
 /// Job states that may wait to be looked at. A full channel would lose the last one.
 const JOB_STATES_BUFFERED: usize = 64;
@@ -117,9 +117,14 @@ impl Scheduler {
 
     /// Tasks of a job that have been begun so far.
     pub async fn tasks_begun(&self, job: &JobId) -> usize {
+        self.progress(job).await.map_or(0, |progress| progress.tasks_begun())
+    }
+
+    /// How far a job is, once it runs.
+    pub async fn progress(&self, job: &JobId) -> Option<Progress> {
         let jobs = self.inner.state.task_manager.get_running_job_cache();
-        let Some(job) = jobs.get(job) else { return 0 };
-        slots::tasks_begun(&**job.execution_graph.read().await)
+        let job = jobs.get(job)?;
+        Some(slots::progress(&*job.execution_graph.read().await))
     }
 
     /// Who is alive, and for which jobs.

@@ -17,7 +17,7 @@ use ballista_core::serde::protobuf::{ExecutorHeartbeat, task_status};
 use ballista_core::serde::scheduler::{ExecutorData, ExecutorMetadata};
 use ballista_scheduler::cluster::{BoundTask, ClusterState, ClusterStateEventStream, ExecutorSlot};
 use ballista_scheduler::config::TaskDistributionPolicy;
-use ballista_scheduler::state::execution_graph::{ExecutionGraph, ExecutionGraphBox};
+use ballista_scheduler::state::execution_graph::ExecutionGraphBox;
 use ballista_scheduler::state::execution_stage::ExecutionStage;
 use ballista_scheduler::state::task_manager::JobInfoCache;
 use engine::ExecutorId;
@@ -71,14 +71,43 @@ pub fn running_tasks(graph: &ExecutionGraphBox) -> impl Iterator<Item = (&str, u
     })
 }
 
-/// Tasks of a job that run or have run, those of stages that are over included.
-pub fn tasks_begun(graph: &dyn ExecutionGraph) -> usize {
-    let begun = |stage: &ExecutionStage| match stage {
-        ExecutionStage::Running(stage) => stage.task_infos.len(),
-        ExecutionStage::Successful(stage) => stage.task_infos.len(),
-        _ => 0,
-    };
-    graph.stages().values().map(begun).sum()
+/// How far a job is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    /// Tasks that have been begun, by stage.
+    pub begun: Vec<(usize, usize)>,
+    /// Those of them that have ended.
+    pub ended: usize,
+    /// The executors that others are with.
+    pub running_on: BTreeSet<String>,
+}
+
+impl Progress {
+    /// Tasks that have been begun.
+    pub fn tasks_begun(&self) -> usize {
+        self.begun.iter().map(|(_, tasks)| tasks).sum()
+    }
+}
+
+/// How far the job of `graph` is.
+pub fn progress(graph: &ExecutionGraphBox) -> Progress {
+    let mut begun: Vec<(usize, usize)> = graph
+        .stages()
+        .iter()
+        .filter_map(|(id, stage)| match stage {
+            ExecutionStage::Running(stage) => Some((*id, stage.task_infos.len())),
+            ExecutionStage::Successful(stage) => Some((*id, stage.task_infos.len())),
+            _ => None,
+        })
+        .collect();
+    begun.sort_unstable();
+    let running: Vec<&str> = running_tasks(graph).map(|(executor, _)| executor).collect();
+    let all: usize = begun.iter().map(|(_, tasks)| tasks).sum();
+    Progress {
+        begun,
+        ended: all - running.len(),
+        running_on: running.into_iter().map(str::to_owned).collect(),
+    }
 }
 
 /// Slots that running tasks hold, by executor.

@@ -12,7 +12,7 @@ use engine::{Error, ExecutorId, Result};
 use tokio::sync::{broadcast, mpsc};
 use tracing::{info, warn};
 
-use super::{Cluster, failure, fetch};
+use super::{Cluster, failure, fetch, watchdog};
 use crate::query::{Permit, Plan, QueryContext, Rows};
 use crate::session::Notice;
 
@@ -152,15 +152,21 @@ async fn run_once(
     let (job, mut states) = submitted.map_err(Ended::Failed)?;
     info!(query.id = %context.id, job.id = %job, "job submitted");
     // Until it has succeeded, dropping the guard cancels the job: also when the client leaves.
-    let mut guard = CleanUp::cancelling(cluster, job);
+    let mut guard = CleanUp::cancelling(cluster, job.clone());
     tokio::select! {
         biased;
         // A loss first: what Ballista makes of a job after one is what must never be trusted.
         lost = losses.recv() => {
-            let tasks = cluster.scheduler.tasks_begun(&guard.job).await;
+            let tasks = cluster.scheduler.tasks_begun(&job).await;
             drop(guard);
             let which = lost.map_or_else(|_| "several".to_owned(), |id| id.to_string());
             Err(Ended::MayPass(Error::ExecutorLost { which }, tasks))
+        }
+        error = watchdog::stuck(cluster, &job, name) => {
+            let tasks = cluster.scheduler.tasks_begun(&job).await;
+            warn!(query.id = %context.id, job.id = %job, "the job is stuck");
+            drop(guard);
+            Err(Ended::MayPass(error, tasks))
         }
         outcome = outcome(&mut states) => match outcome {
             Ok(locations) if losses.is_empty() => {
@@ -171,7 +177,7 @@ async fn run_once(
             Ok(_) => Err(Ended::MayPass(Error::ExecutorLost { which: "one".into() }, 0)),
             Err(error) => {
                 guard.succeeded();
-                let tasks = cluster.scheduler.tasks_begun(&guard.job).await;
+                let tasks = cluster.scheduler.tasks_begun(&job).await;
                 Err(sort_failure(error, tasks, losses).await)
             }
         },
