@@ -38,10 +38,10 @@ pub fn bound_by(cap: ByteSize) {
     BATCH_BYTES_MAX.store(bytes, Ordering::Relaxed);
 }
 
-/// Refuses a value that comes to `bytes` and is still growing. It is copied when it is given, sent whole, and decoded
-/// where it arrives into buffers that double as they grow: so it may have half of what a batch may.
+/// Refuses a value that comes to `bytes` and is still growing. It is copied when it is given, sent whole, decoded where it
+/// arrives into buffers that double as they grow, and copied into a batch: so it may have a quarter of what a batch may.
 pub fn check_growing(name: &str, bytes: usize) -> Result<()> {
-    let most = BATCH_BYTES_MAX.load(Ordering::Relaxed) / 2;
+    let most = BATCH_BYTES_MAX.load(Ordering::Relaxed) / 4;
     if bytes <= most {
         return Ok(());
     }
