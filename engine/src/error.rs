@@ -350,6 +350,12 @@ fn told_as_it_is(error: Error) -> Error {
     else {
         return error;
     };
+    // A nested-loop join that was refused memory before its first rows: it means to spill, and has nothing to.
+    if message.starts_with("Left side produced no data to spill") {
+        return Error::OutOfMemory {
+            message: "a nested-loop join got no memory for its first rows".to_owned(),
+        };
+    }
     // The regex crate's, as it tells them itself and as DataFusion and Arrow pass them on.
     let pattern = if message.contains("exceeds size limit") || message.contains("CompiledTooBig") {
         Some("it is too large once its repetitions are written out")
@@ -742,6 +748,20 @@ mod tests {
         let found = Error::from_stamp(&wrapped).expect("the stamp is found");
         assert_eq!(found.sqlstate().as_str(), "22P02");
         assert_eq!(found.to_string(), "invalid \"12x\";\nfor int");
+    }
+
+    #[test]
+    fn what_is_told_by_a_text_alone_has_its_sqlstate() {
+        let internal = |message: &str| Error::from(DataFusionError::Internal(message.to_owned()));
+        assert!(internal("Left side produced no data to spill").is_out_of_memory());
+        let pattern = internal("regex parse error:\n    (\n    ^\nerror: unclosed group");
+        assert_eq!(pattern.sqlstate().as_str(), "2201B");
+        assert_eq!(pattern.to_string(), "invalid regular expression: unclosed group");
+        assert_eq!(
+            internal("Compiled regex exceeds size limit of 10485760 bytes.").sqlstate().as_str(),
+            "2201B"
+        );
+        assert_eq!(internal("anything else").sqlstate().as_str(), "XX000");
     }
 
     #[test]
