@@ -6,7 +6,6 @@ its shuffle files by path and hide the loss. Shuffle reads go over the network f
 
 import os
 import random
-import re
 import shutil
 import signal
 import statistics
@@ -21,6 +20,7 @@ import dataset
 import machine
 import server
 from options import REPOSITORY, shared_parser
+from results import replace_between
 from session import connect, confirm_route
 
 QUERIES = range(1, 23)
@@ -158,9 +158,7 @@ Scale factor {scale_factor}, {EXECUTORS} executors of one thread, killed at {", 
 |---|---|---|---|---|---|
 {rows}
 """
-    text = REPORT.read_text()
-    pattern = re.compile(f"{BEGIN}.*{END}", re.DOTALL)
-    REPORT.write_text(pattern.sub(lambda _: f"{BEGIN}\n{body}{END}", text))
+    replace_between(REPORT, BEGIN, END, body)
 
 
 def row(number: int, kills: list[Kill]) -> str:

@@ -8,7 +8,6 @@ ever ran is read as well. The server has the same cap.
 import contextlib
 import decimal
 import math
-import re
 import threading
 import time
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ import dataset
 import machine
 import server
 from options import REPOSITORY, shared_parser
+from results import replace_between
 from session import confirm_route, connect
 
 CAPS = ("4GB", "1GB", "512MB")
@@ -83,8 +83,7 @@ def main() -> None:
     body = report(runs, rivals, machine.describe(arguments.data_dir, arguments.disk, [machine.sluice_version(arguments.binary), *machine.package_versions("duckdb")]), arguments.scale_factor)
     print(body)
     if len(numbers) == 22 and caps == list(CAPS) and rivals:
-        text = REPORT.read_text()
-        REPORT.write_text(re.sub(f"{BEGIN}.*{END}", lambda _: f"{BEGIN}\n{body}{END}", text, flags=re.DOTALL))
+        replace_between(REPORT, BEGIN, END, body)
     if any(run.right() != set(numbers) or run.peak_bytes > cap_bytes(run.cap) for run in runs):
         raise SystemExit(1)
 

@@ -20,6 +20,7 @@ import dataset
 import machine
 import server
 from options import REPOSITORY, shared_parser
+from results import replace_between
 from session import connect
 
 QUESTIONS = (1, 3, 4, 6, 12, 14, 19)
@@ -118,10 +119,7 @@ def main() -> None:
         f"Answered under {TIMES} times the load: **{ratio:.0%}** of the peak.",
     ]
     print("\n".join(report))
-    text = REPORT.read_text()
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    REPORT.write_text(before + BEGIN + "\n" + "\n".join(report) + "\n" + END + after)
+    replace_between(REPORT, BEGIN, END, "\n".join(report) + "\n")
     if ratio < 0.8 or over.wrong or peak.wrong or "none" in over.refusals:
         raise SystemExit(1)
 

@@ -18,6 +18,12 @@ def replace_section(file: Path, title: str, body: str) -> None:
     file.write_text("\n".join([PREAMBLE, *parts]))
 
 
+def replace_between(file: Path, begin: str, end: str, body: str) -> None:
+    """Puts `body` in the place of what stands between two marks of a report."""
+    text = file.read_text()
+    file.write_text(re.sub(f"{begin}.*{end}", lambda _: f"{begin}\n{body}{end}", text, flags=re.DOTALL))
+
+
 def read_sections(file: Path) -> dict[str, str]:
     text = file.read_text() if file.exists() else ""
     _preamble, *sections = re.split(r"^## ", text, flags=re.MULTILINE)

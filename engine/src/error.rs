@@ -357,17 +357,18 @@ fn told_as_it_is(error: Error) -> Error {
         };
     }
     // The regex crate's, as it tells them itself and as DataFusion and Arrow pass them on.
-    let pattern = if message.contains("exceeds size limit") || message.contains("CompiledTooBig") {
-        Some("it is too large once its repetitions are written out")
-    } else if message.contains("regex parse error") {
-        message
-            .lines()
-            .filter_map(|line| line.trim().strip_prefix("error: "))
-            .next_back()
-            .or(Some("it cannot be read"))
-    } else {
-        None
-    };
+    let pattern =
+        if message.contains("Compiled regex exceeds size limit") || message.contains("CompiledTooBig") {
+            Some("it is too large once its repetitions are written out")
+        } else if message.contains("regex parse error") {
+            message
+                .lines()
+                .filter_map(|line| line.trim().strip_prefix("error: "))
+                .next_back()
+                .or(Some("it cannot be read"))
+        } else {
+            None
+        };
     if let Some(problem) = pattern {
         return Error::Stamped {
             sqlstate: SqlState::from_text("2201B"),

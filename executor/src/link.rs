@@ -294,8 +294,10 @@ fn read(answer: &PutResult) -> Option<CoordinatorMessage> {
     serde_json::from_slice(&answer.app_metadata).ok()
 }
 
+/// Those after the first.
 async fn heartbeats(mut scheduler: Scheduler, reporter: Arc<Reporter>) -> Broken {
-    let mut interval = tokio::time::interval(HEARTBEAT_INTERVAL);
+    let first = tokio::time::Instant::now() + HEARTBEAT_INTERVAL;
+    let mut interval = tokio::time::interval_at(first, HEARTBEAT_INTERVAL);
     loop {
         interval.tick().await;
         if let Err(status) = scheduler.heart_beat_from_executor(reporter.heartbeat()).await {

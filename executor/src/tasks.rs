@@ -60,7 +60,8 @@ pub struct Tasks {
     running: Mutex<HashMap<TaskKey, AbortHandle>>,
     /// Stages that are being decoded.
     starting: AtomicUsize,
-    ended: Notify,
+    /// Told when a task has ended, tasks have been decoded, or files are gone.
+    changed: Notify,
     statuses: mpsc::UnboundedSender<TaskStatus>,
 }
 
@@ -84,7 +85,7 @@ impl Tasks {
             executor_id,
             running: Mutex::default(),
             starting: AtomicUsize::new(0),
-            ended: Notify::new(),
+            changed: Notify::new(),
             statuses,
         };
         (Arc::new(tasks), ended)
@@ -149,7 +150,7 @@ impl Tasks {
             status: Some(status),
         };
         self.running.lock().remove(&key);
-        self.ended.notify_waiters();
+        self.changed.notify_waiters();
         // Nobody listens any more only when the process ends.
         let _ = self.statuses.send(status);
     }
@@ -226,6 +227,7 @@ impl Tasks {
                     warn!(job.id = %job, %error, "files of a job could not be removed");
                 }
             }
+            this.changed.notify_waiters();
         });
     }
 
@@ -239,41 +241,34 @@ impl Tasks {
 
     /// Ends the tasks of all jobs but `jobs`, and removes what they wrote: nobody will ask for it.
     pub fn keep_only(self: &Arc<Self>, jobs: &HashSet<String>) {
-        const WAIT_MAX: Duration = Duration::from_secs(10);
-        let is_stray = |job: &str| !jobs.contains(job);
-        let strays: Vec<TaskKey> = {
-            let running = self.running.lock();
-            let strays = running.iter().filter(|(key, _)| is_stray(key.job_id.as_str()));
-            strays.map(|(key, abort)| (key.clone(), abort.abort()).0).collect()
-        };
-        let folders: Vec<PathBuf> = folders_in(&self.folder)
-            .filter(|folder| folder.file_name().is_some_and(|name| is_stray(&name.to_string_lossy())))
-            .collect();
-        if strays.is_empty() && folders.is_empty() {
+        let mut strays = HashSet::new();
+        for (key, abort) in self.running.lock().iter() {
+            if !jobs.contains(key.job_id.as_str()) {
+                abort.abort();
+                strays.insert(key.job_id.as_str().to_owned());
+            }
+        }
+        let names =
+            folders_in(&self.folder).filter_map(|folder| folder.file_name()?.to_str().map(str::to_owned));
+        strays.extend(names.filter(|job| !jobs.contains(job)));
+        if strays.is_empty() {
             return;
         }
-        warn!(tasks = strays.len(), jobs = folders.len(), "work that nobody waits for is dropped");
-        let this = Arc::clone(self);
-        tokio::spawn(async move {
-            // A task that still writes would make the folder anew.
-            let gone = this.when(|tasks| !strays.iter().any(|key| tasks.running.lock().contains_key(key)));
-            let _ = tokio::time::timeout(WAIT_MAX, gone).await;
-            for folder in folders {
-                let _ = remove(&folder).await;
-            }
-        });
+        warn!(jobs = strays.len(), "work that nobody waits for is dropped");
+        for job in strays {
+            self.remove_files(&job.into(), Vec::new());
+        }
     }
 
-    /// Resolves when no task runs and no job has files here.
+    /// Resolves when no task runs or is about to, and no job has files here.
     pub async fn idle(&self) {
-        const LOOK_AGAIN: Duration = Duration::from_millis(100);
-        // Files go when the coordinator says so, and a task may have begun in between.
-        while self.jobs_with_files() > 0
-            || self.starting.load(Ordering::Relaxed) > 0
-            || !self.running.lock().is_empty()
-        {
-            tokio::time::sleep(LOOK_AGAIN).await;
-        }
+        // Files go when the coordinator says so.
+        self.when(|tasks| {
+            tasks.running.lock().is_empty()
+                && tasks.starting.load(Ordering::Relaxed) == 0
+                && tasks.jobs_with_files() == 0
+        })
+        .await;
     }
 
     /// Jobs that have files here.
@@ -283,14 +278,14 @@ impl Tasks {
 
     async fn when(&self, holds: impl Fn(&Self) -> bool) {
         loop {
-            let ended = self.ended.notified();
-            tokio::pin!(ended);
-            // Enabled before looking, so that an end in between is not missed.
-            ended.as_mut().enable();
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            // Enabled before looking, so that a change in between is not missed.
+            changed.as_mut().enable();
             if holds(self) {
                 return;
             }
-            ended.await;
+            changed.await;
         }
     }
 }
@@ -308,6 +303,7 @@ impl<'a> Starting<'a> {
 impl Drop for Starting<'_> {
     fn drop(&mut self) {
         self.0.starting.fetch_sub(1, Ordering::Relaxed);
+        self.0.changed.notify_waiters();
     }
 }
 

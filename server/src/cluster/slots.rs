@@ -45,17 +45,26 @@ impl CountedSlots {
         Self { inner, slots: Mutex::default(), membership }
     }
 
-    /// The jobs, those first that hold fewest slots and among them the oldest, each with the executors it may run on.
-    async fn in_turn(&self, jobs: &HashMap<JobId, JobInfoCache>) -> Vec<(JobId, BTreeSet<String>)> {
+    /// The jobs, those first that hold fewest slots and among them the oldest, each with the executors it may run on; and
+    /// the slots that all of them hold, by executor.
+    async fn in_turn(
+        &self,
+        jobs: &HashMap<JobId, JobInfoCache>,
+    ) -> (Vec<(JobId, BTreeSet<String>)>, HashMap<String, u32>) {
+        let mut held: HashMap<String, u32> = HashMap::new();
         let mut turns = Vec::new();
         for (id, job) in jobs {
             let graph = job.execution_graph.read().await;
-            let slots: u32 = running_tasks(&graph).map(|(_, slots)| slots).sum();
+            let mut of_job = 0;
+            for (executor, slots) in running_tasks(&graph) {
+                of_job += slots;
+                *held.entry(executor.to_owned()).or_default() += slots;
+            }
             let placed = self.membership.placed(graph.job_name());
-            turns.push(((slots, graph.start_time()), id.clone(), placed));
+            turns.push(((of_job, graph.start_time()), id.clone(), placed));
         }
         turns.sort_by_key(|(turn, ..)| *turn);
-        turns.into_iter().map(|(_, id, placed)| (id, placed)).collect()
+        (turns.into_iter().map(|(_, id, placed)| (id, placed)).collect(), held)
     }
 }
 
@@ -110,18 +119,6 @@ pub fn progress(graph: &ExecutionGraphBox) -> Progress {
     }
 }
 
-/// Slots that running tasks hold, by executor.
-async fn held(jobs: &HashMap<JobId, JobInfoCache>) -> HashMap<String, u32> {
-    let mut held: HashMap<String, u32> = HashMap::new();
-    for job in jobs.values() {
-        let graph = job.execution_graph.read().await;
-        for (executor, slots) in running_tasks(&graph) {
-            *held.entry(executor.to_owned()).or_default() += slots;
-        }
-    }
-    held
-}
-
 #[async_trait]
 impl ClusterState for CountedSlots {
     async fn init(&self) -> Result<()> {
@@ -136,7 +133,7 @@ impl ClusterState for CountedSlots {
     ) -> Result<Vec<BoundTask>> {
         // Held over the binding: two at once would hand out the same slot.
         let mut slots = self.slots.lock().await;
-        let held = held(&active_jobs).await;
+        let (turns, held) = self.in_turn(&active_jobs).await;
         for (executor_id, slots) in slots.iter_mut() {
             let free = slots.total.saturating_sub(held.get(executor_id).copied().unwrap_or(0));
             if free > slots.believed_free {
@@ -146,7 +143,7 @@ impl ClusterState for CountedSlots {
             }
         }
         let mut bound = Vec::new();
-        for (id, placed) in self.in_turn(&active_jobs).await {
+        for (id, placed) in turns {
             let Some(job) = active_jobs.get(&id) else { continue };
             let offered: HashSet<String> = match &executors {
                 Some(offered) => placed.into_iter().filter(|id| offered.contains(id)).collect(),
