@@ -1,9 +1,13 @@
 """Kills one of three executors at varied moments of TPC-H queries, and checks every answer.
 
-The killed executor's work folder is removed at once: survivors on the same machine would otherwise read
-its shuffle files by path and hide the loss. Shuffle reads go over the network for the same reason.
+The killed executor's work folder is removed at once: the one in its place would otherwise take over its shuffle files
+and hide the loss. Shuffle reads go over the network, as they would between machines.
+
+With --long, one query that takes at least a minute is killed at 80 % of it, with and without the files of the executor.
 """
 
+import argparse
+import math
 import os
 import random
 import shutil
@@ -29,6 +33,10 @@ EXECUTORS = 3
 HANG_SECONDS = 90
 REPORT = REPOSITORY / "docs/reliability.md"
 BEGIN, END = "<!-- kills: begin -->", "<!-- kills: end -->"
+LONG_BEGIN, LONG_END = "<!-- long: begin -->", "<!-- long: end -->"
+LONG_SECONDS = 60
+LONG_MOMENT = 0.8
+LONG_HANG_SECONDS = 600
 
 
 @dataclass
@@ -39,6 +47,7 @@ class Kill:
     seconds: float
     outcome: str
     retries: int
+    notice: str
 
     @property
     def added_seconds(self) -> float:
@@ -49,7 +58,11 @@ def main() -> None:
     parser = shared_parser(__doc__ or "")
     parser.add_argument("--rounds", type=int, default=1, help="times every query and moment is tried")
     parser.add_argument("--seed", type=int, default=7, help="chooses the victims")
+    parser.add_argument("--long", action="store_true", help="one query of a minute, killed at 80 percent of it")
     arguments = parser.parse_args()
+    if arguments.long:
+        kill_long(arguments)
+        return
     location = dataset.ensure(arguments.binary, arguments.data_dir, arguments.scale_factor)
     victims = random.Random(arguments.seed)
     environment = {"SLUICE_TEST_FORCE_REMOTE_READ": "1"}
@@ -71,6 +84,57 @@ def main() -> None:
         raise SystemExit(1)
 
 
+def kill_long(arguments: argparse.Namespace) -> None:
+    """TPC-H Q18 as often in one statement as it takes to last a minute, each time with another threshold."""
+    location = dataset.ensure(arguments.binary, arguments.data_dir, arguments.scale_factor)
+    victims = random.Random(arguments.seed)
+    with server.running(arguments.binary, location, arguments.data_dir, executors=EXECUTORS) as running:
+        once = min(timed(running.port, long_text(1))[0] for _ in range(2))
+        text = long_text(math.ceil(LONG_SECONDS / once) + 1)
+        copies = text.count("union all") + 1
+        expected = answer(running.port, text, "local")
+        undisturbed = [timed(running.port, text)[0] for _ in range(2)]
+        baseline = statistics.median(undisturbed)
+        print(f"{copies} times Q18 take {baseline:.1f} s")
+        kills = {}
+        for keeps_files in (True, False):
+            kills[keeps_files] = [
+                kill_during(running, 18, text, LONG_MOMENT, baseline, expected, victims, keeps_files, LONG_HANG_SECONDS)
+                for _ in range(arguments.rounds)
+            ]
+            for kill in kills[keeps_files]:
+                print(f"files {'kept' if keeps_files else 'gone'}: {kill.outcome} {kill.seconds / baseline:.2f} x: {kill.notice}")
+    described = machine.describe(arguments.data_dir, arguments.disk, [machine.sluice_version(arguments.binary)])
+    rows = "\n".join(long_row(keeps_files, of, baseline) for keeps_files, of in kills.items())
+    body = f"""{described}
+
+TPC-H Q18 {copies} times in one statement (`UNION ALL`, each with a threshold of its own), scale factor {arguments.scale_factor}, {EXECUTORS} executors of one thread: {baseline:.1f} s undisturbed ({min(undisturbed):.1f} to {max(undisturbed):.1f}). Killed at {LONG_MOMENT:.0%} of that.
+
+| of the killed executor | right | median total ÷ undisturbed | worst | the client is told |
+|---|---|---|---|---|
+{rows}
+"""
+    replace_between(REPORT, LONG_BEGIN, LONG_END, body)
+    if any(kill.outcome != "right" for of in kills.values() for kill in of):
+        raise SystemExit(1)
+
+
+def long_text(copies: int) -> str:
+    q18 = (REPOSITORY / "sql-tests/tpch/q18.sql").read_text().strip().rstrip(";")
+    q18 = "\n".join(line for line in q18.splitlines() if not line.startswith("--"))
+    q18 = q18.replace("sum(l_quantity)\nfrom", "sum(l_quantity) quantity\nfrom", 1)
+    each = (q18.replace("> 300", f"> {300 + copy}") for copy in range(copies))
+    copies_of_it = "\nunion all\n".join(f"select * from ({text}) as copy{number}" for number, text in enumerate(each))
+    return f"select * from ({copies_of_it}) as all_of_them order by 1, 2, 3, 4, 5, 6"
+
+
+def long_row(keeps_files: bool, kills: list[Kill], baseline: float) -> str:
+    right = sum(kill.outcome == "right" for kill in kills)
+    ratios = sorted(kill.seconds / baseline for kill in kills)
+    files = "the one in its place has its files" if keeps_files else "nothing is left"
+    return f"| {files} | {right} of {len(kills)} | {statistics.median(ratios):.2f} | {ratios[-1]:.2f} | {kills[-1].notice} |"
+
+
 def answer(port: int, text: str, route: str) -> list[tuple[object, ...]]:
     with connect(port) as connection:
         connection.execute(f"SET sluice.route = '{route}'")
@@ -79,9 +143,14 @@ def answer(port: int, text: str, route: str) -> list[tuple[object, ...]]:
         return rows
 
 
-def timed(port: int, text: str) -> tuple[float, list[tuple[object, ...]]]:
+def timed(port: int, text: str, notices: list[str] | None = None) -> tuple[float, list[tuple[object, ...]]]:
     started = time.monotonic()
-    rows = answer(port, text, "cluster")
+    with connect(port) as connection:
+        if notices is not None:
+            connection.add_notice_handler(lambda notice: notices.append(str(notice.message_primary)))
+        connection.execute("SET sluice.route = 'cluster'")
+        rows = connection.execute(text).fetchall()
+        confirm_route(connection, "cluster")
     return time.monotonic() - started, rows
 
 
@@ -93,13 +162,16 @@ def kill_during(
     baseline: float,
     expected: list[tuple[object, ...]],
     victims: random.Random,
+    keeps_files: bool = False,
+    hang_seconds: float = HANG_SECONDS,
 ) -> Kill:
     """Runs the query, kills one executor at its moment, and waits until three are alive again."""
     result: dict[str, object] = {}
+    notices: list[str] = []
 
     def query() -> None:
         try:
-            result["seconds"], result["rows"] = timed(running.port, text)
+            result["seconds"], result["rows"] = timed(running.port, text, notices)
         except psycopg.Error as error:
             result["error"] = f"{error.sqlstate}: {error}"
 
@@ -107,8 +179,8 @@ def kill_during(
     before = time.monotonic()
     thread.start()
     time.sleep(moment * baseline)
-    kill_one(running, victims)
-    thread.join(HANG_SECONDS)
+    kill_one(running, victims, keeps_files)
+    thread.join(hang_seconds)
     if thread.is_alive():
         outcome = "hung"
     elif "error" in result:
@@ -117,14 +189,14 @@ def kill_during(
         outcome = "right" if result["rows"] == expected else "WRONG"
     seconds = float(str(result.get("seconds", time.monotonic() - before)))
     wait_for_executors(running.port)
-    return Kill(number, moment, baseline, seconds, outcome, retries_of_last(running.port))
+    return Kill(number, moment, baseline, seconds, outcome, retries_of_last(running.port), "; ".join(notices))
 
 
-def kill_one(running: server.Server, victims: random.Random) -> None:
+def kill_one(running: server.Server, victims: random.Random, keeps_files: bool) -> None:
     victim = victims.choice(server.children(running.process.pid))
     folders = [mark.parent for mark in running.state.glob("executors/*/*/.sluice-work-folder") if mark.read_text().strip() == str(victim)]
     os.kill(victim, signal.SIGKILL)
-    for folder in folders:
+    for folder in [] if keeps_files else folders:
         shutil.rmtree(folder, ignore_errors=True)
 
 

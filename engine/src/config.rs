@@ -96,8 +96,12 @@ pub struct ClusterConfig {
     pub executor_memory: ByteSize,
     /// How long a query waits for an executor to appear before it fails (58000).
     pub executor_grace: Interval,
-    /// How often a query is run again because an executor was lost.
+    /// How often a query is run again because an executor was lost, and how often it goes on after losses without that
+    /// anything more has been finished in between.
     pub executor_loss_retries: usize,
+    /// When an executor is lost, a query goes on with what is finished of it where its tasks have computed for at least
+    /// this long, together; otherwise it is run again as a whole.
+    pub kept_work_min: Interval,
     /// A query whose estimated input exceeds this share of the server's pool goes to the cluster.
     pub route_pool_share: f64,
     /// Bytes of input that one partition of a distributed scan should hold.
@@ -437,6 +441,7 @@ impl Default for ClusterConfig {
             executor_memory: ByteSize(4 * ByteSize::GIB),
             executor_grace: seconds(10),
             executor_loss_retries: 3,
+            kept_work_min: seconds(2),
             route_pool_share: 0.25,
             target_partition_size: ByteSize::mib(256),
             broadcast_bytes_max: ByteSize::mib(32),

@@ -113,6 +113,16 @@ pub fn runs_alone(config: &SessionConfig) -> bool {
     config.options().extensions.get::<TaskOptions>().is_some_and(|options| options.alone)
 }
 
+/// The same for tasks that are to run alone in their executor.
+pub fn alone(config: &SessionConfig) -> SessionConfig {
+    let mut config = config.clone();
+    if let Some(options) = config.options_mut().extensions.get_mut::<TaskOptions>() {
+        options.alone = true;
+    }
+    let _ = config.options_mut().set(PARTITIONS_PER_TASK, "1");
+    config
+}
+
 /// Bytes that the operators of a task may take, at most; as many as there are when 0.
 pub fn memory_max(config: &SessionConfig) -> usize {
     config.options().extensions.get::<TaskOptions>().map_or(0, |options| options.memory_max)
@@ -180,7 +190,7 @@ impl SessionStates {
             }
             if settings.thrift == Thrift::Alone {
                 let _ = options.set("sluice_task.alone", "true");
-                let _ = options.set("ballista.scheduler.max_partitions_per_task", "1");
+                let _ = options.set(PARTITIONS_PER_TASK, "1");
             }
             // Ballista measures a broadcast by a bound of its own: it must be the one that was planned with.
             let _ = options.set(BROADCAST_BOUND, &settings.broadcast_bytes_max.to_string());
@@ -205,6 +215,7 @@ fn with_bounded_functions(mut state: SessionState) -> SessionState {
 }
 
 const BROADCAST_BOUND: &str = "ballista.optimizer.broadcast_join_threshold_bytes";
+const PARTITIONS_PER_TASK: &str = "ballista.scheduler.max_partitions_per_task";
 const SHUFFLE_WRITE_BOUND: &str = "ballista.shuffle.sort_based.memory_limit_per_task_bytes";
 const SHUFFLE_READ_BOUND: &str = "ballista.shuffle.reader.max_bytes_in_flight";
 /// Rows of a batch where memory is scarce, an eighth of the usual: a merge holds two batches of each run.

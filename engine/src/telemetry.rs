@@ -58,6 +58,10 @@ pub struct ExecutorReport {
     pub tasks_running: usize,
     /// Tasks finished since the start, failed ones included.
     pub tasks_finished: u64,
+    /// The server that it reports to started it, and starts another in its place.
+    pub is_supervised: bool,
+    /// Executors that have ended and whose shuffle files it has taken over.
+    pub inherited: Vec<ExecutorId>,
     /// Folders (with a trailing `/`) under which it can read tables on local paths; the server's own
     /// children read the same disks and say `/`.
     pub shared_paths: Vec<String>,

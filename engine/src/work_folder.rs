@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 const PREFIX: &str = "sluice-work-";
 const MARK: &str = ".sluice-work-folder";
+/// Whose work is in it, a line each.
+const OWNERS: &str = ".sluice-owners";
 
 /// A claimed folder; it is removed with everything in it when this is dropped.
 #[derive(Debug)]
@@ -22,7 +24,37 @@ impl WorkFolder {
     /// Removes what dead processes left in `parent`, then makes a fresh folder there.
     pub fn claim(parent: &Path) -> io::Result<Self> {
         fs::create_dir_all(parent)?;
-        remove_abandoned(parent)?;
+        for abandoned in abandoned(parent)? {
+            fs::remove_dir_all(&abandoned.path)?;
+        }
+        Self::make(parent)
+    }
+
+    /// The same for `owner`, but what dead processes left in their subfolder `name` goes over into that of the fresh
+    /// folder. With it, the owners it was of.
+    pub fn inherit(parent: &Path, name: &str, owner: &str) -> io::Result<(Self, Vec<String>)> {
+        fs::create_dir_all(parent)?;
+        // Found before there is a fresh one, and kept locked until nothing of them is left.
+        let abandoned = abandoned(parent)?;
+        let fresh = Self::make(parent)?;
+        let here = fresh.subfolder(name)?;
+        let mut owners = Vec::new();
+        for abandoned in abandoned {
+            let of = fs::read_to_string(abandoned.path.join(OWNERS)).unwrap_or_default();
+            let left = abandoned.path.join(name);
+            if !of.is_empty() && left.is_dir() {
+                move_into(&left, &here)?;
+                owners.extend(of.lines().map(str::to_owned));
+            }
+            fs::remove_dir_all(&abandoned.path)?;
+        }
+        let all: String =
+            owners.iter().map(String::as_str).chain([owner]).map(|of| format!("{of}\n")).collect();
+        fs::write(fresh.path.join(OWNERS), all)?;
+        Ok((fresh, owners))
+    }
+
+    fn make(parent: &Path) -> io::Result<Self> {
         let path = parent.join(format!("{PREFIX}{}", uuid::Uuid::new_v4().simple()));
         fs::create_dir(&path)?;
         // Paths are told to other threads and written into plans, so they must not depend on where
@@ -54,7 +86,15 @@ impl Drop for WorkFolder {
     }
 }
 
-fn remove_abandoned(parent: &Path) -> io::Result<()> {
+/// A folder of ours whose process is dead.
+struct Abandoned {
+    path: PathBuf,
+    // Held for its lock: two that start at once must not share it.
+    _mark: File,
+}
+
+fn abandoned(parent: &Path) -> io::Result<Vec<Abandoned>> {
+    let mut abandoned = Vec::new();
     for entry in fs::read_dir(parent)? {
         let entry = entry?;
         let is_ours = entry.file_name().to_string_lossy().starts_with(PREFIX) && entry.file_type()?.is_dir();
@@ -63,7 +103,21 @@ fn remove_abandoned(parent: &Path) -> io::Result<()> {
         }
         let Ok(mark) = File::open(entry.path().join(MARK)) else { continue };
         if mark.try_lock().is_ok() {
-            fs::remove_dir_all(entry.path())?;
+            abandoned.push(Abandoned { path: entry.path(), _mark: mark });
+        }
+    }
+    Ok(abandoned)
+}
+
+/// Moves what is in `from` into `into`, folder by folder. What is there already stays.
+fn move_into(from: &Path, into: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = into.join(entry.file_name());
+        if !target.exists() {
+            fs::rename(entry.path(), target)?;
+        } else if target.is_dir() {
+            move_into(&entry.path(), &target)?;
         }
     }
     Ok(())
@@ -93,5 +147,40 @@ mod tests {
         let second_path = second.path().to_owned();
         drop(second);
         assert!(!second_path.exists());
+    }
+
+    #[test]
+    fn work_of_the_dead_goes_over_to_one_heir() {
+        let parent = tempfile::tempdir().expect("a temporary folder can be made");
+        let die = |folder: WorkFolder| {
+            let WorkFolder { _mark: mark, .. } = &folder;
+            mark.unlock().expect("the lock is ours");
+            std::mem::forget(folder);
+        };
+        let write = |folder: &WorkFolder, file: &str| {
+            let path = folder.path().join("shuffle/job").join(file);
+            fs::create_dir_all(path.parent().expect("a folder")).expect("the folder can be made");
+            fs::write(path, file).expect("the file can be written");
+        };
+        let (first, none) = WorkFolder::inherit(parent.path(), "shuffle", "first").expect("claimed");
+        assert!(none.is_empty());
+        let (second, none) = WorkFolder::inherit(parent.path(), "shuffle", "second").expect("claimed");
+        assert!(none.is_empty(), "the first is alive");
+        write(&first, "1/0/a");
+        write(&second, "1/0/b");
+        write(&second, "2/c");
+        die(first);
+        let (third, owners) = WorkFolder::inherit(parent.path(), "shuffle", "third").expect("claimed");
+        assert_eq!(owners, ["first"]);
+        die(second);
+        die(third);
+        let (heir, mut owners) = WorkFolder::inherit(parent.path(), "shuffle", "heir").expect("claimed");
+        owners.sort_unstable();
+        assert_eq!(owners, ["first", "second", "third"]);
+        let read = |file: &str| fs::read_to_string(heir.path().join("shuffle/job").join(file)).ok();
+        for file in ["1/0/a", "1/0/b", "2/c"] {
+            assert_eq!(read(file).as_deref(), Some(file));
+        }
+        assert_eq!(fs::read_dir(parent.path()).expect("a folder").count(), 1);
     }
 }

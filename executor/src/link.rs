@@ -59,6 +59,10 @@ pub struct Reporter {
     pub threads: usize,
     /// Folders under which local tables can be read.
     pub shared_paths: Vec<String>,
+    /// A server started it.
+    pub is_supervised: bool,
+    /// Executors that have ended and whose shuffle files are here now.
+    pub inherited: Vec<ExecutorId>,
     /// Memory and spill files.
     pub runtime: NodeRuntime,
     /// Tasks.
@@ -83,6 +87,8 @@ impl Reporter {
             is_draining: self.draining.is_cancelled(),
             tasks_running: self.counts.running.load(Ordering::Relaxed),
             tasks_finished: self.counts.finished.load(Ordering::Relaxed),
+            is_supervised: self.is_supervised,
+            inherited: self.inherited.clone(),
             shared_paths: self.shared_paths.clone(),
         };
         let body = serde_json::to_vec(&report).expect("a report is plain data");

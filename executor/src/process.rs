@@ -24,6 +24,9 @@ use crate::supervision;
 use crate::task_service::TaskService;
 use crate::tasks::Tasks;
 
+/// The subfolder of shuffle files.
+const SHUFFLE: &str = "shuffle";
+
 /// Why an executor could not start, or had to stop.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -48,7 +51,8 @@ pub async fn run(
     let secret = if is_supervised { supervision::read_secret() } else { configured_secret(&config)? };
     let secret = secret.ok_or_else(no_secret)?;
     let identity = ClusterIdentity::of(secret.reveal()).map_err(environment)?;
-    let work_folder = claim_work_folder(&config)?;
+    let executor_id = ExecutorId::generate();
+    let (work_folder, inherited) = claim_work_folder(&config, &executor_id)?;
     if is_supervised {
         supervision::end_with_server(Arc::clone(&work_folder));
     }
@@ -59,10 +63,9 @@ pub async fn run(
         .map_err(|error| StartError::Environment(format!("cannot listen on {listen}: {error}")))?;
     let port = listener.local_addr().map_err(environment)?.port();
     let shuffle_folder = work_folder
-        .subfolder("shuffle")
+        .subfolder(SHUFFLE)
         .map_err(|error| StartError::Environment(format!("cannot make the shuffle folder: {error}")))?;
     let shuffle_files = ShuffleFiles::watch(shuffle_folder.clone(), config.executor.shuffle_bytes_max);
-    let executor_id = ExecutorId::generate();
     let counts = Arc::new(TaskCounts::default());
     let runner = StageRunner::new(runtime.clone(), &identity, shuffle_files, Arc::clone(&counts));
     let (tasks, ended) =
@@ -73,6 +76,8 @@ pub async fn run(
         port,
         threads: config.executor_threads(),
         shared_paths: shared_paths(&config, is_supervised),
+        is_supervised,
+        inherited,
         runtime: runtime.clone(),
         counts,
         draining: stop.clone(),
@@ -165,11 +170,17 @@ fn coordinator_address(config: &Config) -> Result<String, StartError> {
         .ok_or_else(|| StartError::Usage(format!("--coordinator {address:?} is not HOST:PORT")))
 }
 
-fn claim_work_folder(config: &Config) -> Result<Arc<WorkFolder>, StartError> {
+/// The folder, and the executors before this one whose shuffle files are in it now: their queries may still need them.
+fn claim_work_folder(
+    config: &Config,
+    executor_id: &ExecutorId,
+) -> Result<(Arc<WorkFolder>, Vec<ExecutorId>), StartError> {
     let parent = &config.executor.work_dir;
-    WorkFolder::claim(parent).map(Arc::new).map_err(|error| {
-        StartError::Environment(format!("cannot use the work folder {}: {error}", parent.display()))
-    })
+    let (folder, inherited) =
+        WorkFolder::inherit(parent, SHUFFLE, executor_id.as_str()).map_err(|error| {
+            StartError::Environment(format!("cannot use the work folder {}: {error}", parent.display()))
+        })?;
+    Ok((Arc::new(folder), inherited.into_iter().map(ExecutorId::from).collect()))
 }
 
 fn node_runtime(config: &Config, work_folder: &WorkFolder) -> Result<NodeRuntime, StartError> {

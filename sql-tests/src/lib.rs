@@ -7,6 +7,7 @@ mod certificates;
 mod chance;
 mod cluster;
 mod helpers;
+pub mod laboratory;
 mod oracle;
 mod routes;
 mod stores;

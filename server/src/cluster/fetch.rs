@@ -40,7 +40,7 @@ const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 /// computed for them any more.
 pub async fn rows(
     cluster: &Cluster,
-    job: CleanUp,
+    job: Arc<CleanUp>,
     schema: SchemaRef,
     locations: Vec<WireLocation>,
 ) -> Result<(Rows, bool)> {

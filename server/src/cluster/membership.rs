@@ -60,6 +60,8 @@ pub struct Membership {
     placements: Mutex<HashMap<String, Claim>>,
     // Those that run, and those whose rows are still to be fetched.
     jobs: Mutex<HashSet<String>>,
+    // Supervised executors that were lost, until one has come in their place; the first lost is the first.
+    orphans: Mutex<Vec<ExecutorId>>,
     losses: broadcast::Sender<ExecutorId>,
     stops: broadcast::Sender<JobId>,
     changed: Notify,
@@ -94,6 +96,7 @@ impl Membership {
             registered: Mutex::default(),
             placements: Mutex::default(),
             jobs: Mutex::default(),
+            orphans: Mutex::default(),
             losses,
             stops,
             changed: Notify::new(),
@@ -156,6 +159,26 @@ impl Membership {
         self.jobs.lock().iter().cloned().collect()
     }
 
+    /// Who gives what executors wrote: each that is alive its own, and what it has inherited.
+    pub fn serving(&self) -> HashMap<String, String> {
+        let members = self.members();
+        let inherited = members.iter().flat_map(|member| {
+            let heir = member.report.executor_id.to_string();
+            member.report.inherited.iter().map(move |id| (id.to_string(), heir.clone()))
+        });
+        let own = members.iter().map(|member| {
+            let id = member.report.executor_id.to_string();
+            (id.clone(), id)
+        });
+        inherited.chain(own).collect()
+    }
+
+    /// True while one of `lost` may still be replaced by an executor that has its files.
+    pub fn awaits_heir(&self, lost: &BTreeSet<ExecutorId>) -> bool {
+        let orphans = self.orphans.lock();
+        lost.iter().any(|id| orphans.contains(id))
+    }
+
     /// Tells of every executor lost from now on.
     pub fn losses(&self) -> broadcast::Receiver<ExecutorId> {
         self.losses.subscribe()
@@ -210,8 +233,24 @@ impl Membership {
     /// Ballista accepted an executor with that many slots.
     pub fn registered(&self, id: ExecutorId, slots: usize) {
         info!(executor.id = %id, slots, "executor joined");
-        self.registered.lock().insert(id, slots);
+        let report = self.members.lock().get(&id).map(|member| member.report.clone());
+        self.registered.lock().insert(id.clone(), slots);
+        // After it is one of those that serve: who waits for an heir looks for it then.
+        self.replaced(&id, report.as_ref());
         self.changed.notify_waiters();
+    }
+
+    /// An executor has come that may be in the place of one that was lost.
+    fn replaced(&self, id: &ExecutorId, report: Option<&ExecutorReport>) {
+        let mut orphans = self.orphans.lock();
+        let before = orphans.len();
+        let inherited = report.map_or(&[][..], |report| &report.inherited);
+        orphans.retain(|orphan| orphan != id && !inherited.contains(orphan));
+        // It has found nothing of the one before it: nobody else will.
+        let comes_without = inherited.is_empty() && report.is_some_and(|report| report.is_supervised);
+        if comes_without && orphans.len() == before && before > 0 {
+            orphans.remove(0);
+        }
     }
 
     /// Ballista let an executor go.
@@ -231,8 +270,12 @@ impl Membership {
 
     /// An executor is gone.
     pub fn lost(&self, id: &ExecutorId, why: &str) {
-        if self.members.lock().remove(id).is_some() {
+        let member = self.members.lock().remove(id);
+        if let Some(member) = member {
             warn!(executor.id = %id, why, "executor lost");
+            if member.report.is_supervised {
+                self.orphans.lock().push(id.clone());
+            }
             let _ = self.losses.send(id.clone());
         }
     }

@@ -1,11 +1,14 @@
 //! The executors, and the jobs that run on them.
 //!
-//! Ballista's scheduler cuts a plan into stages and hands out tasks. Whether anything is run again is
+//! Ballista's scheduler cuts a plan into stages and hands out tasks. Whether anything is run again, and what is kept, is
 //! decided here alone: Ballista's own recovery was seen to return duplicated rows, or to hang.
 
 mod failure;
 mod fetch;
+mod launcher;
 mod membership;
+mod mending;
+mod recovery;
 mod report_service;
 mod scheduler;
 mod scheduler_service;

@@ -6,12 +6,13 @@ use std::time::Duration;
 use arrow_flight::flight_service_server::FlightServiceServer;
 use ballista_core::JobId;
 use ballista_core::config::TaskSchedulingPolicy;
+use ballista_core::serde::BallistaCodec;
 use ballista_core::serde::protobuf::job_status::Status;
 use ballista_core::serde::protobuf::scheduler_grpc_server::{SchedulerGrpc, SchedulerGrpcServer};
-use ballista_core::serde::protobuf::{ExecutorStoppedParams, JobStatus};
+use ballista_core::serde::protobuf::{JobStatus, PartitionLocation, UpdateTaskStatusParams};
 use ballista_scheduler::cluster::{BallistaCluster, JobState};
 use ballista_scheduler::config::{SchedulerConfig, TaskDistributionPolicy};
-use ballista_scheduler::scheduler_process::create_scheduler;
+use ballista_scheduler::metrics::default_metrics_collector;
 use ballista_scheduler::scheduler_server::SchedulerServer;
 use datafusion::execution::context::SessionContext;
 use datafusion::physical_plan::ExecutionPlan;
@@ -25,16 +26,17 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tracing::{error, warn};
 
+use super::launcher::Launcher;
 use super::membership::Membership;
+use super::recovery::{Ledger, Outcome, Told, Trouble};
 use super::report_service::ReportService;
 use super::scheduler_service::SchedulerService;
 use super::slots::{self, CountedSlots, Progress};
 
 /// Job states that may wait to be looked at. A full channel would lose the last one.
 const JOB_STATES_BUFFERED: usize = 64;
-/// Ballista's own detection, which ours precedes: seconds of silence, and how often it looks.
-const BALLISTA_TIMEOUT_SECONDS: u64 = 20;
-const BALLISTA_EXPIRE_INTERVAL_SECONDS: u64 = 2;
+/// Ballista never declares an executor lost by itself: it would mend the graphs of jobs then.
+const BALLISTA_TIMEOUT_SECONDS: u64 = 10 * 365 * 24 * 3600;
 /// Jobs' files and states are dropped by us when their rows are; these are the backstop.
 const BACKSTOP_CLEAN_UP_SECONDS: u64 = 24 * 3600;
 
@@ -43,6 +45,7 @@ const BACKSTOP_CLEAN_UP_SECONDS: u64 = 24 * 3600;
 pub struct Scheduler {
     jobs: Arc<dyn JobState>,
     membership: Arc<Membership>,
+    ledger: Arc<Ledger>,
     inner: SchedulerServer<LogicalPlanNode, PhysicalPlanNode>,
 }
 
@@ -57,20 +60,34 @@ impl Scheduler {
     ) -> Result<Self> {
         let options = options(config, &listener, identity)?;
         let stock = BallistaCluster::new_from_config(&options).await?;
-        let slots = CountedSlots::new(stock.cluster_state(), Arc::clone(&membership));
+        let ledger = Arc::new(Ledger::default());
+        let (told, mut to_tell) = mpsc::unbounded_channel();
+        let state = stock.cluster_state();
+        let slots = CountedSlots::new(state, Arc::clone(&membership), Arc::clone(&ledger), told);
         let jobs = stock.job_state();
         let cluster = BallistaCluster::new(Arc::new(slots), Arc::clone(&jobs));
-        let inner = create_scheduler::<LogicalPlanNode, PhysicalPlanNode>(cluster, Arc::new(options)).await?;
+        let endpoint = options.scheduler_endpoint();
+        let launcher = Launcher::new(Arc::clone(&membership), endpoint.clone());
+        let mut inner = SchedulerServer::new_with_task_launcher(
+            endpoint,
+            cluster,
+            BallistaCodec::new(codec::logical(), codec::physical()),
+            Arc::new(options),
+            default_metrics_collector()?,
+            Arc::new(launcher),
+        );
+        inner.init().await?;
         let limit = codec::MESSAGE_BYTES_MAX as usize;
-        let service = SchedulerService::new(inner.clone(), Arc::clone(&membership));
-        let scheduler = SchedulerGrpcServer::new(service)
+        let scheduler = Self { jobs, membership: Arc::clone(&membership), ledger, inner: inner.clone() };
+        let service = SchedulerService::new(scheduler.clone(), inner);
+        let service = SchedulerGrpcServer::new(service)
             .max_decoding_message_size(limit)
             .max_encoding_message_size(limit);
         let server = Server::builder()
             .tls_config(identity.server())
             .map_err(|error| Error::internal(error.to_string()))?
-            .add_service(scheduler)
-            .add_service(FlightServiceServer::new(ReportService::new(Arc::clone(&membership))))
+            .add_service(service)
+            .add_service(FlightServiceServer::new(ReportService::new(membership)))
             .serve_with_incoming_shutdown(
                 TcpIncoming::from(listener).with_nodelay(Some(true)),
                 shutdown.cancelled_owned(),
@@ -80,7 +97,13 @@ impl Scheduler {
                 error!(%error, "the cluster's port failed");
             }
         });
-        Ok(Self { jobs, membership, inner })
+        let this = scheduler.clone();
+        tokio::spawn(async move {
+            while let Some(told) = to_tell.recv().await {
+                this.tell(told).await;
+            }
+        });
+        Ok(scheduler)
     }
 
     /// Submits the plan as it is. The states of the job arrive on the channel.
@@ -93,6 +116,67 @@ impl Scheduler {
         let (sender, states) = mpsc::channel(JOB_STATES_BUFFERED);
         let job = self.inner.submit_physical_plan(name, session, plan, Some(sender)).await?;
         Ok((job, states))
+    }
+
+    /// A job runs, or its rows are kept: its files stay. Tasks that fail for a reason that may pass are told on the
+    /// channel, in place of failing the job.
+    pub fn begin(&self, job: &JobId) -> mpsc::UnboundedReceiver<Trouble> {
+        self.membership.begin(job);
+        self.ledger.begin(job)
+    }
+
+    /// Nobody asks for anything of a job any more.
+    pub fn end(&self, job: &JobId) {
+        self.membership.end(job);
+        self.ledger.end(job);
+    }
+
+    /// Lets a job go on that executors were lost of, with what is finished of it, when that is worth it.
+    pub async fn repair(&self, job: &JobId, worth: Duration) -> Result<Outcome> {
+        let jobs = self.inner.state.task_manager.get_running_job_cache();
+        let Some(info) = jobs.get(job) else { return Ok(Outcome::Whole) };
+        let serving = self.membership.serving();
+        let mut graph = info.execution_graph.write().await;
+        let mut outcome = self.ledger.repair(&mut graph, &self.inner.scheduler_id, &serving, worth)?;
+        drop(graph);
+        if let Outcome::GoesOn(repair) = &mut outcome {
+            let needless = std::mem::take(&mut repair.needless);
+            if let Err(error) = self.inner.state.executor_manager.cancel_running_tasks(needless).await {
+                warn!(job.id = %job, %error, "tasks that nobody waits for could not be cancelled");
+            }
+            self.tell(std::mem::take(&mut repair.told)).await;
+        }
+        Ok(outcome)
+    }
+
+    /// Finds who has the results at `locations` now. False when nobody has one.
+    pub async fn find(&self, locations: &mut [PartitionLocation]) -> bool {
+        let serving = self.membership.serving();
+        for location in locations {
+            let Some(of) = location.executor_meta.as_ref().map(|executor| executor.id.clone()) else {
+                return false;
+            };
+            match serving.get(&of) {
+                Some(server) if *server == of => {}
+                Some(heir) => {
+                    let heir = self.inner.state.executor_manager.get_executor_metadata(heir).await;
+                    let Ok(heir) = heir else { return false };
+                    location.executor_meta = Some(heir.into());
+                }
+                None => return false,
+            }
+        }
+        true
+    }
+
+    /// Tells Ballista how tasks ended. It looks for tasks to hand out then.
+    async fn tell(&self, told: Told) {
+        for (executor_id, task_status) in told {
+            let params = UpdateTaskStatusParams { executor_id, task_status };
+            if let Err(error) = self.inner.update_task_status(tonic::Request::new(params)).await {
+                warn!(%error, "the scheduler does not take how tasks ended");
+            }
+        }
     }
 
     /// Stops a job's tasks and removes its files. A job that Ballista still plans cannot be cancelled,
@@ -137,13 +221,15 @@ impl Scheduler {
         self.inner.state.executor_manager.clean_up_job_data(job.clone());
     }
 
-    /// Forgets a lost executor.
+    /// What is kept of jobs.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Forgets an executor that is lost or has left. Ballista is not told why: it would mend the graphs of jobs.
     pub async fn forget(&self, executor: &ExecutorId) {
-        let params = ExecutorStoppedParams {
-            executor_id: executor.to_string(),
-            reason: "the coordinator lost it".to_owned(),
-        };
-        if let Err(error) = self.inner.executor_stopped(tonic::Request::new(params)).await {
+        let executors = &self.inner.state.executor_manager;
+        if let Err(error) = executors.remove_executor(executor.as_str(), None).await {
             warn!(executor.id = %executor, %error, "a lost executor could not be removed");
         }
     }
@@ -162,7 +248,6 @@ fn options(config: &Config, listener: &TcpListener, identity: &ClusterIdentity) 
         .with_scheduler_policy(TaskSchedulingPolicy::PushStaged);
     options.task_distribution = TaskDistributionPolicy::RoundRobin;
     options.executor_timeout_seconds = BALLISTA_TIMEOUT_SECONDS;
-    options.expire_dead_executor_interval_seconds = BALLISTA_EXPIRE_INTERVAL_SECONDS;
     options.no_executors_grace_period_seconds = BALLISTA_TIMEOUT_SECONDS;
     options.executor_termination_grace_period = 0;
     options.finished_job_data_clean_up_interval_seconds = BACKSTOP_CLEAN_UP_SECONDS;

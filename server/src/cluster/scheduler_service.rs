@@ -5,7 +5,6 @@
 //! task's rows twice.
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::Arc;
 
 use async_trait::async_trait;
 use ballista_core::serde::protobuf::scheduler_grpc_server::SchedulerGrpc;
@@ -25,7 +24,7 @@ use tokio::sync::Mutex;
 use tonic::{Request, Response, Status};
 use tracing::debug;
 
-use super::membership::Membership;
+use super::scheduler::Scheduler;
 use super::slots;
 
 /// Ends of tasks that are remembered. One is told again within moments, or never.
@@ -66,18 +65,15 @@ impl Told {
 
 /// The part of the scheduler that executors see.
 pub struct SchedulerService {
+    scheduler: Scheduler,
     inner: SchedulerServer<LogicalPlanNode, PhysicalPlanNode>,
-    membership: Arc<Membership>,
     told: Mutex<Told>,
 }
 
 impl SchedulerService {
-    /// Passes on to `inner`; `membership` is told of executors that leave.
-    pub fn new(
-        inner: SchedulerServer<LogicalPlanNode, PhysicalPlanNode>,
-        membership: Arc<Membership>,
-    ) -> Self {
-        Self { inner, membership, told: Mutex::default() }
+    /// Passes on to `inner`, which is within `scheduler`.
+    pub fn new(scheduler: Scheduler, inner: SchedulerServer<LogicalPlanNode, PhysicalPlanNode>) -> Self {
+        Self { scheduler, inner, told: Mutex::default() }
     }
 }
 
@@ -104,7 +100,7 @@ impl SchedulerGrpc for SchedulerService {
         request: Request<HeartBeatParams>,
     ) -> Result<Response<HeartBeatResult>, Status> {
         let beat = request.get_ref();
-        if !self.membership.is_registered(&ExecutorId::from(beat.executor_id.clone())) {
+        if !self.scheduler.membership().is_registered(&ExecutorId::from(beat.executor_id.clone())) {
             let params = RegisterExecutorParams { metadata: beat.metadata.clone() };
             self.inner.register_executor(Request::new(params)).await?;
         }
@@ -128,6 +124,8 @@ impl SchedulerGrpc for SchedulerService {
             return Ok(Response::new(UpdateTaskStatusResult { success: true }));
         }
         let runs: Vec<Run> = statuses.iter().map(run_of).collect();
+        statuses.retain(|status| self.scheduler.ledger().passes(status));
+        // Also none are passed on: Ballista looks for tasks to hand out then.
         let answer = self.inner.update_task_status(request).await?;
         told.remember(runs);
         Ok(answer)
@@ -140,11 +138,12 @@ impl SchedulerGrpc for SchedulerService {
         let id = ExecutorId::from(request.get_ref().executor_id.clone());
         // A task may have been given to it in the moment in which it found that nobody needs it.
         if self.has_tasks(id.as_str()).await {
-            self.membership.lost(&id, "it ended while a task was on its way to it");
+            self.scheduler.membership().lost(&id, "it ended while a task was on its way to it");
         } else {
-            self.membership.left(&id);
+            self.scheduler.membership().left(&id);
+            self.scheduler.forget(&id).await;
         }
-        self.inner.executor_stopped(request).await
+        Ok(Response::new(ExecutorStoppedResult {}))
     }
 
     async fn register_executor(

@@ -21,9 +21,10 @@ use ballista_scheduler::state::execution_graph::ExecutionGraphBox;
 use ballista_scheduler::state::execution_stage::ExecutionStage;
 use ballista_scheduler::state::task_manager::JobInfoCache;
 use engine::ExecutorId;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, mpsc};
 
 use super::membership::Membership;
+use super::recovery::{Ledger, Told};
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Slots {
@@ -37,12 +38,31 @@ pub struct CountedSlots {
     inner: Arc<dyn ClusterState>,
     slots: Mutex<HashMap<String, Slots>>,
     membership: Arc<Membership>,
+    ledger: Arc<Ledger>,
+    told: mpsc::UnboundedSender<Told>,
 }
 
 impl CountedSlots {
-    /// Counts for `inner`, and tells `membership` who comes and goes.
-    pub fn new(inner: Arc<dyn ClusterState>, membership: Arc<Membership>) -> Self {
-        Self { inner, slots: Mutex::default(), membership }
+    /// Counts for `inner`, and tells `membership` who comes and goes. What `ledger` has kept of a stage that begins is
+    /// told before its tasks are handed out.
+    pub fn new(
+        inner: Arc<dyn ClusterState>,
+        membership: Arc<Membership>,
+        ledger: Arc<Ledger>,
+        told: mpsc::UnboundedSender<Told>,
+    ) -> Self {
+        Self { inner, slots: Mutex::default(), membership, ledger, told }
+    }
+
+    async fn resume(&self, jobs: &HashMap<JobId, JobInfoCache>) {
+        for (id, job) in jobs {
+            if self.ledger.waits(id) {
+                let mut graph = job.execution_graph.write().await;
+                let told = self.ledger.resume(&mut graph, &self.membership.serving());
+                // Nobody listens any more only when the server ends.
+                let _ = self.told.send(told);
+            }
+        }
     }
 
     /// The jobs, those first that hold fewest slots and among them the oldest, each with the executors it may run on; and
@@ -133,6 +153,7 @@ impl ClusterState for CountedSlots {
     ) -> Result<Vec<BoundTask>> {
         // Held over the binding: two at once would hand out the same slot.
         let mut slots = self.slots.lock().await;
+        self.resume(&active_jobs).await;
         let (turns, held) = self.in_turn(&active_jobs).await;
         for (executor_id, slots) in slots.iter_mut() {
             let free = slots.total.saturating_sub(held.get(executor_id).copied().unwrap_or(0));

@@ -1,20 +1,24 @@
-//! Runs one plan as a job, and again as a whole when an executor is lost.
+//! Runs one plan as a job. When an executor is lost, the job goes on with what is finished of it, or is run again as a
+//! whole where that is little.
 //!
-//! Rows leave only after the job has succeeded, so running it again can never repeat one.
+//! Rows leave only after the job has succeeded, so running any of it again can never repeat one.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ballista_core::JobId;
 use ballista_core::serde::protobuf::{JobStatus, PartitionLocation, job_status::Status};
 use datafusion::execution::context::SessionContext;
 use engine::{Error, ExecutorId, Result};
 use tokio::sync::{broadcast, mpsc};
+use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::{Cluster, failure, fetch, watchdog};
+use super::failure;
+use super::mending::{Damage, LOSS_MAY_FOLLOW, Recovery};
+use super::recovery::{Outcome, Trouble};
+use super::{Cluster, fetch, watchdog};
 use crate::query::{Permit, Plan, QueryContext, Rows};
-use crate::session::Notice;
 
 /// Between two runs, so that whatever failed may settle.
 const RETRY_WAIT: Duration = Duration::from_millis(200);
@@ -37,26 +41,21 @@ pub async fn run(cluster: &Cluster, context: &QueryContext, plan: Plan, permit: 
     loop {
         let started_at = Instant::now();
         wait_for_executors(cluster, &plan).await?;
-        let mut losses = cluster.membership.losses();
-        let ended = match run_once(cluster, context, &session, &plan, &mut losses).await {
-            Ok((job, locations)) => {
-                let schema = plan.physical.schema();
-                match fetch::rows(cluster, job, schema, locations).await {
-                    Ok((rows, are_here)) => {
-                        context.told.lock().extend(recovery.notice());
-                        return Ok(if are_here { rows } else { rows.holding(permit) });
-                    }
-                    Err(error) if error.is_passing() => Ended::MayPass(error, 0),
-                    Err(error) => Ended::Failed(error),
+        let ended = match run_once(cluster, context, &session, &plan, &mut recovery).await {
+            Ok((job, locations)) => match fetched(cluster, &plan, job, locations).await {
+                Ok((rows, are_here)) => {
+                    context.told.lock().extend(recovery.notice());
+                    return Ok(if are_here { rows } else { rows.holding(permit) });
                 }
-            }
+                Err(ended) => ended,
+            },
             Err(ended) => ended,
         };
         let error = match ended {
             Ended::Failed(error) => return Err(error),
             Ended::MayPass(error, _) if retries >= retries_max => return Err(given_up(retries, error)),
             Ended::MayPass(error, tasks) => {
-                recovery.note(&error, tasks, started_at.elapsed() + RETRY_WAIT);
+                recovery.run_again(&error, tasks, started_at.elapsed() + RETRY_WAIT);
                 error
             }
         };
@@ -64,36 +63,6 @@ pub async fn run(cluster: &Cluster, context: &QueryContext, plan: Plan, permit: 
         context.coordinator.queries.retried(&context.id);
         warn!(query.id = %context.id, retries, %error, "running the query again");
         tokio::time::sleep(RETRY_WAIT).await;
-    }
-}
-
-/// What runs that came to nothing have cost.
-#[derive(Debug, Default)]
-struct Recovery {
-    causes: Vec<String>,
-    tasks: usize,
-    time: Duration,
-}
-
-impl Recovery {
-    fn note(&mut self, error: &Error, tasks: usize, time: Duration) {
-        self.causes.push(match error {
-            Error::ExecutorLost { which } => format!("executor {which} was lost"),
-            other => other.to_string(),
-        });
-        self.tasks += tasks;
-        self.time += time;
-    }
-
-    fn notice(&self) -> Option<Notice> {
-        if self.causes.is_empty() {
-            return None;
-        }
-        let (causes, tasks) = (self.causes.join("; "), self.tasks);
-        let seconds = self.time.as_secs_f64();
-        let message =
-            format!("{causes}: the query was run again, {tasks} tasks anew, which added {seconds:.1} s");
-        Some(Notice::info("00000", message))
     }
 }
 
@@ -145,42 +114,133 @@ async fn run_once(
     context: &QueryContext,
     session: &Arc<SessionContext>,
     plan: &Plan,
-    losses: &mut broadcast::Receiver<ExecutorId>,
+    recovery: &mut Recovery,
 ) -> std::result::Result<(CleanUp, Vec<PartitionLocation>), Ended> {
     let name = context.id.as_str();
+    let mut losses = cluster.membership.losses();
     let submitted = cluster.scheduler.submit(name, Arc::clone(session), Arc::clone(&plan.physical)).await;
     let (job, mut states) = submitted.map_err(Ended::Failed)?;
     info!(query.id = %context.id, job.id = %job, "job submitted");
     // Until it has succeeded, dropping the guard cancels the job: also when the client leaves.
-    let mut guard = CleanUp::cancelling(cluster, job.clone());
-    tokio::select! {
-        biased;
-        // A loss first: what Ballista makes of a job after one is what must never be trusted.
-        lost = losses.recv() => {
-            let tasks = cluster.scheduler.tasks_begun(&job).await;
-            drop(guard);
-            let which = lost.map_or_else(|_| "several".to_owned(), |id| id.to_string());
-            Err(Ended::MayPass(Error::ExecutorLost { which }, tasks))
-        }
-        error = watchdog::stuck(cluster, &job, name) => {
-            let tasks = cluster.scheduler.tasks_begun(&job).await;
-            warn!(query.id = %context.id, job.id = %job, "the job is stuck");
-            drop(guard);
-            Err(Ended::MayPass(error, tasks))
-        }
-        outcome = outcome(&mut states) => match outcome {
-            Ok(locations) if losses.is_empty() => {
-                guard.succeeded();
-                info!(query.id = %context.id, "job succeeded");
-                Ok((guard, locations))
+    let (mut guard, mut troubles) = CleanUp::cancelling(cluster, job.clone());
+    let mut damage = Damage::default();
+    let mut stuck = std::pin::pin!(watchdog::stuck(cluster, &job, name));
+    loop {
+        tokio::select! {
+            biased;
+            lost = losses.recv() => damage.lost(lost.ok()),
+            Some(trouble) = troubles.recv() => damage.troubled(trouble),
+            () = damage.settled(cluster), if damage.is_there() => {
+                let repaired = mend(cluster, context, plan, &job, &damage, recovery).await;
+                if let Err(ended) = repaired {
+                    drop(guard);
+                    return Err(ended);
+                }
+                damage = Damage::default();
             }
-            Ok(_) => Err(Ended::MayPass(Error::ExecutorLost { which: "one".into() }, 0)),
-            Err(error) => {
-                guard.succeeded();
+            error = &mut stuck => {
                 let tasks = cluster.scheduler.tasks_begun(&job).await;
-                Err(sort_failure(error, tasks, losses).await)
+                warn!(query.id = %context.id, job.id = %job, "the job is stuck");
+                drop(guard);
+                return Err(Ended::MayPass(error, tasks));
             }
-        },
+            outcome = outcome(&mut states) => match outcome {
+                Ok(mut locations) => {
+                    while let Ok(lost) = losses.try_recv() {
+                        damage.lost(Some(lost));
+                    }
+                    if damage.is_there() {
+                        damage.settled(cluster).await;
+                    }
+                    guard.succeeded();
+                    if !cluster.scheduler.find(&mut locations).await {
+                        return Err(Ended::MayPass(damage.error(), 0));
+                    }
+                    info!(query.id = %context.id, "job succeeded");
+                    return Ok((guard, locations));
+                }
+                Err(error) => {
+                    guard.succeeded();
+                    let tasks = cluster.scheduler.tasks_begun(&job).await;
+                    return Err(sort_failure(error, tasks, &mut losses).await);
+                }
+            },
+        }
+    }
+}
+
+/// The rows of a job that has succeeded, and whether all of them are here. Those of an executor that ends meanwhile are
+/// asked of the one that has its files then.
+async fn fetched(
+    cluster: &Cluster,
+    plan: &Plan,
+    job: CleanUp,
+    mut locations: Vec<PartitionLocation>,
+) -> std::result::Result<(Rows, bool), Ended> {
+    const TRIES_MAX: usize = 3;
+    let job = Arc::new(job);
+    let mut tries = 0;
+    loop {
+        let mut losses = cluster.membership.losses();
+        let rows = fetch::rows(cluster, Arc::clone(&job), plan.physical.schema(), locations.clone()).await;
+        let error = match rows {
+            Ok(rows) => return Ok(rows),
+            Err(error) if error.is_passing() => error,
+            Err(error) => return Err(Ended::Failed(error)),
+        };
+        tries += 1;
+        let mut damage = Damage::default();
+        damage.troubled(Trouble { error: Error::ExecutorLost { which: "one".into() } });
+        // It is noticed sooner or later than the rows are missed.
+        let _ = tokio::time::timeout(RETRY_WAIT, async { damage.lost(losses.recv().await.ok()) }).await;
+        damage.settled(cluster).await;
+        if tries == TRIES_MAX || !cluster.scheduler.find(&mut locations).await {
+            return Err(Ended::MayPass(error, 0));
+        }
+        info!(%error, "a result is asked for again");
+    }
+}
+
+/// Lets the job go on after `damage`, with what is finished of it.
+async fn mend(
+    cluster: &Cluster,
+    context: &QueryContext,
+    plan: &Plan,
+    job: &JobId,
+    damage: &Damage,
+    recovery: &mut Recovery,
+) -> std::result::Result<(), Ended> {
+    let started_at = Instant::now();
+    if let Some(error) = damage.unexplained() {
+        return Err(Ended::Failed(error));
+    }
+    wait_for_executors(cluster, plan).await.map_err(Ended::Failed)?;
+    let tasks = cluster.scheduler.tasks_begun(job).await;
+    let worth = cluster.config.cluster.kept_work_min.0;
+    match cluster.scheduler.repair(job, worth).await {
+        Ok(Outcome::Unconcerned) if !damage.has_trouble() => Ok(()),
+        Ok(Outcome::GoesOn(repair)) => {
+            let (kept, anew) = (repair.kept, repair.anew);
+            let cause = damage.error();
+            info!(query.id = %context.id, job.id = %job, kept, anew, %cause, "the job goes on");
+            context.coordinator.queries.retried(&context.id);
+            let waited = damage.age() + started_at.elapsed();
+            let repairs = recovery.kept(damage, &repair, waited, cluster.slots());
+            let repairs_max = cluster.config.cluster.executor_loss_retries;
+            if repairs > repairs_max {
+                return Err(Ended::Failed(given_up(repairs_max, damage.error())));
+            }
+            Ok(())
+        }
+        Ok(Outcome::Whole | Outcome::Unconcerned) => Err(match damage.out_of_memory() {
+            // It is planned for less memory then.
+            Some(error) => Ended::Failed(error),
+            None => Ended::MayPass(damage.error(), tasks),
+        }),
+        Err(error) => {
+            warn!(query.id = %context.id, job.id = %job, %error, "a job could not go on");
+            Err(Ended::MayPass(damage.error(), tasks))
+        }
     }
 }
 
@@ -197,7 +257,6 @@ async fn outcome(states: &mut mpsc::Receiver<JobStatus>) -> Result<Vec<Partition
 
 /// A job that failed just before its executor is found lost has often failed because of it.
 async fn sort_failure(error: Error, tasks: usize, losses: &mut broadcast::Receiver<ExecutorId>) -> Ended {
-    const LOSS_MAY_FOLLOW: Duration = Duration::from_millis(2500);
     if error.is_passing() {
         return Ended::MayPass(error, tasks);
     }
@@ -218,9 +277,9 @@ pub struct CleanUp {
 }
 
 impl CleanUp {
-    fn cancelling(cluster: &Cluster, job: JobId) -> Self {
-        cluster.membership.begin(&job);
-        Self { scheduler: cluster.scheduler.clone(), job, is_running: true }
+    fn cancelling(cluster: &Cluster, job: JobId) -> (Self, mpsc::UnboundedReceiver<Trouble>) {
+        let troubles = cluster.scheduler.begin(&job);
+        (Self { scheduler: cluster.scheduler.clone(), job, is_running: true }, troubles)
     }
 
     fn succeeded(&mut self) {
@@ -230,7 +289,7 @@ impl CleanUp {
 
 impl Drop for CleanUp {
     fn drop(&mut self) {
-        self.scheduler.membership().end(&self.job);
+        self.scheduler.end(&self.job);
         if self.is_running {
             let (scheduler, job) = (self.scheduler.clone(), self.job.clone());
             tokio::spawn(async move { scheduler.cancel(&job).await });

@@ -1,0 +1,177 @@
+//! What has happened to a running job since it was last as it should be, and what its client is told of it.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use engine::{Error, ExecutorId};
+use tokio::time::Instant;
+
+use super::Cluster;
+use super::recovery::{Repair, Trouble};
+use crate::session::Notice;
+
+/// So long a failure that nobody can explain waits for the loss of an executor to explain it: silence is noticed after
+/// two seconds.
+pub const LOSS_MAY_FOLLOW: Duration = Duration::from_millis(2500);
+/// So long a supervised executor that ended is waited for: the one in its place has its files.
+const HEIR_MAX: Duration = Duration::from_secs(3);
+/// One loss makes several tasks fail, one after the other.
+const SETTLES_IN: Duration = Duration::from_millis(200);
+
+/// Executors that were lost and tasks that failed.
+#[derive(Debug, Default)]
+pub struct Damage {
+    since: Option<Instant>,
+    lost: BTreeSet<ExecutorId>,
+    /// More were lost than could be told of.
+    lost_others: bool,
+    troubles: Vec<Error>,
+}
+
+impl Damage {
+    /// An executor was lost; `None` when there were too many to tell.
+    pub fn lost(&mut self, executor: Option<ExecutorId>) {
+        self.since.get_or_insert_with(Instant::now);
+        match executor {
+            Some(executor) => {
+                self.lost.insert(executor);
+            }
+            None => self.lost_others = true,
+        }
+    }
+
+    /// A task failed for a reason that may pass.
+    pub fn troubled(&mut self, trouble: Trouble) {
+        self.since.get_or_insert_with(Instant::now);
+        self.troubles.push(trouble.error);
+    }
+
+    /// True when anything happened.
+    pub fn is_there(&self) -> bool {
+        self.since.is_some()
+    }
+
+    /// True when a task failed.
+    pub fn has_trouble(&self) -> bool {
+        !self.troubles.is_empty()
+    }
+
+    /// How long ago the first of it happened.
+    pub fn age(&self) -> Duration {
+        self.since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    /// Resolves when nothing is to be waited for any more.
+    pub async fn settled(&self, cluster: &Cluster) {
+        let since = self.since.unwrap_or_else(Instant::now);
+        tokio::time::sleep_until(since + SETTLES_IN).await;
+        let deadline = since + if self.has_loss() { HEIR_MAX } else { LOSS_MAY_FOLLOW };
+        let heirs = async {
+            loop {
+                let changed = cluster.membership.changed();
+                tokio::pin!(changed);
+                // Enabled before looking, so that a change in between is not missed.
+                changed.as_mut().enable();
+                let is_waiting = if self.has_loss() {
+                    cluster.membership.awaits_heir(&self.lost)
+                } else {
+                    self.troubles.iter().any(may_be_owed_to_loss)
+                };
+                if !is_waiting {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        let _ = tokio::time::timeout_at(deadline, heirs).await;
+    }
+
+    fn has_loss(&self) -> bool {
+        !self.lost.is_empty() || self.lost_others
+    }
+
+    /// What went wrong, when no loss explains it and it will not pass.
+    pub fn unexplained(&self) -> Option<Error> {
+        let lasts = |error: &&Error| !self.has_loss() && !error.is_passing() && !error.is_out_of_memory();
+        self.troubles.iter().find(lasts).cloned()
+    }
+
+    /// That memory ran out, if it did.
+    pub fn out_of_memory(&self) -> Option<Error> {
+        self.troubles.iter().find(|error| error.is_out_of_memory()).cloned()
+    }
+
+    /// In one error.
+    pub fn error(&self) -> Error {
+        let which: Vec<String> = self.lost.iter().map(ToString::to_string).collect();
+        match self.troubles.first() {
+            _ if self.lost_others => Error::ExecutorLost { which: "several".to_owned() },
+            _ if !which.is_empty() => Error::ExecutorLost { which: which.join(", ") },
+            Some(trouble) => trouble.clone(),
+            None => Error::ExecutorLost { which: "one".to_owned() },
+        }
+    }
+}
+
+/// One that another executor could not be asked is lost soon, too.
+fn may_be_owed_to_loss(error: &Error) -> bool {
+    matches!(error, Error::ExecutorLost { .. }) || super::failure::may_be_owed_to_loss(error)
+}
+
+/// What losses have cost a query.
+#[derive(Debug, Default)]
+pub struct Recovery {
+    causes: Vec<String>,
+    runs: usize,
+    kept: usize,
+    anew: usize,
+    time: Duration,
+    repairs_in_vain: usize,
+}
+
+impl Recovery {
+    /// A run came to nothing, in which `tasks` had been begun.
+    pub fn run_again(&mut self, error: &Error, tasks: usize, time: Duration) {
+        self.note(error);
+        self.runs += 1;
+        self.anew += tasks;
+        self.time += time;
+    }
+
+    /// A job went on after `damage`, for which it had waited so long. With it, how often it has since more was finished.
+    pub fn kept(&mut self, damage: &Damage, repair: &Repair, waited: Duration, slots: usize) -> usize {
+        // Of memory that ran out nothing is told: it is planned for.
+        if damage.has_loss() || damage.out_of_memory().is_none() {
+            self.note(&damage.error());
+        }
+        self.anew += repair.anew;
+        self.time += waited + repair.lost / u32::try_from(slots).unwrap_or(1).max(1);
+        self.repairs_in_vain = if repair.kept > self.kept { 1 } else { self.repairs_in_vain + 1 };
+        self.kept = self.kept.max(repair.kept);
+        self.repairs_in_vain
+    }
+
+    fn note(&mut self, error: &Error) {
+        self.causes.push(match error {
+            Error::ExecutorLost { which } => format!("executor {which} was lost"),
+            other => other.to_string(),
+        });
+    }
+
+    /// What the client is told.
+    pub fn notice(&self) -> Option<Notice> {
+        if self.causes.is_empty() {
+            return None;
+        }
+        let causes = self.causes.join("; ");
+        let (kept, anew, seconds) = (self.kept, self.anew, self.time.as_secs_f64());
+        let message = if self.runs > 0 {
+            format!("{causes}: the query was run again, {anew} tasks anew, which added {seconds:.1} s")
+        } else {
+            format!(
+                "{causes}: {kept} finished tasks were kept, {anew} run anew, which added about {seconds:.1} s"
+            )
+        };
+        Some(Notice::info("00000", message))
+    }
+}
