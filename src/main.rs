@@ -35,6 +35,7 @@ enum Verb {
 const USAGE: u8 = 64;
 
 fn main() -> ExitCode {
+    ::engine::panics::watch();
     let cli = Cli::try_parse().unwrap_or_else(|error| {
         let _ = error.print();
         std::process::exit(if error.use_stderr() { USAGE.into() } else { 0 });
@@ -78,10 +79,12 @@ fn run_server(
 ) -> anyhow::Result<()> {
     log_to_stderr("info");
     let compute = runtime("compute", config.server_threads())?;
+    let small = runtime("small", config.server_threads())?;
     let planning = runtime("planning", config.server_threads())?;
     let watching = runtime("watching", 1)?;
     let threads = server::Threads {
         compute: compute.handle().clone(),
+        small: small.handle().clone(),
         planning: planning.handle().clone(),
         watching: watching.handle().clone(),
     };
@@ -94,6 +97,7 @@ fn run_server(
         anyhow::Ok(())
     })?;
     compute.shutdown_background();
+    small.shutdown_background();
     planning.shutdown_background();
     watching.shutdown_background();
     Ok(())
@@ -107,8 +111,8 @@ fn executor(flags: &ExecutorFlags) -> anyhow::Result<()> {
     }
     log_to_stderr("warn,sluice_executor=info");
     let is_supervised = flags.supervisor.is_some();
-    let tasks = executor::threads(config.executor_threads(), STACK_BYTES)?;
-    let threads = tasks.handle().clone();
+    let tasks = executor::Threads::start(config.executor_threads(), STACK_BYTES)?;
+    let threads = tasks.handles();
     let outcome = runtime("executor", 2)?.block_on(async {
         // At a terminal an interrupt reaches every process; a server ends its executors itself, after its clients.
         let stop = stop_on_signal(!is_supervised)?;

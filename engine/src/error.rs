@@ -19,6 +19,9 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// A condition that ends a statement, told to the person who meets it.
 ///
 /// `position` counts characters of the statement from 1, as the protocol does.
+/// How errors begin that are owed to an executor that another one reads from.
+pub const INTERMEDIATE_RESULTS: &str = "an executor's intermediate results";
+
 #[derive(Debug, Clone, thiserror::Error)]
 #[allow(missing_docs)] // The messages say what each condition is; fields carry their usual names.
 pub enum Error {
@@ -412,9 +415,12 @@ fn from_datafusion(error: &DataFusionError) -> Error {
         }
         DataFusionError::Execution(message) => from_execution(message),
         DataFusionError::External(inner) => from_external(inner.as_ref()),
-        DataFusionError::ExecutionJoin(inner) => Error::internal(inner.to_string()),
+        DataFusionError::ExecutionJoin(inner) => crate::panics::error_in(&inner.to_string()),
         DataFusionError::Internal(message) if message.starts_with("Failed to coerce types") => {
             Error::TypeMismatch { message: first_line(message) }
+        }
+        DataFusionError::Internal(message) if message.contains("failed to convert size to usize") => {
+            Error::InvalidParameterValue { message: "a list cannot have a negative size".into() }
         }
         DataFusionError::Internal(message)
         | DataFusionError::Substrait(message)
@@ -468,7 +474,7 @@ fn from_ballista(error: &BallistaError) -> Error {
         | BallistaError::GrpcError(_)
         | BallistaError::GrpcConnectionError(_)
         | BallistaError::GrpcActionError(_) => {
-            Error::Io { message: "an executor's intermediate results could not be fetched".into() }
+            Error::Io { message: format!("{INTERMEDIATE_RESULTS} could not be fetched") }
         }
         BallistaError::NotImplemented(message) => Error::NotSupported { message: first_line(message) },
         BallistaError::SqlError(_)
@@ -485,9 +491,7 @@ fn from_ballista(error: &BallistaError) -> Error {
 fn from_arrow(error: &ArrowError) -> Error {
     match error {
         // Batches travel between nodes as IPC streams: a stream that ends early is a lost peer.
-        ArrowError::IpcError(_) => {
-            Error::Io { message: "an executor's intermediate results could not be read".into() }
-        }
+        ArrowError::IpcError(_) => Error::Io { message: format!("{INTERMEDIATE_RESULTS} could not be read") },
         ArrowError::DivideByZero => Error::DivisionByZero,
         ArrowError::ArithmeticOverflow(message) => Error::OutOfRange { message: first_line(message) },
         ArrowError::CastError(message) if message.starts_with("Can't cast value") => {
@@ -690,6 +694,10 @@ fn from_plan(message: &str) -> Error {
 fn from_execution(message: &str) -> Error {
     if let Some(stamped) = Error::from_stamp(message) {
         return stamped;
+    }
+    // A task of a plan's: what it says is of our insides.
+    if message.contains("panicked with message") {
+        return crate::panics::error_in(message);
     }
     let line = first_line(message);
     if line.contains("more than one row") {

@@ -16,6 +16,7 @@ mod ids;
 pub mod memory;
 pub mod object_stores;
 pub mod operators;
+pub mod panics;
 mod recorded_partitioning;
 mod request_limit;
 pub mod runtime;
@@ -28,7 +29,7 @@ mod units;
 pub mod work_folder;
 
 pub use cluster_identity::ClusterIdentity;
-pub use error::{Error, Result};
+pub use error::{Error, INTERMEDIATE_RESULTS, Result};
 pub use ids::{ExecutorId, QueryId, new_uuid};
 pub use sqlstate::SqlState;
 pub use units::{ByteSize, Interval, Network};

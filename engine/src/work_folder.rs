@@ -25,7 +25,7 @@ impl WorkFolder {
     pub fn claim(parent: &Path) -> io::Result<Self> {
         fs::create_dir_all(parent)?;
         for abandoned in abandoned(parent)? {
-            fs::remove_dir_all(&abandoned.path)?;
+            remove(&abandoned.path)?;
         }
         Self::make(parent)
     }
@@ -39,19 +39,33 @@ impl WorkFolder {
         let fresh = Self::make(parent)?;
         let here = fresh.subfolder(name)?;
         let mut owners = Vec::new();
-        for abandoned in abandoned {
-            let of = fs::read_to_string(abandoned.path.join(OWNERS)).unwrap_or_default();
-            let left = abandoned.path.join(name);
-            if !of.is_empty() && left.is_dir() {
-                move_into(&left, &here)?;
+        for abandoned in &abandoned {
+            let has_work =
+                fs::read_dir(abandoned.path.join(name)).is_ok_and(|mut left| left.next().is_some());
+            if has_work {
+                let of = fs::read_to_string(abandoned.path.join(OWNERS)).unwrap_or_default();
                 owners.extend(of.lines().map(str::to_owned));
             }
-            fs::remove_dir_all(&abandoned.path)?;
         }
+        // Before anything is moved: who is killed in the middle leaves two folders that have all of it together.
         let all: String =
             owners.iter().map(String::as_str).chain([owner]).map(|of| format!("{of}\n")).collect();
         fs::write(fresh.path.join(OWNERS), all)?;
+        for abandoned in abandoned {
+            let owned = abandoned.path.join(OWNERS);
+            let left = abandoned.path.join(name);
+            if owned.exists() && left.is_dir() {
+                // What is there in part is nobody's.
+                move_into(&left, &here).inspect_err(|_| drop(fs::remove_file(&owned)))?;
+            }
+            remove(&abandoned.path)?;
+        }
         Ok((fresh, owners))
+    }
+
+    /// Removes it with everything in it, where dropping it does not.
+    pub fn remove(&self) -> io::Result<()> {
+        remove(&self.path)
     }
 
     fn make(parent: &Path) -> io::Result<Self> {
@@ -82,8 +96,14 @@ impl WorkFolder {
 impl Drop for WorkFolder {
     fn drop(&mut self) {
         // Nothing can be done about a failure here; the next start removes what stays.
-        let _ = fs::remove_dir_all(&self.path);
+        let _ = self.remove();
     }
+}
+
+/// Whose work it was goes first: what is removed in part must not be taken for whole.
+fn remove(folder: &Path) -> io::Result<()> {
+    let _ = fs::remove_file(folder.join(OWNERS));
+    fs::remove_dir_all(folder)
 }
 
 /// A folder of ours whose process is dead.

@@ -13,4 +13,4 @@ mod task_service;
 mod tasks;
 
 pub use process::{StartError, run};
-pub use tasks::threads;
+pub use tasks::{ThreadHandles, Threads};

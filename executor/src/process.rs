@@ -10,7 +10,6 @@ use engine::runtime::NodeRuntime;
 use engine::work_folder::WorkFolder;
 use engine::{ClusterIdentity, ExecutorId, codec};
 use tokio::net::TcpListener;
-use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
@@ -22,7 +21,7 @@ use crate::shuffle_files::ShuffleFiles;
 use crate::stage_runner::{StageRunner, TaskCounts};
 use crate::supervision;
 use crate::task_service::TaskService;
-use crate::tasks::Tasks;
+use crate::tasks::{Tasks, ThreadHandles};
 
 /// The subfolder of shuffle files.
 const SHUFFLE: &str = "shuffle";
@@ -43,7 +42,7 @@ pub enum StartError {
 pub async fn run(
     config: Config,
     is_supervised: bool,
-    threads: Handle,
+    threads: ThreadHandles,
     stop: CancellationToken,
 ) -> Result<(), StartError> {
     let coordinator = coordinator_address(&config)?;

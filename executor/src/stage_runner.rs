@@ -18,6 +18,7 @@ use ballista_core::client_pool::BallistaClientPool;
 use ballista_core::serde::protobuf::{
     RuntimeStatsReport, ShuffleWritePartition, TaskColumnStats, WindowStateReport,
 };
+use ballista_core::serde::scheduler::TaskKey;
 use ballista_executor::execution_engine::{DefaultExecutionEngine, ExecutionEngine, QueryStageExecutor};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
@@ -78,21 +79,27 @@ impl StageRunner {
     }
 }
 
-impl ExecutionEngine for StageRunner {
-    fn create_query_stage_exec(
+impl StageRunner {
+    /// A hold on the token of `job`, for one of its tasks.
+    pub fn stop_of(&self, job: &JobId) -> Stop {
+        self.counts.stops.of(job)
+    }
+
+    /// What runs one task of a stage of `plan`, until `end` is cancelled, which is when its job is to `stop` or before.
+    #[allow(clippy::too_many_arguments)] // All of them what the task is.
+    pub fn stage_task(
         &self,
-        job_id: JobId,
-        stage_id: usize,
-        task_id: usize,
+        key: TaskKey,
         global_output_partition_ids: Vec<usize>,
         plan: Arc<dyn ExecutionPlan>,
         work_dir: &str,
         config: &SessionConfig,
+        stop: Stop,
+        end: CancellationToken,
     ) -> Result<Arc<dyn QueryStageExecutor>> {
+        let TaskKey { job_id, stage_id, task_id } = key;
         let span = info_span!("task", job.id = %job_id, stage = stage_id, task = task_id);
         let plan = shuffle_reader::streaming(plan, &self.clients, work_dir).map_err(stamp)?;
-        let stop = self.counts.stops.of(&job_id);
-        let end = stop.token.child_token();
         let plan = stoppable(plan, &end).map_err(stamp)?;
         let inner = self
             .inner

@@ -26,7 +26,7 @@ pub fn end_with_server(work_folder: Arc<WorkFolder>) {
             let mut sink = [0u8; 64];
             while std::io::stdin().read(&mut sink).is_ok_and(|read| read > 0) {}
             // Exiting runs no destructors, so the folder is removed here.
-            let _ = std::fs::remove_dir_all(work_folder.path());
+            let _ = work_folder.remove();
             std::process::exit(0);
         })
         .expect("a thread can be started when the process starts");

@@ -16,25 +16,65 @@ use ballista_core::serde::protobuf::{
 };
 use ballista_core::serde::scheduler::from_proto::get_task_definition_vec;
 use ballista_core::serde::scheduler::{TaskDefinition, TaskKey};
-use ballista_executor::execution_engine::ExecutionEngine;
 use datafusion::execution::TaskContext;
 use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
 use engine::runtime::NodeRuntime;
-use engine::{Error, ExecutorId, codec, functions, session_state};
+use engine::{ExecutorId, codec, functions, panics, session_state};
 use futures::FutureExt;
 use futures::future::{AbortHandle, AbortRegistration, Abortable};
 use parking_lot::Mutex;
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use crate::stage_runner::StageRunner;
+use crate::stops::Stop;
 
 /// Priority of the threads that compute, below those that answer the network.
 const NICE: i32 = 5;
 
-/// The threads that tasks run on: as many partitions are computed at once.
-pub fn threads(count: usize, stack_bytes: usize) -> std::io::Result<tokio::runtime::Runtime> {
+/// Plans are decoded on one of these while a small task computes on the other.
+const SPARE_THREADS: usize = 2;
+
+/// The threads that tasks run on.
+pub struct Threads {
+    usual: Runtime,
+    spare: Runtime,
+    count: usize,
+}
+
+/// What runs something on them.
+#[derive(Debug, Clone)]
+pub struct ThreadHandles {
+    usual: Handle,
+    /// Plans are decoded here, and a task runs here that the coordinator sends although all others are taken: it would
+    /// wait for as long as these compute without a pause.
+    spare: Handle,
+    count: usize,
+}
+
+impl Threads {
+    /// Threads that compute `count` partitions at once.
+    pub fn start(count: usize, stack_bytes: usize) -> std::io::Result<Self> {
+        let (usual, spare) = (threads(count, stack_bytes)?, threads(SPARE_THREADS, stack_bytes)?);
+        Ok(Self { usual, spare, count })
+    }
+
+    /// Handles of them.
+    pub fn handles(&self) -> ThreadHandles {
+        let (usual, spare) = (self.usual.handle().clone(), self.spare.handle().clone());
+        ThreadHandles { usual, spare, count: self.count }
+    }
+
+    /// Ends them, without waiting for what still computes.
+    pub fn shutdown_background(self) {
+        self.usual.shutdown_background();
+        self.spare.shutdown_background();
+    }
+}
+
+fn threads(count: usize, stack_bytes: usize) -> std::io::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(count)
         .thread_stack_size(stack_bytes)
@@ -55,9 +95,9 @@ pub struct Tasks {
     codec: BallistaCodec<LogicalPlanNode, PhysicalPlanNode>,
     /// The folder of shuffle files, one folder within for each job.
     folder: PathBuf,
-    threads: Handle,
+    threads: ThreadHandles,
     executor_id: ExecutorId,
-    running: Mutex<HashMap<TaskKey, AbortHandle>>,
+    running: Mutex<HashMap<TaskKey, RunningTask>>,
     /// Stages that are being decoded.
     starting: AtomicUsize,
     /// Told when a task has ended, tasks have been decoded, or files are gone.
@@ -71,7 +111,7 @@ impl Tasks {
         runner: StageRunner,
         runtime: NodeRuntime,
         folder: PathBuf,
-        threads: Handle,
+        threads: ThreadHandles,
         executor_id: ExecutorId,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<TaskStatus>) {
         let (statuses, ended) = mpsc::unbounded_channel();
@@ -96,12 +136,20 @@ impl Tasks {
         let _starting = Starting::one_more(self);
         let this = Arc::clone(self);
         // Plans are as deep as statements: only the task threads have stacks for them.
-        let decoded = self.threads.spawn(async move { this.decode(definition) }).await;
+        let decoded = self.threads.spare.spawn(async move { this.decode(definition) }).await;
         for task in decoded.map_err(|error| error.to_string())?? {
             let key = key_of(&task);
             let (abort, registration) = AbortHandle::new_pair();
-            self.running.lock().insert(key, abort);
-            self.threads.spawn(Arc::clone(self).run(task, registration));
+            let stop = self.runner.stop_of(&key.job_id);
+            let end = stop.token.child_token();
+            let mut running = self.running.lock();
+            let are_taken = running.values().filter(|task| !task.is_spare).count() >= self.threads.count;
+            // One at most: the other decodes plans.
+            let is_spare = are_taken && !running.values().any(|task| task.is_spare);
+            running.insert(key, RunningTask { abort, end: end.clone(), is_spare });
+            drop(running);
+            let threads = if is_spare { &self.threads.spare } else { &self.threads.usual };
+            threads.spawn(Arc::clone(self).run(task, registration, stop, end));
         }
         Ok(())
     }
@@ -122,11 +170,17 @@ impl Tasks {
         .map_err(|error| error.to_string())
     }
 
-    async fn run(self: Arc<Self>, task: TaskDefinition, registration: AbortRegistration) {
+    async fn run(
+        self: Arc<Self>,
+        task: TaskDefinition,
+        registration: AbortRegistration,
+        stop: Stop,
+        end: CancellationToken,
+    ) {
         let started_at = now_ms();
         let key = key_of(&task);
         let (stage_attempt_num, launch_time) = (task.stage_attempt_num as u32, task.launch_time);
-        let outcome = Abortable::new(self.compute(task), registration);
+        let outcome = Abortable::new(self.compute(task, stop, end), registration);
         let (metrics, status) = match AssertUnwindSafe(outcome).catch_unwind().await {
             Ok(Ok((metrics, Ok(success)))) => (metrics, task_status::Status::Successful(success)),
             Ok(Ok((metrics, Err(error)))) => (metrics, failed(error)),
@@ -134,7 +188,7 @@ impl Tasks {
             Err(panic) => {
                 let text = panic_text(panic.as_ref());
                 error!(job.id = %key.job_id, stage = key.stage_id, task = key.task_id, text, "a task panicked");
-                let error = Error::internal("a task failed unexpectedly".to_owned());
+                let error = panics::error_of(panic.as_ref(), "a task");
                 (Vec::new(), failed(BallistaError::General(error.to_stamp())))
             }
         };
@@ -158,16 +212,18 @@ impl Tasks {
     async fn compute(
         &self,
         task: TaskDefinition,
+        stop: Stop,
+        end: CancellationToken,
     ) -> (Vec<OperatorMetricsSet>, Result<SuccessfulTask, BallistaError>) {
         let identity = format!("{}/{}/{}", task.job_id, task.stage_id, task.task_id);
-        let made = self.runner.create_query_stage_exec(
-            task.job_id,
-            task.stage_id,
-            task.task_id,
+        let made = self.runner.stage_task(
+            TaskKey { job_id: task.job_id, stage_id: task.stage_id, task_id: task.task_id },
             task.global_output_partition_ids,
             task.plan,
             &self.folder.to_string_lossy(),
             &task.session_config,
+            stop,
+            end,
         );
         let stage = match made {
             Ok(stage) => stage,
@@ -202,8 +258,8 @@ impl Tasks {
 
     /// Ends a task, if it runs here.
     pub fn cancel(&self, key: &TaskKey) {
-        if let Some(abort) = self.running.lock().get(key) {
-            abort.abort();
+        if let Some(task) = self.running.lock().get(key) {
+            task.cancel();
         }
     }
 
@@ -234,17 +290,16 @@ impl Tasks {
     /// Ends all tasks. Resolves when nothing of them is left.
     pub async fn end(&self) {
         const WAIT_MAX: Duration = Duration::from_secs(5);
-        let all: Vec<AbortHandle> = self.running.lock().values().cloned().collect();
-        all.iter().for_each(AbortHandle::abort);
+        self.running.lock().values().for_each(RunningTask::cancel);
         let _ = tokio::time::timeout(WAIT_MAX, self.when(|tasks| tasks.running.lock().is_empty())).await;
     }
 
     /// Ends the tasks of all jobs but `jobs`, and removes what they wrote: nobody will ask for it.
     pub fn keep_only(self: &Arc<Self>, jobs: &HashSet<String>) {
         let mut strays = HashSet::new();
-        for (key, abort) in self.running.lock().iter() {
+        for (key, task) in self.running.lock().iter() {
             if !jobs.contains(key.job_id.as_str()) {
-                abort.abort();
+                task.cancel();
                 strays.insert(key.job_id.as_str().to_owned());
             }
         }
@@ -287,6 +342,22 @@ impl Tasks {
             }
             changed.await;
         }
+    }
+}
+
+/// How a task that runs is ended.
+struct RunningTask {
+    abort: AbortHandle,
+    /// Cancelled before: it computes without a pause, and would be aborted at the next.
+    end: CancellationToken,
+    /// It runs on a spare thread.
+    is_spare: bool,
+}
+
+impl RunningTask {
+    fn cancel(&self) {
+        self.end.cancel();
+        self.abort.abort();
     }
 }
 

@@ -32,6 +32,8 @@ pub struct Coordinator {
     pub sessions: SessionStates,
     /// Threads that compute local queries.
     pub compute: tokio::runtime::Handle,
+    /// Threads for those that read little.
+    pub small: tokio::runtime::Handle,
     /// Threads for queries over system tables, which must be answered when those above are all busy.
     pub watching: tokio::runtime::Handle,
     /// Threads with large stacks that plan: apart from those that compute, which may be busy for long.

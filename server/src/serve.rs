@@ -65,6 +65,8 @@ pub struct Server {
 pub struct Threads {
     /// Runs local queries.
     pub compute: tokio::runtime::Handle,
+    /// Runs those that read little: large ones compute without a pause, and the machine shares its processors between both.
+    pub small: tokio::runtime::Handle,
     /// Plans them, on large stacks.
     pub planning: tokio::runtime::Handle,
     /// Runs those over system tables.
@@ -133,6 +135,7 @@ impl Server {
             runtime,
             sessions,
             compute: threads.compute,
+            small: threads.small,
             planning: threads.planning,
             watching: threads.watching,
             cluster,

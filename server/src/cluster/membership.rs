@@ -3,9 +3,9 @@
 //! Every executor holds one report stream open. When it breaks, or falls silent for two seconds, the
 //! executor is lost at once: its jobs are told, and Ballista is told to forget it.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ballista_core::JobId;
 use catalog::TableDefinition;
@@ -17,9 +17,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::scheduler::Scheduler;
+use crate::query::Plan;
 
 /// Losses, and stops, that a slow listener may have outstanding.
 const LOSSES_BUFFERED: usize = 256;
+
+/// From the welcome of an executor to its first heartbeat, at most.
+const JOINING_MAX: Duration = Duration::from_secs(2);
 
 /// A live executor.
 #[derive(Debug, Clone)]
@@ -60,6 +64,8 @@ pub struct Membership {
     placements: Mutex<HashMap<String, Claim>>,
     // Those that run, and those whose rows are still to be fetched.
     jobs: Mutex<HashSet<String>>,
+    // The latest, and when.
+    ended: Mutex<VecDeque<(JobId, Instant)>>,
     // Supervised executors that were lost, until one has come in their place; the first lost is the first.
     orphans: Mutex<Vec<ExecutorId>>,
     losses: broadcast::Sender<ExecutorId>,
@@ -71,6 +77,7 @@ pub struct Membership {
 #[derive(Debug, Clone)]
 struct Claim {
     local_tables: Vec<Arc<TableDefinition>>,
+    is_small: bool,
     made_at: Instant,
 }
 
@@ -96,6 +103,7 @@ impl Membership {
             registered: Mutex::default(),
             placements: Mutex::default(),
             jobs: Mutex::default(),
+            ended: Mutex::default(),
             orphans: Mutex::default(),
             losses,
             stops,
@@ -123,10 +131,10 @@ impl Membership {
         self.members().into_iter().filter(takes).collect()
     }
 
-    /// Keeps the tasks of the job called `job_name` on executors that can read `tables`.
-    pub fn place(self: &Arc<Self>, job_name: &str, tables: &[Arc<TableDefinition>]) -> Placement {
-        let local_tables = tables.iter().filter(|table| table.is_on_local_path()).cloned().collect();
-        let claim = Claim { local_tables, made_at: Instant::now() };
+    /// Keeps the tasks of the job called `job_name` on executors that can read the tables of its `plan`.
+    pub fn place(self: &Arc<Self>, job_name: &str, plan: &Plan) -> Placement {
+        let local_tables = plan.tables.iter().filter(|table| table.is_on_local_path()).cloned().collect();
+        let claim = Claim { local_tables, is_small: plan.is_small, made_at: Instant::now() };
         self.placements.lock().insert(job_name.to_owned(), claim);
         Placement { membership: Arc::clone(self), job_name: job_name.to_owned() }
     }
@@ -135,13 +143,22 @@ impl Membership {
     /// begun, for they stay until it has ended.
     pub fn placed(&self, job_name: &str) -> BTreeSet<String> {
         let claim = self.placements.lock().get(job_name).cloned();
-        let claim = claim.unwrap_or_else(|| Claim { local_tables: Vec::new(), made_at: Instant::now() });
+        let claim = claim.unwrap_or_else(|| Claim {
+            local_tables: Vec::new(),
+            is_small: false,
+            made_at: Instant::now(),
+        });
         let takes = |member: &Member| {
             member.draining_since.is_none_or(|since| claim.made_at < since)
                 && member.can_read(&claim.local_tables)
         };
         let members = self.members();
         members.iter().filter(|member| takes(member)).map(|m| m.report.executor_id.to_string()).collect()
+    }
+
+    /// True when the job called `job_name` reads so little that it may run beside others.
+    pub fn is_small(&self, job_name: &str) -> bool {
+        self.placements.lock().get(job_name).is_some_and(|claim| claim.is_small)
     }
 
     /// A job runs, or its rows are kept.
@@ -152,6 +169,17 @@ impl Membership {
     /// Nobody asks for anything of a job any more.
     pub fn end(&self, job: &JobId) {
         self.jobs.lock().remove(job.as_str());
+        let mut ended = self.ended.lock();
+        ended.push_back((job.clone(), Instant::now()));
+        while ended.front().is_some_and(|(_, at)| at.elapsed() > JOINING_MAX) {
+            ended.pop_front();
+        }
+    }
+
+    /// The jobs that ended so lately that an executor which has just joined may have been welcomed with them.
+    pub fn ended_lately(&self) -> Vec<JobId> {
+        let ended = self.ended.lock();
+        ended.iter().filter(|(_, at)| at.elapsed() < JOINING_MAX).map(|(job, _)| job.clone()).collect()
     }
 
     /// The jobs that run, and those whose rows are kept.

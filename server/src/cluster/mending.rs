@@ -51,11 +51,6 @@ impl Damage {
         self.since.is_some()
     }
 
-    /// True when a task failed.
-    pub fn has_trouble(&self) -> bool {
-        !self.troubles.is_empty()
-    }
-
     /// How long ago the first of it happened.
     pub fn age(&self) -> Duration {
         self.since.map_or(Duration::ZERO, |since| since.elapsed())
@@ -115,7 +110,8 @@ impl Damage {
 
 /// One that another executor could not be asked is lost soon, too.
 fn may_be_owed_to_loss(error: &Error) -> bool {
-    matches!(error, Error::ExecutorLost { .. }) || super::failure::may_be_owed_to_loss(error)
+    let is_fetch = error.is_passing() && error.to_string().contains(engine::INTERMEDIATE_RESULTS);
+    is_fetch || matches!(error, Error::ExecutorLost { .. }) || super::failure::may_be_owed_to_loss(error)
 }
 
 /// What losses have cost a query.
@@ -134,6 +130,8 @@ impl Recovery {
     pub fn run_again(&mut self, error: &Error, tasks: usize, time: Duration) {
         self.note(error);
         self.runs += 1;
+        // Of a run that came to nothing, nothing is kept.
+        (self.kept, self.repairs_in_vain) = (0, 0);
         self.anew += tasks;
         self.time += time;
     }

@@ -24,7 +24,9 @@ use std::sync::Arc;
 use catalog::TableDefinition;
 use datafusion::common::tree_node::TreeNode;
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::placeholder_row::PlaceholderRowExec;
+use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::union::UnionExec;
 use datafusion_proto::physical_plan::AsExecutionPlan;
 use datafusion_proto::protobuf::PhysicalPlanNode;
@@ -105,6 +107,21 @@ impl Cluster {
         };
         if has(|node| node.is::<UnionExec>()) && has(|node| node.is::<PlaceholderRowExec>()) {
             return Some("it unites rows of tables with a row of constants".to_owned());
+        }
+        // What says so is lost on the way to them.
+        let groups_nothing = |node: &Arc<dyn ExecutionPlan>| {
+            node.downcast_ref::<AggregateExec>().is_some_and(|aggregate| {
+                aggregate.group_expr().is_empty() && aggregate.group_expr().has_grouping_set()
+            })
+        };
+        if plan.physical.exists(|node| Ok(groups_nothing(node))).unwrap_or(true) {
+            return Some("it groups by an empty grouping set alone".to_owned());
+        }
+        // Batches without columns lose the number of their rows.
+        let exchanges_no_columns =
+            |node: &Arc<dyn ExecutionPlan>| node.is::<RepartitionExec>() && node.schema().fields().is_empty();
+        if plan.physical.exists(|node| Ok(exchanges_no_columns(node))).unwrap_or(true) {
+            return Some("it exchanges rows without columns".to_owned());
         }
         let encoded =
             PhysicalPlanNode::try_from_physical_plan(Arc::clone(&plan.physical), codec::physical().as_ref());

@@ -20,7 +20,7 @@ use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
 use engine::config::Config;
 use engine::{ClusterIdentity, Error, ExecutorId, Result, codec};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{MutexGuard, mpsc};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
@@ -46,6 +46,8 @@ pub struct Scheduler {
     jobs: Arc<dyn JobState>,
     membership: Arc<Membership>,
     ledger: Arc<Ledger>,
+    /// Held while Ballista is told how tasks ended, and while a graph is made anew: one must not cross the other.
+    turn: Arc<tokio::sync::Mutex<()>>,
     inner: SchedulerServer<LogicalPlanNode, PhysicalPlanNode>,
 }
 
@@ -78,7 +80,13 @@ impl Scheduler {
         );
         inner.init().await?;
         let limit = codec::MESSAGE_BYTES_MAX as usize;
-        let scheduler = Self { jobs, membership: Arc::clone(&membership), ledger, inner: inner.clone() };
+        let scheduler = Self {
+            jobs,
+            membership: Arc::clone(&membership),
+            ledger,
+            turn: Arc::default(),
+            inner: inner.clone(),
+        };
         let service = SchedulerService::new(scheduler.clone(), inner);
         let service = SchedulerGrpcServer::new(service)
             .max_decoding_message_size(limit)
@@ -100,6 +108,7 @@ impl Scheduler {
         let this = scheduler.clone();
         tokio::spawn(async move {
             while let Some(told) = to_tell.recv().await {
+                let _turn = this.turn().await;
                 this.tell(told).await;
             }
         });
@@ -125,16 +134,28 @@ impl Scheduler {
         self.ledger.begin(job)
     }
 
-    /// Nobody asks for anything of a job any more.
-    pub fn end(&self, job: &JobId) {
-        self.membership.end(job);
-        self.ledger.end(job);
+    /// The turn to tell Ballista how tasks ended.
+    pub async fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().await
+    }
+
+    /// An executor has joined, or joined again: what it still computes in vain is ended, and what it has of jobs that ended
+    /// while it was on its way is removed.
+    pub async fn tidy(&self, executor: &ExecutorId) {
+        let strays = self.ledger.strays_of(executor.as_str());
+        if let Err(error) = self.inner.state.executor_manager.cancel_running_tasks(strays).await {
+            warn!(executor.id = %executor, %error, "tasks that nobody waits for could not be cancelled");
+        }
+        for job in self.membership.ended_lately() {
+            self.clean_up(&job);
+        }
     }
 
     /// Lets a job go on that executors were lost of, with what is finished of it, when that is worth it.
     pub async fn repair(&self, job: &JobId, worth: Duration) -> Result<Outcome> {
         let jobs = self.inner.state.task_manager.get_running_job_cache();
-        let Some(info) = jobs.get(job) else { return Ok(Outcome::Whole) };
+        let Some(info) = jobs.get(job) else { return Ok(Outcome::Ended) };
+        let _turn = self.turn().await;
         let serving = self.membership.serving();
         let mut graph = info.execution_graph.write().await;
         let mut outcome = self.ledger.repair(&mut graph, &self.inner.scheduler_id, &serving, worth)?;
@@ -171,7 +192,8 @@ impl Scheduler {
 
     /// Tells Ballista how tasks ended. It looks for tasks to hand out then.
     async fn tell(&self, told: Told) {
-        for (executor_id, task_status) in told {
+        for (executor_id, mut task_status) in told {
+            task_status.retain(|status| self.ledger.counts(status));
             let params = UpdateTaskStatusParams { executor_id, task_status };
             if let Err(error) = self.inner.update_task_status(tonic::Request::new(params)).await {
                 warn!(%error, "the scheduler does not take how tasks ended");

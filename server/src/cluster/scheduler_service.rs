@@ -102,7 +102,9 @@ impl SchedulerGrpc for SchedulerService {
         let beat = request.get_ref();
         if !self.scheduler.membership().is_registered(&ExecutorId::from(beat.executor_id.clone())) {
             let params = RegisterExecutorParams { metadata: beat.metadata.clone() };
+            let executor = ExecutorId::from(beat.executor_id.clone());
             self.inner.register_executor(Request::new(params)).await?;
+            self.scheduler.tidy(&executor).await;
         }
         self.inner.heart_beat_from_executor(request).await
     }
@@ -111,8 +113,14 @@ impl SchedulerGrpc for SchedulerService {
         &self,
         mut request: Request<UpdateTaskStatusParams>,
     ) -> Result<Response<UpdateTaskStatusResult>, Status> {
+        let executor = ExecutorId::from(request.get_ref().executor_id.clone());
+        if !self.scheduler.membership().is_registered(&executor) {
+            // Ballista would not listen, and say that it has: it is told again by who has joined anew.
+            return Err(Status::unavailable("the executor is held for lost: it must join again"));
+        }
         // Held over the whole: what is told again while it is taken in is told twice.
         let mut told = self.told.lock().await;
+        let _turn = self.scheduler.turn().await;
         let statuses = &mut request.get_mut().task_status;
         let all = statuses.len();
         statuses.retain(|status| !told.knows(status));

@@ -1,5 +1,8 @@
 //! The cluster state Ballista keeps, with free slots counted from what really runs.
 //!
+//! A small job that has no slot where all are taken is given one more, of the executor that has none of these yet: it would
+//! wait for as long as a task of a large one takes, and the machine shares its processors between both.
+//!
 //! Jobs over tables on a local path are bound to the executors that can read them. Those that hold fewest slots are
 //! bound first, so that a small query has the next slot that a large one gives back.
 //!
@@ -31,6 +34,15 @@ struct Slots {
     total: u32,
     // What the inner state believes to be free.
     believed_free: u32,
+}
+
+/// A job that is to be given slots.
+struct Turn {
+    job: JobId,
+    /// Executors it may run on.
+    placed: BTreeSet<String>,
+    /// It is small, and has something to run and no slot.
+    may_squeeze_in: bool,
 }
 
 /// Wraps Ballista's state.
@@ -65,12 +77,9 @@ impl CountedSlots {
         }
     }
 
-    /// The jobs, those first that hold fewest slots and among them the oldest, each with the executors it may run on; and
-    /// the slots that all of them hold, by executor.
-    async fn in_turn(
-        &self,
-        jobs: &HashMap<JobId, JobInfoCache>,
-    ) -> (Vec<(JobId, BTreeSet<String>)>, HashMap<String, u32>) {
+    /// The jobs, those first that hold fewest slots and among them the oldest; and the slots that all of them hold, by
+    /// executor.
+    async fn in_turn(&self, jobs: &HashMap<JobId, JobInfoCache>) -> (Vec<Turn>, HashMap<String, u32>) {
         let mut held: HashMap<String, u32> = HashMap::new();
         let mut turns = Vec::new();
         for (id, job) in jobs {
@@ -81,10 +90,12 @@ impl CountedSlots {
                 *held.entry(executor.to_owned()).or_default() += slots;
             }
             let placed = self.membership.placed(graph.job_name());
-            turns.push(((of_job, graph.start_time()), id.clone(), placed));
+            let may_squeeze_in =
+                of_job == 0 && graph.available_tasks() > 0 && self.membership.is_small(graph.job_name());
+            turns.push(((of_job, graph.start_time()), Turn { job: id.clone(), placed, may_squeeze_in }));
         }
-        turns.sort_by_key(|(turn, ..)| *turn);
-        (turns.into_iter().map(|(_, id, placed)| (id, placed)).collect(), held)
+        turns.sort_by_key(|(turn, _)| *turn);
+        (turns.into_iter().map(|(_, turn)| turn).collect(), held)
     }
 }
 
@@ -154,7 +165,7 @@ impl ClusterState for CountedSlots {
         // Held over the binding: two at once would hand out the same slot.
         let mut slots = self.slots.lock().await;
         self.resume(&active_jobs).await;
-        let (turns, held) = self.in_turn(&active_jobs).await;
+        let (turns, mut held) = self.in_turn(&active_jobs).await;
         for (executor_id, slots) in slots.iter_mut() {
             let free = slots.total.saturating_sub(held.get(executor_id).copied().unwrap_or(0));
             if free > slots.believed_free {
@@ -164,23 +175,43 @@ impl ClusterState for CountedSlots {
             }
         }
         let mut bound = Vec::new();
-        for (id, placed) in turns {
+        for Turn { job: id, placed, may_squeeze_in } in turns {
             let Some(job) = active_jobs.get(&id) else { continue };
-            let offered: HashSet<String> = match &executors {
+            let mut offered: HashSet<String> = match &executors {
                 Some(offered) => placed.into_iter().filter(|id| offered.contains(id)).collect(),
                 None => placed.into_iter().collect(),
             };
+            let is_free = |id: &String| slots.get(id).is_some_and(|slots| slots.believed_free > 0);
+            if may_squeeze_in && !offered.iter().any(is_free) {
+                let has_room = |id: &&String| {
+                    let held = held.get(*id).copied().unwrap_or(0);
+                    slots.get(*id).is_some_and(|slots| held <= slots.total)
+                };
+                let Some(roomy) = offered.iter().filter(has_room).min_by_key(|id| held.get(*id)).cloned()
+                else {
+                    continue;
+                };
+                self.inner.unbind_tasks(vec![(roomy.clone(), 1)]).await?;
+                slots.entry(roomy.clone()).and_modify(|slots| slots.believed_free += 1);
+                offered = HashSet::from([roomy]);
+            }
             let job = Arc::new(HashMap::from([(id, job.clone())]));
-            match self.inner.bind_schedulable_tasks(distribution.clone(), job, Some(offered)).await {
-                Ok(tasks) => bound.extend(tasks),
-                // What is bound already must be launched, or it would be waited for in vain.
-                Err(error) => tracing::error!(%error, "tasks could not be bound"),
+            let tasks =
+                match self.inner.bind_schedulable_tasks(distribution.clone(), job, Some(offered)).await {
+                    Ok(tasks) => tasks,
+                    // What is bound already must be launched, or it would be waited for in vain.
+                    Err(error) => {
+                        tracing::error!(%error, "tasks could not be bound");
+                        continue;
+                    }
+                };
+            for (executor_id, task) in &tasks {
+                *held.entry(executor_id.clone()).or_default() += task.vcores_consumed;
+                if let Some(slots) = slots.get_mut(executor_id) {
+                    slots.believed_free = slots.believed_free.saturating_sub(task.vcores_consumed);
+                }
             }
-        }
-        for (executor_id, task) in &bound {
-            if let Some(slots) = slots.get_mut(executor_id) {
-                slots.believed_free = slots.believed_free.saturating_sub(task.vcores_consumed);
-            }
+            bound.extend(tasks);
         }
         Ok(bound)
     }

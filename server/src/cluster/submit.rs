@@ -34,7 +34,7 @@ enum Ended {
 /// Runs `plan` until it succeeds, fails for good, or has been run as often as allowed.
 pub async fn run(cluster: &Cluster, context: &QueryContext, plan: Plan, permit: Permit) -> Result<Rows> {
     let session = Arc::new(SessionContext::new_with_state(plan.state.clone()));
-    let _placement = cluster.membership.place(context.id.as_str(), &plan.tables);
+    let _placement = cluster.membership.place(context.id.as_str(), &plan);
     let retries_max = cluster.config.cluster.executor_loss_retries;
     let mut retries = 0;
     let mut recovery = Recovery::default();
@@ -124,11 +124,15 @@ async fn run_once(
     // Until it has succeeded, dropping the guard cancels the job: also when the client leaves.
     let (mut guard, mut troubles) = CleanUp::cancelling(cluster, job.clone());
     let mut damage = Damage::default();
+    let mut has_lost = false;
     let mut stuck = std::pin::pin!(watchdog::stuck(cluster, &job, name));
     loop {
         tokio::select! {
             biased;
-            lost = losses.recv() => damage.lost(lost.ok()),
+            lost = losses.recv() => {
+                has_lost = true;
+                damage.lost(lost.ok());
+            }
             Some(trouble) = troubles.recv() => damage.troubled(trouble),
             () = damage.settled(cluster), if damage.is_there() => {
                 let repaired = mend(cluster, context, plan, &job, &damage, recovery).await;
@@ -162,7 +166,7 @@ async fn run_once(
                 Err(error) => {
                     guard.succeeded();
                     let tasks = cluster.scheduler.tasks_begun(&job).await;
-                    return Err(sort_failure(error, tasks, &mut losses).await);
+                    return Err(sort_failure(error, tasks, has_lost, &mut losses).await);
                 }
             },
         }
@@ -218,7 +222,8 @@ async fn mend(
     let tasks = cluster.scheduler.tasks_begun(job).await;
     let worth = cluster.config.cluster.kept_work_min.0;
     match cluster.scheduler.repair(job, worth).await {
-        Ok(Outcome::Unconcerned) if !damage.has_trouble() => Ok(()),
+        // An earlier repair has seen to it, or there is nothing more to see to.
+        Ok(Outcome::Unconcerned | Outcome::Ended) => Ok(()),
         Ok(Outcome::GoesOn(repair)) => {
             let (kept, anew) = (repair.kept, repair.anew);
             let cause = damage.error();
@@ -228,11 +233,12 @@ async fn mend(
             let repairs = recovery.kept(damage, &repair, waited, cluster.slots());
             let repairs_max = cluster.config.cluster.executor_loss_retries;
             if repairs > repairs_max {
-                return Err(Ended::Failed(given_up(repairs_max, damage.error())));
+                // What is kept may be what fails: without it the query may still come to its end.
+                return Err(Ended::MayPass(damage.error(), tasks));
             }
             Ok(())
         }
-        Ok(Outcome::Whole | Outcome::Unconcerned) => Err(match damage.out_of_memory() {
+        Ok(Outcome::Whole) => Err(match damage.out_of_memory() {
             // It is planned for less memory then.
             Some(error) => Ended::Failed(error),
             None => Ended::MayPass(damage.error(), tasks),
@@ -256,12 +262,20 @@ async fn outcome(states: &mut mpsc::Receiver<JobStatus>) -> Result<Vec<Partition
 }
 
 /// A job that failed just before its executor is found lost has often failed because of it.
-async fn sort_failure(error: Error, tasks: usize, losses: &mut broadcast::Receiver<ExecutorId>) -> Ended {
+async fn sort_failure(
+    error: Error,
+    tasks: usize,
+    has_lost: bool,
+    losses: &mut broadcast::Receiver<ExecutorId>,
+) -> Ended {
     if error.is_passing() {
         return Ended::MayPass(error, tasks);
     }
     if !failure::may_be_owed_to_loss(&error) {
         return Ended::Failed(error);
+    }
+    if has_lost {
+        return Ended::MayPass(error, tasks);
     }
     match tokio::time::timeout(LOSS_MAY_FOLLOW, losses.recv()).await {
         Ok(_) => Ended::MayPass(error, tasks),
@@ -289,11 +303,16 @@ impl CleanUp {
 
 impl Drop for CleanUp {
     fn drop(&mut self) {
-        self.scheduler.end(&self.job);
+        self.scheduler.membership().end(&self.job);
         if self.is_running {
             let (scheduler, job) = (self.scheduler.clone(), self.job.clone());
-            tokio::spawn(async move { scheduler.cancel(&job).await });
+            tokio::spawn(async move {
+                scheduler.cancel(&job).await;
+                // Not before: Ballista must not hear of tasks that do not count any more while it has the job.
+                scheduler.ledger().end(&job);
+            });
         } else {
+            self.scheduler.ledger().end(&self.job);
             self.scheduler.clean_up(&self.job);
         }
     }

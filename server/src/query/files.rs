@@ -93,10 +93,10 @@ pub fn into_files(
     match sink {
         Sink::Table(table, partitions) => into_table(context, plan, table, *partitions, input),
         Sink::Files(files) => {
-            let Plan { physical, state, mut tables } = plan;
+            let Plan { physical, state, mut tables, .. } = plan;
             let physical = exported(physical, query, files, input, false)?;
             tables.push(Arc::clone(&files.folder));
-            Ok(Plan { physical, state, tables })
+            Ok(Plan { physical, state, tables, is_small: false })
         }
     }
 }
@@ -116,7 +116,7 @@ pub fn without_rows(
     let input = Input { estimate: Estimate::default(), on: Destination::Local };
     let nothing = Arc::new(EmptyExec::new(Arc::clone(columns)));
     let physical = exported(nothing, query, files, input, true)?;
-    Ok(Some(Plan { physical, state, tables: Vec::new() }))
+    Ok(Some(Plan { physical, state, tables: Vec::new(), is_small: false }))
 }
 
 /// `plan` with its rows written to files of `table`, whose columns they match by place.
@@ -128,7 +128,7 @@ pub fn into_table(
     input: Input,
 ) -> Result<Plan> {
     let managed = table.managed.as_deref().ok_or_else(|| Error::internal("a table has no files of ours"))?;
-    let Plan { physical, state, mut tables } = plan;
+    let Plan { physical, state, mut tables, .. } = plan;
     let columns = managed.current_columns().count();
     let width = physical.schema().fields().len();
     if width != columns {
@@ -159,7 +159,7 @@ pub fn into_table(
         writes_empty: false,
     };
     tables.push(Arc::clone(table));
-    Ok(Plan { physical: Arc::new(WriteFiles::new(physical, target)?), state, tables })
+    Ok(Plan { physical: Arc::new(WriteFiles::new(physical, target)?), state, tables, is_small: false })
 }
 
 /// Who puts a table into buckets by a column looks for single values of it, which are anywhere within a file's bounds.

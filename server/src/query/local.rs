@@ -5,7 +5,7 @@ use std::sync::Arc;
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use engine::operators::stoppable;
-use engine::{Error, Result};
+use engine::{Error, Result, panics};
 use futures::StreamExt;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -21,14 +21,18 @@ const BATCHES_AHEAD: usize = 2;
 /// by running elsewhere.
 pub async fn run(context: &QueryContext, plan: Plan, permit: Permit) -> Result<Rows> {
     let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
-    let Plan { physical, state, .. } = plan;
+    let Plan { physical, state, is_small, .. } = plan;
     let schema = physical.schema();
     let stop = CancellationToken::new();
     let physical = stoppable(physical, &stop)?;
     let (memory, env) = context.coordinator.runtime.for_task(context.max_memory.unwrap_or(0) as usize);
     let task_context = Arc::new(TaskContext::from(&state).with_runtime(env));
     let coordinator = &context.coordinator;
-    let threads = if permit.watches() { &coordinator.watching } else { &coordinator.compute };
+    let threads = match (permit.watches(), is_small) {
+        (true, _) => &coordinator.watching,
+        (false, true) => &coordinator.small,
+        (false, false) => &coordinator.compute,
+    };
     let work = threads.spawn(async move {
         let plan: Arc<dyn ExecutionPlan> = physical;
         let mut stream = match execute_stream(plan, task_context) {
@@ -84,8 +88,10 @@ impl Running {
         self.work = None;
         match ended {
             Ok(()) => Ok(()),
-            Err(error) if error.is_panic() => Err(Error::internal("a plan panicked")),
-            Err(_) => Err(Error::ShuttingDown),
+            Err(error) => Err(match error.try_into_panic() {
+                Ok(panic) => panics::error_of(panic.as_ref(), "a plan"),
+                Err(_) => Error::ShuttingDown,
+            }),
         }
     }
 }

@@ -21,7 +21,7 @@ use datafusion::logical_expr::{
 use datafusion::physical_plan::ExecutionPlan;
 use engine::session_state::{Destination, StatementSettings, Thrift};
 use engine::{Error, Result};
-use engine::{broadcast, exchange};
+use engine::{broadcast, exchange, panics};
 use parking_lot::Mutex;
 
 use super::QueryContext;
@@ -46,6 +46,8 @@ pub struct Plan {
     pub state: SessionState,
     /// The tables it reads, for placement.
     pub tables: Vec<Arc<TableDefinition>>,
+    /// It reads so little that it has a thread, or a slot, at once when all are taken.
+    pub is_small: bool,
 }
 
 /// Parameters and columns of a query.
@@ -58,6 +60,9 @@ pub struct Description {
     /// The query ready to be computed, when it is that small.
     pub single_row: Option<Arc<SingleRow>>,
 }
+
+/// A query is small that reads at most this part of what a task may take.
+const SMALL_SHARE: u64 = 4;
 
 /// Plans one query against one snapshot.
 pub struct Planner {
@@ -144,7 +149,7 @@ impl Planner {
         self.on_planning_thread(async move {
             let tables = estimate::tables(&snapshot, &logical)?;
             let physical = state.query_planner().create_physical_plan(&logical, &state).await?;
-            Ok(Plan { physical, state, tables })
+            Ok(Plan { physical, state, tables, is_small: false })
         })
         .await
     }
@@ -176,9 +181,10 @@ impl Planner {
             let distributed = || cluster.refusal(plan, self.writes());
             if are_kept { distributed() } else { Some("a join of the plan cannot be distributed".to_owned()) }
         };
+        let is_small = estimate.input_bytes <= settings.task_memory as u64 / SMALL_SHARE;
         let plan = self.physical_for_cluster(settings.clone()).await?;
         if refusal(&plan, bytes_max).is_none() {
-            return Ok(plan);
+            return Ok(Plan { is_small, ..plan });
         }
         // Later rules made a build side's size unknown, or what it says of columns is lost on its way: without
         // broadcasts there is less to mistake.
@@ -422,8 +428,10 @@ impl Planner {
         let limit = self.context.planning_timeout.unwrap_or(Duration::MAX);
         match tokio::time::timeout(limit, &mut planning.0).await {
             Ok(Ok(outcome)) => outcome,
-            Ok(Err(error)) if error.is_panic() => Err(Error::internal("planning panicked")),
-            Ok(Err(_)) => Err(Error::ShuttingDown),
+            Ok(Err(error)) => Err(match error.try_into_panic() {
+                Ok(panic) => panics::error_of(panic.as_ref(), "planning"),
+                Err(_) => Error::ShuttingDown,
+            }),
             Err(_) => Err(Error::PlanningTimeout),
         }
     }

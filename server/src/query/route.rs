@@ -5,7 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::logical_expr::expr::NullTreatment;
+use datafusion::logical_expr::{Expr, LogicalPlan, WindowFunctionDefinition};
 use engine::session_state::Thrift;
 use engine::{ByteSize, Error, Result};
 
@@ -31,6 +32,9 @@ impl fmt::Display for Route {
         }
     }
 }
+
+/// What a small query reads in this process, at most.
+const SMALL_BYTES_MAX: u64 = 64 << 20;
 
 /// Why a query without tables stays here.
 pub const READS_NO_TABLE: &str = "it reads no table";
@@ -93,6 +97,7 @@ pub async fn choose(context: &QueryContext, planner: &Arc<Planner>) -> Result<Ch
 }
 
 fn local(reason: impl Into<String>, plan: Plan, estimate: Estimate, may_move: bool) -> Choice {
+    let plan = Plan { is_small: estimate.input_bytes <= SMALL_BYTES_MAX, ..plan };
     Choice { route: Route::Local(reason.into()), plan, estimate, may_move_to_cluster: may_move }
 }
 
@@ -110,6 +115,7 @@ fn must_be_local(planner: &Planner, plan: &LogicalPlan) -> Option<&'static str> 
     let mut reads_tables = false;
     let mut calls_function = false;
     let mut may_give_rows = false;
+    let mut ignores_nulls = false;
     let _ = plan.apply_with_subqueries(|node| {
         is_recursive |= matches!(node, LogicalPlan::RecursiveQuery(_));
         if let LogicalPlan::TableScan(scan) = node {
@@ -120,8 +126,15 @@ fn must_be_local(planner: &Planner, plan: &LogicalPlan) -> Option<&'static str> 
         // Executors join with the subquery's rows, and would join with each of several.
         node.apply_expressions(|expr| {
             expr.apply(|expr| {
-                if let Expr::ScalarSubquery(query) = expr {
-                    may_give_rows |= query.subquery.max_rows().is_none_or(|rows| rows > 1);
+                match expr {
+                    Expr::ScalarSubquery(query) => {
+                        may_give_rows |= query.subquery.max_rows().is_none_or(|rows| rows > 1);
+                    }
+                    Expr::WindowFunction(window) => {
+                        ignores_nulls |= matches!(window.fun, WindowFunctionDefinition::WindowUDF(_))
+                            && window.params.null_treatment == Some(NullTreatment::IgnoreNulls);
+                    }
+                    _ => {}
                 }
                 Ok(TreeNodeRecursion::Continue)
             })
@@ -133,6 +146,10 @@ fn must_be_local(planner: &Planner, plan: &LogicalPlan) -> Option<&'static str> 
     }
     if may_give_rows {
         return Some("a subquery may give more than one row, which executors do not check");
+    }
+    // It is lost on the way to them: they would give other rows.
+    if ignores_nulls {
+        return Some("executors are not told that a window function ignores nulls");
     }
     if calls_function {
         return Some("it reads a table function");

@@ -121,7 +121,7 @@ pub async fn write_rows(
         let source =
             Arc::new(FromClient { schema: Arc::clone(&schema), rows: Mutex::new(Some(rows.boxed())) });
         let physical = Arc::new(StreamingTableExec::try_new(schema, vec![source], None, [], false, None)?);
-        let plan = Plan { physical, state: local_state(context), tables: Vec::new() };
+        let plan = Plan { physical, state: local_state(context), tables: Vec::new(), is_small: false };
         let plan = into_table(
             context,
             plan,

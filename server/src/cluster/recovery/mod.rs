@@ -51,6 +51,8 @@ pub enum Outcome {
     GoesOn(Repair),
     /// No executor that was lost had anything of it.
     Unconcerned,
+    /// It has ended meanwhile, or does not run yet.
+    Ended,
     /// Too little is finished, or something is not as it should be: the job is to be run again as a whole.
     Whole,
 }
@@ -82,8 +84,11 @@ struct Job {
     waiting: BTreeMap<usize, Kept>,
     /// Tasks that do not count any more: stage and number.
     void: HashSet<(usize, usize)>,
-    /// Stages whose tasks run alone in their executors.
-    alone: HashSet<usize>,
+    /// Stages whose tasks run alone in their executors, from the one of that number on: those before were begun in
+    /// company.
+    alone: HashMap<usize, usize>,
+    /// Tasks that do not count any more and that executors which were lost may still compute.
+    strays: Vec<RunningTaskInfo>,
     troubles: mpsc::UnboundedSender<Trouble>,
 }
 
@@ -107,7 +112,13 @@ impl Ledger {
     /// A job runs. Its tasks' troubles arrive on the channel.
     pub fn begin(&self, job: &JobId) -> mpsc::UnboundedReceiver<Trouble> {
         let (troubles, receiver) = mpsc::unbounded_channel();
-        let begun = Job { waiting: BTreeMap::new(), void: HashSet::new(), alone: HashSet::new(), troubles };
+        let begun = Job {
+            waiting: BTreeMap::new(),
+            void: HashSet::new(),
+            alone: HashMap::new(),
+            strays: Vec::new(),
+            troubles,
+        };
         self.jobs.lock().insert(job.clone(), begun);
         receiver
     }
@@ -117,9 +128,26 @@ impl Ledger {
         self.jobs.lock().remove(job);
     }
 
+    /// Tasks that an executor which is back may still compute in vain.
+    pub fn strays_of(&self, executor: &str) -> Vec<RunningTaskInfo> {
+        let jobs = self.jobs.lock();
+        jobs.values()
+            .flat_map(|job| &job.strays)
+            .filter(|task| task.executor_id == executor)
+            .cloned()
+            .collect()
+    }
+
+    /// False for a task that does not count any more.
+    pub fn counts(&self, status: &TaskStatus) -> bool {
+        let task = (status.stage_id as usize, status.task_id as usize);
+        let jobs = self.jobs.lock();
+        jobs.get(&JobId::new(status.job_id.as_str())).is_none_or(|job| !job.void.contains(&task))
+    }
+
     /// True when Ballista may hear how a task ended. It must not where the task does not count any more, nor where it
     /// failed for a reason that may pass: the job's troubles are told of it instead. So they are when memory runs out
-    /// in a stage for the first time, whose tasks then are to run alone.
+    /// for a task in company: those of its stage are to run alone then.
     pub fn passes(&self, status: &TaskStatus) -> bool {
         let mut jobs = self.jobs.lock();
         let Some(job) = jobs.get_mut(&JobId::new(status.job_id.as_str())) else { return true };
@@ -131,7 +159,7 @@ impl Ledger {
         let error = failure::error_of(&failed.error);
         let may_pass = error.is_passing()
             || failure::may_be_owed_to_loss(&error)
-            || error.is_out_of_memory() && job.alone.insert(task.0);
+            || error.is_out_of_memory() && *job.alone.entry(task.0).or_insert(usize::MAX) > task.1;
         if may_pass {
             job.void.insert(task);
             // Nobody listens any more when the job is over.
@@ -152,12 +180,16 @@ impl Ledger {
     ) -> Result<Outcome> {
         let mut jobs = self.jobs.lock();
         let Some(job) = jobs.get_mut(graph.job_id()) else { return Ok(Outcome::Whole) };
-        let Some(mut stages) = stages_of(graph, job) else { return Ok(Outcome::Whole) };
+        if !matches!(graph.status().status, Some(JobState::Running(_))) {
+            return Ok(Outcome::Ended);
+        }
+        let Some(mut stages) = stages_of(graph, job) else { return Ok(Outcome::Ended) };
         let facts = facts_of(graph, job, &stages, serving);
         let Some(keeps) = keeping::kept(&facts) else { return Ok(Outcome::Whole) };
         let mut repair = Repair::default();
         let mut worth_kept = Duration::ZERO;
         let mut is_concerned = false;
+        let mut strays = Vec::new();
         for (id, stage) in &mut stages {
             for (number, task) in stage.tasks.iter_mut().enumerate() {
                 let state = facts[id].tasks[number].state;
@@ -181,13 +213,18 @@ impl Ledger {
                     let until = if task.end_exec_time > 0 { task.end_exec_time } else { now_ms() };
                     repair.lost += computed_for(task.scheduled_time, until);
                 }
-                if let (TaskState::Running, Status::Running(running)) = (state, &task.task_status) {
-                    repair.needless.push(RunningTaskInfo {
+                if let Status::Running(running) = &task.task_status {
+                    let running = RunningTaskInfo {
                         task_id: number,
                         job_id: graph.job_id().clone(),
                         stage_id: *id,
                         executor_id: running.executor_id.clone(),
-                    });
+                    };
+                    if state == TaskState::Running {
+                        repair.needless.push(running);
+                    } else {
+                        strays.push(running);
+                    }
                 }
             }
         }
@@ -207,6 +244,7 @@ impl Ledger {
             }
         }
         job.waiting = stages;
+        job.strays.extend(strays);
         anew.revive();
         repair.told = job.resume(&mut anew, serving);
         *graph = anew;
@@ -295,7 +333,8 @@ impl Job {
         if is_same {
             stage.stage_metrics = kept.metrics;
         }
-        if self.alone.contains(&stage.stage_id) {
+        if let Some(first) = self.alone.get_mut(&stage.stage_id) {
+            *first = stage.task_infos.len().min(*first);
             stage.session_config = Arc::new(session_state::alone(&stage.session_config));
         }
         is_same

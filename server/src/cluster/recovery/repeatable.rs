@@ -25,7 +25,8 @@ use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMerge
 use datafusion::physical_plan::union::{InterleaveExec, UnionExec};
 use engine::operators::{KeptSide, RecordedPartitioning};
 
-/// Aggregates whose values do not depend on the order of their rows, over anything but floats.
+/// Aggregates whose values do not depend on the order of their rows, over anything but floats: of these, sums are rounded
+/// as they go, and NaN or a negative zero wins or loses by its place.
 const ORDERLESS: [&str; 11] =
     ["count", "min", "max", "sum", "avg", "bool_and", "bool_or", "bit_and", "bit_or", "bit_xor", "mean"];
 
@@ -66,8 +67,7 @@ fn groups_the_same(aggregate: &AggregateExec) -> bool {
                 || plan.field().data_type().is_floating()
         };
         let name = function.fun().name();
-        let compares = matches!(name, "count" | "min" | "max");
-        ORDERLESS.contains(&name) && (compares || !is_float(function))
+        ORDERLESS.contains(&name) && (name == "count" || !is_float(function))
     };
     aggregate.limit_options().is_none() && aggregate.aggr_expr().iter().all(is_orderless)
 }
