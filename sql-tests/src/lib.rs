@@ -6,6 +6,7 @@
 mod certificates;
 mod chance;
 mod cluster;
+pub mod corpus;
 mod helpers;
 pub mod laboratory;
 mod oracle;

@@ -238,6 +238,11 @@ impl Laboratory {
         Ok(())
     }
 
+    /// Kills all executors. Nothing comes in their place.
+    pub fn kill_all(&mut self) -> anyhow::Result<()> {
+        self.executors.iter_mut().try_for_each(Executor::kill)
+    }
+
     /// Ends what lasts, so that all executors are as they should be.
     pub async fn heal(&mut self) -> anyhow::Result<()> {
         if let Some(network) = &self.network {
@@ -325,6 +330,16 @@ impl Drop for Laboratory {
         self.executors.clear();
         self.unmount();
     }
+}
+
+/// The error says that the machine does not allow faults of disks.
+pub async fn try_disks() -> anyhow::Result<()> {
+    failing_reads()?;
+    let folder = TempDir::new()?;
+    mount_small(folder.path()).await?;
+    let status = Command::new("umount").arg(folder.path()).status().await?;
+    ensure!(status.success(), "a small disk could not be taken out again");
+    Ok(())
 }
 
 async fn mount_small(folder: &Path) -> anyhow::Result<()> {
