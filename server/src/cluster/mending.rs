@@ -13,7 +13,7 @@ use crate::session::Notice;
 /// So long a failure that nobody can explain waits for the loss of an executor to explain it: silence is noticed after
 /// two seconds.
 pub const LOSS_MAY_FOLLOW: Duration = Duration::from_millis(2500);
-/// So long a supervised executor that ended is waited for: the one in its place has its files.
+/// So long a supervised executor that ended is waited for, at most: the one in its place has its files.
 const HEIR_MAX: Duration = Duration::from_secs(3);
 /// One loss makes several tasks fail, one after the other.
 const SETTLES_IN: Duration = Duration::from_millis(200);
@@ -56,11 +56,12 @@ impl Damage {
         self.since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
-    /// Resolves when nothing is to be waited for any more.
-    pub async fn settled(&self, cluster: &Cluster) {
+    /// Resolves when nothing is to be waited for any more. The one in the place of an executor that was lost is waited for
+    /// no longer than `worth`, which is how long computing again takes what its files would save.
+    pub async fn settled(&self, cluster: &Cluster, worth: Duration) {
         let since = self.since.unwrap_or_else(Instant::now);
         tokio::time::sleep_until(since + SETTLES_IN).await;
-        let deadline = since + if self.has_loss() { HEIR_MAX } else { LOSS_MAY_FOLLOW };
+        let deadline = since + if self.has_loss() { HEIR_MAX.min(worth) } else { LOSS_MAY_FOLLOW };
         let heirs = async {
             loop {
                 let changed = cluster.membership.changed();
@@ -81,7 +82,8 @@ impl Damage {
         let _ = tokio::time::timeout_at(deadline, heirs).await;
     }
 
-    fn has_loss(&self) -> bool {
+    /// True when an executor was lost.
+    pub fn has_loss(&self) -> bool {
         !self.lost.is_empty() || self.lost_others
     }
 

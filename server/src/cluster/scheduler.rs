@@ -28,7 +28,7 @@ use tracing::{error, warn};
 
 use super::launcher::Launcher;
 use super::membership::Membership;
-use super::recovery::{Ledger, Outcome, Told, Trouble};
+use super::recovery::{Finished, Ledger, Outcome, Told, Trouble};
 use super::report_service::ReportService;
 use super::scheduler_service::SchedulerService;
 use super::slots::{self, CountedSlots, Progress};
@@ -37,8 +37,8 @@ use super::slots::{self, CountedSlots, Progress};
 const JOB_STATES_BUFFERED: usize = 64;
 /// Ballista never declares an executor lost by itself: it would mend the graphs of jobs then.
 const BALLISTA_TIMEOUT_SECONDS: u64 = 10 * 365 * 24 * 3600;
-/// Jobs' files and states are dropped by us when their rows are; these are the backstop.
-const BACKSTOP_CLEAN_UP_SECONDS: u64 = 24 * 3600;
+/// Whole graphs of jobs that have ended, with their plans; nobody asks for them.
+const ENDED_KEPT_SECONDS: u64 = 1;
 
 /// Ballista's scheduler.
 #[derive(Clone)]
@@ -202,14 +202,17 @@ impl Scheduler {
     }
 
     /// Stops a job's tasks and removes its files. A job that Ballista still plans cannot be cancelled,
-    /// so this waits until it runs.
+    /// so this waits until it runs, or has ended.
     pub async fn cancel(&self, job: &JobId) {
         const PLANNING_MAX: Duration = Duration::from_secs(30);
         const LOOK_AGAIN: Duration = Duration::from_millis(10);
+        const CANCELLED_WITHIN: Duration = Duration::from_secs(1);
         let planned = async {
-            while let Ok(Some(JobStatus { status: Some(Status::Queued(_)), .. })) =
-                self.jobs.get_job_status(job).await
-            {
+            while !self.inner.state.task_manager.get_running_job_cache().contains_key(job) {
+                let state = self.jobs.get_job_status(job).await.ok().flatten().and_then(|job| job.status);
+                if matches!(state, Some(Status::Successful(_) | Status::Failed(_))) {
+                    return;
+                }
                 tokio::time::sleep(LOOK_AGAIN).await;
             }
         };
@@ -219,11 +222,22 @@ impl Scheduler {
         if let Err(error) = self.inner.cancel_job(job.clone()).await {
             warn!(job.id = %job, %error, "a job could not be cancelled");
         }
+        // One that ended in the same moment is not cancelled, and has files.
+        tokio::time::sleep(CANCELLED_WITHIN).await;
+        self.clean_up(job);
     }
 
     /// Tasks of a job that have been begun so far.
     pub async fn tasks_begun(&self, job: &JobId) -> usize {
         self.progress(job).await.map_or(0, |progress| progress.tasks_begun())
+    }
+
+    /// What is finished of a job that runs.
+    pub async fn finished(&self, job: &JobId) -> Finished {
+        let jobs = self.inner.state.task_manager.get_running_job_cache();
+        let Some(info) = jobs.get(job) else { return Finished::default() };
+        let graph = info.execution_graph.read().await;
+        self.ledger.finished(&graph, &self.membership.serving())
     }
 
     /// How far a job is, once it runs.
@@ -272,8 +286,9 @@ fn options(config: &Config, listener: &TcpListener, identity: &ClusterIdentity) 
     options.executor_timeout_seconds = BALLISTA_TIMEOUT_SECONDS;
     options.no_executors_grace_period_seconds = BALLISTA_TIMEOUT_SECONDS;
     options.executor_termination_grace_period = 0;
-    options.finished_job_data_clean_up_interval_seconds = BACKSTOP_CLEAN_UP_SECONDS;
-    options.finished_job_state_clean_up_interval_seconds = 60;
+    // Never by Ballista: files are removed when the rows are dropped, and a task would sleep for each job until then.
+    options.finished_job_data_clean_up_interval_seconds = 0;
+    options.finished_job_state_clean_up_interval_seconds = ENDED_KEPT_SECONDS;
     options.grpc_server_max_decoding_message_size = codec::MESSAGE_BYTES_MAX;
     options.grpc_server_max_encoding_message_size = codec::MESSAGE_BYTES_MAX;
     options.grpc_client_max_message_size = codec::MESSAGE_BYTES_MAX;

@@ -4,7 +4,8 @@
 //! An executor tells how a task ended until it is answered, so it may tell it twice; the scheduler would count the
 //! task's rows twice.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use ballista_core::serde::protobuf::scheduler_grpc_server::SchedulerGrpc;
@@ -27,8 +28,8 @@ use tracing::debug;
 use super::scheduler::Scheduler;
 use super::slots;
 
-/// Ends of tasks that are remembered. One is told again within moments, or never.
-const REMEMBERED_MAX: usize = 100_000;
+/// Ends of tasks are remembered for so long, and at most twice: one is told again within moments, or never.
+const REMEMBERED_FOR: Duration = Duration::from_secs(120);
 
 /// Job, stage, attempt at the stage, task: one run of one task.
 type Run = (String, u32, u32, u32);
@@ -38,28 +39,34 @@ fn run_of(status: &TaskStatus) -> Run {
 }
 
 /// The latest ends of tasks that were told.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Told {
     runs: HashSet<Run>,
-    oldest: VecDeque<Run>,
+    before: HashSet<Run>,
+    turned_at: Instant,
 }
 
 impl Told {
+    fn new() -> Self {
+        Self { runs: HashSet::new(), before: HashSet::new(), turned_at: Instant::now() }
+    }
+
     fn knows(&self, status: &TaskStatus) -> bool {
-        self.runs.contains(&run_of(status))
+        let run = run_of(status);
+        self.runs.contains(&run) || self.before.contains(&run)
     }
 
     fn remember(&mut self, runs: Vec<Run>) {
-        for run in runs {
-            if self.runs.insert(run.clone()) {
-                self.oldest.push_back(run);
-            }
+        if self.turned_at.elapsed() >= REMEMBERED_FOR {
+            self.turn();
         }
-        while self.oldest.len() > REMEMBERED_MAX {
-            if let Some(oldest) = self.oldest.pop_front() {
-                self.runs.remove(&oldest);
-            }
-        }
+        self.runs.extend(runs);
+    }
+
+    /// Those that were new before are the older ones now.
+    fn turn(&mut self) {
+        self.before = std::mem::take(&mut self.runs);
+        self.turned_at = Instant::now();
     }
 }
 
@@ -73,7 +80,7 @@ pub struct SchedulerService {
 impl SchedulerService {
     /// Passes on to `inner`, which is within `scheduler`.
     pub fn new(scheduler: Scheduler, inner: SchedulerServer<LogicalPlanNode, PhysicalPlanNode>) -> Self {
-        Self { scheduler, inner, told: Mutex::default() }
+        Self { scheduler, inner, told: Mutex::new(Told::new()) }
     }
 }
 
@@ -227,7 +234,7 @@ mod tests {
 
     #[test]
     fn an_end_that_is_told_twice_is_known() {
-        let mut told = Told::default();
+        let mut told = Told::new();
         let end = |task_id, stage_attempt_num| TaskStatus {
             job_id: "a".to_owned(),
             task_id,
@@ -237,8 +244,9 @@ mod tests {
         assert!(!told.knows(&end(1, 0)));
         told.remember(vec![run_of(&end(1, 0))]);
         assert!(told.knows(&end(1, 0)) && !told.knows(&end(2, 0)) && !told.knows(&end(1, 1)));
-        told.remember((0..REMEMBERED_MAX as u32 + 3).map(|task| run_of(&end(task + 10, 0))).collect());
+        told.turn();
+        assert!(told.knows(&end(1, 0)));
+        told.turn();
         assert!(!told.knows(&end(1, 0)));
-        assert_eq!((told.runs.len(), told.oldest.len()), (REMEMBERED_MAX, REMEMBERED_MAX));
     }
 }

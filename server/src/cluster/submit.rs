@@ -42,7 +42,8 @@ pub async fn run(cluster: &Cluster, context: &QueryContext, plan: Plan, permit: 
         let started_at = Instant::now();
         wait_for_executors(cluster, &plan).await?;
         let ended = match run_once(cluster, context, &session, &plan, &mut recovery).await {
-            Ok((job, locations)) => match fetched(cluster, &plan, job, locations).await {
+            Ok((job, locations)) => match fetched(cluster, &plan, job, locations, started_at.elapsed()).await
+            {
                 Ok((rows, are_here)) => {
                     context.told.lock().extend(recovery.notice());
                     return Ok(if are_here { rows } else { rows.holding(permit) });
@@ -117,6 +118,7 @@ async fn run_once(
     recovery: &mut Recovery,
 ) -> std::result::Result<(CleanUp, Vec<PartitionLocation>), Ended> {
     let name = context.id.as_str();
+    let started_at = Instant::now();
     let mut losses = cluster.membership.losses();
     let submitted = cluster.scheduler.submit(name, Arc::clone(session), Arc::clone(&plan.physical)).await;
     let (job, mut states) = submitted.map_err(Ended::Failed)?;
@@ -134,7 +136,7 @@ async fn run_once(
                 damage.lost(lost.ok());
             }
             Some(trouble) = troubles.recv() => damage.troubled(trouble),
-            () = damage.settled(cluster), if damage.is_there() => {
+            () = settled(cluster, &job, &damage), if damage.is_there() => {
                 let repaired = mend(cluster, context, plan, &job, &damage, recovery).await;
                 if let Err(ended) = repaired {
                     drop(guard);
@@ -154,7 +156,7 @@ async fn run_once(
                         damage.lost(Some(lost));
                     }
                     if damage.is_there() {
-                        damage.settled(cluster).await;
+                        damage.settled(cluster, started_at.elapsed()).await;
                     }
                     guard.succeeded();
                     if !cluster.scheduler.find(&mut locations).await {
@@ -173,13 +175,24 @@ async fn run_once(
     }
 }
 
-/// The rows of a job that has succeeded, and whether all of them are here. Those of an executor that ends meanwhile are
-/// asked of the one that has its files then.
+/// Resolves when nothing is to be waited for any more before the job goes on.
+async fn settled(cluster: &Cluster, job: &JobId, damage: &Damage) {
+    let finished = cluster.scheduler.finished(job).await;
+    let is_little = finished.all < cluster.config.cluster.kept_work_min.0;
+    // It is run again as a whole then, after a moment of its own.
+    if !(is_little && damage.has_loss()) {
+        damage.settled(cluster, finished.out_of_reach).await;
+    }
+}
+
+/// The rows of a job that has succeeded after `took`, and whether all of them are here. Those of an executor that ends
+/// meanwhile are asked of the one that has its files then.
 async fn fetched(
     cluster: &Cluster,
     plan: &Plan,
     job: CleanUp,
     mut locations: Vec<PartitionLocation>,
+    took: Duration,
 ) -> std::result::Result<(Rows, bool), Ended> {
     const TRIES_MAX: usize = 3;
     let job = Arc::new(job);
@@ -197,7 +210,7 @@ async fn fetched(
         damage.troubled(Trouble { error: Error::ExecutorLost { which: "one".into() } });
         // It is noticed sooner or later than the rows are missed.
         let _ = tokio::time::timeout(RETRY_WAIT, async { damage.lost(losses.recv().await.ok()) }).await;
-        damage.settled(cluster).await;
+        damage.settled(cluster, took).await;
         if tries == TRIES_MAX || !cluster.scheduler.find(&mut locations).await {
             return Err(Ended::MayPass(error, 0));
         }

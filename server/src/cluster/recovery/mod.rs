@@ -72,6 +72,15 @@ pub struct Repair {
     pub lost: Duration,
 }
 
+/// How long the finished tasks of a job have computed.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Finished {
+    /// All of them, together.
+    pub all: Duration,
+    /// Those whose files nobody gives at present.
+    pub out_of_reach: Duration,
+}
+
 /// The jobs that run, and what is kept of those that executors were lost of.
 #[derive(Debug, Default)]
 pub struct Ledger {
@@ -249,6 +258,22 @@ impl Ledger {
         repair.told = job.resume(&mut anew, serving);
         *graph = anew;
         Ok(Outcome::GoesOn(repair))
+    }
+
+    /// What is finished of a job, where `serving` says who gives what executors wrote.
+    pub fn finished(&self, graph: &ExecutionGraphBox, serving: &HashMap<String, String>) -> Finished {
+        let jobs = self.jobs.lock();
+        let stages = jobs.get(graph.job_id()).and_then(|job| stages_of(graph, job)).unwrap_or_default();
+        let mut finished = Finished::default();
+        for task in stages.values().flat_map(|stage| &stage.tasks) {
+            let Status::Successful(success) = &task.task_status else { continue };
+            let computed = computed_for(task.start_exec_time, task.end_exec_time);
+            finished.all += computed;
+            if !serving.contains_key(&success.executor_id) {
+                finished.out_of_reach += computed;
+            }
+        }
+        finished
     }
 
     /// True when something is kept of stages that do not run yet.
