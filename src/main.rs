@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use engine::config::{Config, ConfigError, ExecutorFlags, ServeFlags};
+use engine::priority;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
@@ -78,17 +79,17 @@ fn run_server(
     announce: impl FnOnce(&server::Server),
 ) -> anyhow::Result<()> {
     log_to_stderr("info");
-    let compute = runtime("compute", config.server_threads())?;
-    let small = runtime("small", config.server_threads())?;
-    let planning = runtime("planning", config.server_threads())?;
-    let watching = runtime("watching", 1)?;
+    let compute = runtime("compute", config.server_threads(), priority::give_way)?;
+    let small = runtime("small", config.server_threads(), || ())?;
+    let planning = runtime("planning", config.server_threads(), || ())?;
+    let watching = runtime("watching", 1, || ())?;
     let threads = server::Threads {
         compute: compute.handle().clone(),
         small: small.handle().clone(),
         planning: planning.handle().clone(),
         watching: watching.handle().clone(),
     };
-    runtime("network", config.server_threads().max(2))?.block_on(async {
+    runtime("network", config.server_threads().max(2), || ())?.block_on(async {
         let shutdown = stop_on_signal(true)?;
         let server = server::Server::start(config, config_file, threads, shutdown).await?;
         announce(&server);
@@ -113,7 +114,7 @@ fn executor(flags: &ExecutorFlags) -> anyhow::Result<()> {
     let is_supervised = flags.supervisor.is_some();
     let tasks = executor::Threads::start(config.executor_threads(), STACK_BYTES)?;
     let threads = tasks.handles();
-    let outcome = runtime("executor", 2)?.block_on(async {
+    let outcome = runtime("executor", 2, || ())?.block_on(async {
         // At a terminal an interrupt reaches every process; a server ends its executors itself, after its clients.
         let stop = stop_on_signal(!is_supervised)?;
         anyhow::Ok(executor::run(config, is_supervised, threads, stop).await)
@@ -129,11 +130,12 @@ fn executor(flags: &ExecutorFlags) -> anyhow::Result<()> {
 /// used, so a large one costs nothing.
 const STACK_BYTES: usize = 256 << 20;
 
-fn runtime(name: &str, threads: usize) -> std::io::Result<Runtime> {
+fn runtime(name: &str, threads: usize, at_start: fn()) -> std::io::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
         .thread_stack_size(STACK_BYTES)
         .thread_name(name)
+        .on_thread_start(at_start)
         .enable_all()
         .build()
 }

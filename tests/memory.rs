@@ -195,3 +195,44 @@ async fn spill_and_shuffle_files_have_limits() {
         assert_eq!(state(&client, "select count(*) from orders").await.0, "00000", "{variable}");
     }
 }
+
+/// The library that takes memory in an executor and never gives it back.
+async fn held_memory() -> std::path::PathBuf {
+    let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join("held_memory.so");
+    let compiled = tokio::process::Command::new("cc")
+        .args(["-shared", "-fPIC", "-o"])
+        .args([library.as_path(), Path::new("sql-tests/faults/held_memory.c")])
+        .status()
+        .await
+        .expect("a compiler, as Rust needs one");
+    assert!(compiled.success());
+    library
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_executor_that_never_gives_its_memory_back_is_started_anew() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let once = folder.path().join("once");
+    std::fs::write(&once, "").expect("a file");
+    let options = Options {
+        executors: 1,
+        executor_memory: "192MB".to_owned(),
+        environment: vec![
+            ("LD_PRELOAD".into(), held_memory().await.to_string_lossy().into_owned()),
+            ("HELD_MEMORY_ONCE".into(), once.to_string_lossy().into_owned()),
+            ("HELD_MEMORY_BYTES".into(), (160 << 20).to_string()),
+        ],
+        ..Options::default()
+    };
+    let cluster = start("0.1", options).await;
+    assert!(!once.exists(), "the first executor holds memory");
+    let client = cluster.connect_with("-c sluice.route=cluster").await.expect("a session");
+    let is_told = async {
+        while !cluster.log().contains("it holds memory that nothing needs") {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), is_told).await.expect("it ends");
+    let counted = "select count(*), count(distinct l_orderkey) from lineitem";
+    assert_eq!(sql_tests::rows(&client, counted).await, [["600572", "150000"]]);
+}

@@ -14,8 +14,8 @@ use crate::Error;
 
 /// Panics whose place is remembered. They are asked for at once.
 const REMEMBERED_MAX: usize = 64;
-/// In the paths of the crates that read what others wrote.
-const READERS: [&str; 3] = ["/parquet-", "/arrow-ipc-", "/thrift-"];
+/// In the paths of the crates that read what others wrote. Slices of files are cut by crate `bytes`.
+const READERS: [&str; 4] = ["/parquet-", "/arrow-ipc-", "/thrift-", "/bytes-"];
 /// Older ones are not what is asked about.
 const ASKED_WITHIN: Duration = Duration::from_secs(60);
 

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use crate::config::Config;
 use crate::data_cache::DataCache;
 use crate::fence::Fence;
+use crate::footers;
 use crate::functions::bounded;
 use crate::memory::{self, CappedPool, Pressure, TaskMemory};
 use crate::object_stores::ObjectStores;
@@ -92,6 +93,7 @@ impl NodeRuntime {
             .with_object_list_cache_ttl(Some(LISTING_LIFETIME))
             .with_object_store_registry(Arc::clone(&stores) as _)
             .build_arc()?;
+        footers::forget_unused(&env.cache_manager.get_file_metadata_cache());
         Ok(Self { env, pool, stores, pressure })
     }
 

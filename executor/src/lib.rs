@@ -2,6 +2,7 @@
 
 mod client_pool;
 mod data_service;
+mod exhaustion;
 mod link;
 mod process;
 mod shuffle_files;

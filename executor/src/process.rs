@@ -16,6 +16,7 @@ use tonic::transport::server::TcpIncoming;
 use tracing::{error, info, warn};
 
 use crate::data_service::DataService;
+use crate::exhaustion::exhausted;
 use crate::link::{self, Link, Reporter};
 use crate::shuffle_files::ShuffleFiles;
 use crate::stage_runner::{StageRunner, TaskCounts};
@@ -93,6 +94,13 @@ pub async fn run(
                 warn!(%error, "the coordinator does not know that this executor has left");
             }
             Ok(())
+        }
+        () = exhausted(&runtime, &tasks) => {
+            // Whoever comes in its place has its files, as after any other sudden end.
+            std::mem::forget(work_folder);
+            return Err(StartError::Environment(
+                "memory is not given back: start the executor again, if nothing does so by itself".into(),
+            ));
         }
     };
     // One that still computes would write into a folder that is gone.

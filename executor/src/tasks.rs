@@ -19,7 +19,7 @@ use ballista_core::serde::scheduler::{TaskDefinition, TaskKey};
 use datafusion::execution::TaskContext;
 use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
 use engine::runtime::NodeRuntime;
-use engine::{ExecutorId, codec, functions, panics, session_state};
+use engine::{ExecutorId, codec, functions, panics, priority, session_state};
 use futures::FutureExt;
 use futures::future::{AbortHandle, AbortRegistration, Abortable};
 use parking_lot::Mutex;
@@ -30,9 +30,6 @@ use tracing::{error, warn};
 
 use crate::stage_runner::StageRunner;
 use crate::stops::Stop;
-
-/// Priority of the threads that compute, below those that answer the network.
-const NICE: i32 = 5;
 
 /// Plans are decoded on one of these while a small task computes on the other.
 const SPARE_THREADS: usize = 2;
@@ -57,7 +54,8 @@ pub struct ThreadHandles {
 impl Threads {
     /// Threads that compute `count` partitions at once.
     pub fn start(count: usize, stack_bytes: usize) -> std::io::Result<Self> {
-        let (usual, spare) = (threads(count, stack_bytes)?, threads(SPARE_THREADS, stack_bytes)?);
+        let usual = threads(count, stack_bytes, priority::give_way)?;
+        let spare = threads(SPARE_THREADS, stack_bytes, || ())?;
         Ok(Self { usual, spare, count })
     }
 
@@ -74,15 +72,12 @@ impl Threads {
     }
 }
 
-fn threads(count: usize, stack_bytes: usize) -> std::io::Result<Runtime> {
+fn threads(count: usize, stack_bytes: usize, at_start: fn()) -> std::io::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(count)
         .thread_stack_size(stack_bytes)
         .thread_name("task")
-        .on_thread_start(|| {
-            // Of the calling thread alone, on Linux. Where it is refused, nothing is lost.
-            let _ = rustix::process::nice(NICE);
-        })
+        .on_thread_start(at_start)
         .enable_all()
         .build()
 }
@@ -318,12 +313,12 @@ impl Tasks {
     /// Resolves when no task runs or is about to, and no job has files here.
     pub async fn idle(&self) {
         // Files go when the coordinator says so.
-        self.when(|tasks| {
-            tasks.running.lock().is_empty()
-                && tasks.starting.load(Ordering::Relaxed) == 0
-                && tasks.jobs_with_files() == 0
-        })
-        .await;
+        self.when(|tasks| tasks.is_at_rest() && tasks.jobs_with_files() == 0).await;
+    }
+
+    /// True when no task runs or is about to.
+    pub fn is_at_rest(&self) -> bool {
+        self.running.lock().is_empty() && self.starting.load(Ordering::Relaxed) == 0
     }
 
     /// Jobs that have files here.

@@ -62,13 +62,22 @@ pub fn use_small_pages() {
 /// Gives memory that the allocator keeps for later, of every thread, back to the system.
 pub fn release_free_memory() {
     // All arenas: `MALLCTL_ARENAS_ALL` of jemalloc's manual.
-    const PURGE: &std::ffi::CStr = c"arena.4096.purge";
+    control(c"arena.4096.purge");
+}
+
+/// The same for what was not used for some seconds. Threads do so for themselves while they allocate; nobody does for one
+/// that has fallen idle.
+pub fn release_idle_memory() {
+    control(c"arena.4096.decay");
+}
+
+fn control(name: &std::ffi::CStr) {
     // SAFETY: the name is a C string, and this call neither reads nor writes a value. In a process that does not
     // allocate by jemalloc it finds nothing to release.
     #[allow(unsafe_code)]
     unsafe {
         tikv_jemalloc_sys::mallctl(
-            PURGE.as_ptr(),
+            name.as_ptr(),
             std::ptr::null_mut(),
             std::ptr::null_mut(),
             std::ptr::null_mut(),

@@ -12,6 +12,7 @@ use tokio::sync::watch::{Receiver, channel};
 use tracing::warn;
 
 use super::CappedPool;
+use super::resident::release_idle_memory;
 
 /// Shares of the cap.
 const TIGHT: f64 = 0.88;
@@ -24,6 +25,7 @@ const BUSY: f64 = 0.6;
 const PATIENCE: Duration = Duration::from_millis(20);
 /// Between two tasks ended: memory is given back only once the first has noticed.
 const NEXT_VICTIM: Duration = Duration::from_millis(300);
+const RELEASE_IDLE_EVERY: Duration = Duration::from_secs(5);
 
 /// How near the process is to its cap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,6 +58,7 @@ pub fn watch(pool: &Arc<CappedPool>) -> Receiver<Pressure> {
     let look = move || {
         let mut ended_at: Option<Instant> = None;
         let mut critical_since: Option<Instant> = None;
+        let mut released_at = Instant::now();
         while let Some(pool) = weak.upgrade() {
             let resident_bytes = pool.look();
             let pressure = Pressure::at(resident_bytes, cap_bytes);
@@ -76,6 +79,10 @@ pub fn watch(pool: &Arc<CappedPool>) -> Receiver<Pressure> {
                 ended_at = Some(Instant::now());
             }
             drop(pool);
+            if released_at.elapsed() >= RELEASE_IDLE_EVERY {
+                release_idle_memory();
+                released_at = Instant::now();
+            }
             let is_busy = resident_bytes as f64 > cap_bytes as f64 * BUSY;
             std::thread::sleep(if is_busy { INTERVAL_WHEN_BUSY } else { INTERVAL });
         }
