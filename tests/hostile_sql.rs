@@ -126,6 +126,13 @@ fn statements() -> Vec<(&'static str, String, &'static [&'static str])> {
         ),
         ("lpad", "select lpad('x', 2147483647, 'y')".into(), &["54000"]),
         ("lpad of rows", "select max(length(lpad(l_comment, 2000000000))) from lineitem".into(), &["54000"]),
+        (
+            "a text that doubles for ever",
+            "with recursive doubled(n, t) as (select 1, repeat('x', 1000000) union all \
+             select n + 1, t || t from doubled where n < 20) select n, length(t) from doubled"
+                .into(),
+            &["54000", "53200"],
+        ),
         ("repeat", "select repeat('x', 2000000000)".into(), &["54000"]),
         ("range", "select range(1, 10000000000)".into(), &["54000"]),
         (

@@ -419,6 +419,9 @@ fn from_datafusion(error: &DataFusionError) -> Error {
         DataFusionError::Internal(message) if message.starts_with("Failed to coerce types") => {
             Error::TypeMismatch { message: first_line(message) }
         }
+        DataFusionError::Internal(message) if message.contains("unnest on struct can only be applied") => {
+            Error::NotSupported { message: "a row value can be unnested only as a column of its own".into() }
+        }
         DataFusionError::Internal(message) if message.contains("failed to convert size to usize") => {
             Error::InvalidParameterValue { message: "a list cannot have a negative size".into() }
         }

@@ -11,10 +11,10 @@ use datafusion::error::Result;
 use datafusion::logical_expr::Cast;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, cast};
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, ScalarUDF, cast};
 use datafusion::optimizer::{Analyzer, AnalyzerRule};
 
-use crate::functions::{arithmetic, rounding};
+use crate::functions::{arithmetic, concatenation, rounding};
 
 /// DataFusion's rules with ours around them: what changes types comes before types are coerced, what
 /// depends on them after.
@@ -81,8 +81,8 @@ fn widen(arguments: &mut [Expr], schema: &DFSchema) -> bool {
     is_bigint
 }
 
-/// `+`, `-`, `*` and `/` of two numbers of one type become functions that check, and what is cast to a whole
-/// number is rounded.
+/// `+`, `-`, `*` and `/` of two numbers of one type, and `||` of two texts, become functions that check, and what is cast
+/// to a whole number is rounded.
 #[derive(Debug)]
 struct CheckedArithmetic;
 
@@ -102,7 +102,7 @@ impl AnalyzerRule for CheckedArithmetic {
             };
             if let (Some(left_type), Some(right_type)) = (type_of(&left, schema), type_of(&right, schema))
                 && left_type == right_type
-                && let Some(function) = arithmetic::checked(op, &left_type)
+                && let Some(function) = checked(op, &left_type)
             {
                 let call = ScalarFunction::new_udf(function, vec![*left, *right]);
                 return Ok(Transformed::yes(Expr::ScalarFunction(call)));
@@ -110,6 +110,13 @@ impl AnalyzerRule for CheckedArithmetic {
             Ok(Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right })))
         })
     }
+}
+
+fn checked(op: Operator, data_type: &DataType) -> Option<Arc<ScalarUDF>> {
+    if op == Operator::StringConcat && data_type.is_string() {
+        return Some(concatenation::function());
+    }
+    arithmetic::checked(op, data_type)
 }
 
 /// A cast to a whole number, of the nearest one.
@@ -129,7 +136,11 @@ fn rounded(cast: Cast, schema: &DFSchema) -> Transformed<Expr> {
 /// already has the type of its last operand, and need not be descended again.
 fn type_of(expr: &Expr, schema: &DFSchema) -> Option<DataType> {
     match expr {
-        Expr::ScalarFunction(call) if arithmetic::is_ours(&call.func) => type_of(call.args.last()?, schema),
+        Expr::ScalarFunction(call)
+            if arithmetic::is_ours(&call.func) || concatenation::is_ours(&call.func) =>
+        {
+            type_of(call.args.last()?, schema)
+        }
         Expr::Cast(cast) => Some(cast.field.data_type().clone()),
         other => other.get_type(schema).ok(),
     }

@@ -19,7 +19,7 @@ use datafusion::prelude::SessionConfig;
 use crate::broadcast::physical_rules;
 use crate::exchange;
 use crate::functions::date_part::QuickDateParts;
-use crate::functions::{bounded, gathering};
+use crate::functions::{self, bounded, gathering};
 use crate::runtime::NodeRuntime;
 use crate::semantics::analyzer_rules;
 
@@ -261,7 +261,7 @@ fn common(config: SessionConfig) -> SessionConfig {
     let options = config.options_mut();
     options.sql_parser.dialect = Dialect::PostgreSQL;
     // Known before functions are made: now() has a zone only when there is one.
-    options.execution.time_zone = Some("UTC".to_owned());
+    options.execution.time_zone = Some(functions::ZONE.to_owned());
     // 0.06 + 0.01 must be 0.07, as in PostgreSQL.
     options.sql_parser.parse_float_as_decimal = true;
     options.sql_parser.collect_spans = true;

@@ -24,14 +24,16 @@ pub enum StringLayout {
 }
 
 impl StringLayout {
-    /// The same columns with string and binary types in this layout, nested ones included.
+    /// The same columns with string and binary types in this layout, nested ones included, and with the elements of
+    /// lists called as in lists that a query makes: files call them in several ways, and functions of two lists compare.
     pub fn apply(self, schema: &Schema) -> SchemaRef {
         let fields: Vec<_> = schema.fields().iter().map(|f| self.apply_to_field(f)).collect();
         Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
     }
 
     fn apply_to_field(self, field: &Arc<Field>) -> Arc<Field> {
-        Arc::new(field.as_ref().clone().with_data_type(self.apply_to_type(field.data_type())))
+        let data_type = self.apply_to_type(&with_usual_elements(field.data_type()));
+        Arc::new(field.as_ref().clone().with_data_type(data_type))
     }
 
     fn apply_to_type(self, data_type: &DataType) -> DataType {
@@ -50,9 +52,31 @@ impl StringLayout {
     }
 }
 
+fn with_usual_elements(data_type: &DataType) -> DataType {
+    let usual = |element: &Field| {
+        Arc::new(Field::new_list_field(with_usual_elements(element.data_type()), element.is_nullable()))
+    };
+    match data_type {
+        DataType::List(element) => DataType::List(usual(element)),
+        DataType::LargeList(element) => DataType::LargeList(usual(element)),
+        other => other.clone(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn elements_of_lists_have_one_name() {
+        let inner = Arc::new(Field::new("element", DataType::Int64, true));
+        let outer = Arc::new(Field::new("array", DataType::List(inner), true));
+        let schema = Schema::new(vec![Field::new("lists", DataType::List(outer), true)]);
+        let expected = DataType::new_list(DataType::new_list(DataType::Int64, true), true);
+        for layout in [StringLayout::View, StringLayout::Plain] {
+            assert_eq!(layout.apply(&schema).field(0).data_type(), &expected);
+        }
+    }
 
     #[test]
     fn plain_layout_reaches_nested_strings() {

@@ -71,14 +71,16 @@ fn measure(name: &str) -> Option<Bytes> {
         "lpad" | "rpad" => |args, row| args.int(1, row),
         "repeat" => |args, row| args.text_bytes(0, row).saturating_mul(args.int(1, row)),
         "replace" => replaced,
-        "concat" | "concat_ws" => {
-            |args, row| (0..args.len()).fold(0i64, |sum, at| sum.saturating_add(args.text_bytes(at, row)))
-        }
+        "concat" | "concat_ws" => joined,
         "array_repeat" => |args, row| args.bytes(0, row).saturating_mul(args.int(1, row)),
         "array_resize" => |args, row| args.int(1, row).saturating_mul(ELEMENT_BYTES),
         "range" | "generate_series" => series,
         _ => return None,
     })
+}
+
+fn joined(args: &Arguments, row: usize) -> i64 {
+    (0..args.len()).fold(0i64, |sum, at| sum.saturating_add(args.text_bytes(at, row)))
 }
 
 fn replaced(args: &Arguments, row: usize) -> i64 {
@@ -232,6 +234,20 @@ impl Argument {
             }
         }
     }
+}
+
+/// Refuses texts that would be too large joined row by row, for `name`.
+pub fn check_joined(name: &str, args: &ScalarFunctionArgs) -> Result<()> {
+    // Mostly all that the batches hold is less, and no row needs to be looked at.
+    let at_most = |arg: &ColumnarValue| match arg {
+        ColumnarValue::Array(array) => array.get_buffer_memory_size(),
+        ColumnarValue::Scalar(scalar) => scalar.size().saturating_mul(args.number_rows),
+    };
+    let most = args.args.iter().fold(0usize, |sum, arg| sum.saturating_add(at_most(arg)));
+    if most <= BATCH_BYTES_MAX.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    check(name, joined, args)
 }
 
 /// Refuses what would be too large.

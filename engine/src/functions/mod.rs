@@ -3,6 +3,7 @@
 
 pub mod arithmetic;
 pub mod bounded;
+pub mod concatenation;
 pub mod date_part;
 pub mod gathering;
 pub mod partition;
@@ -11,7 +12,11 @@ pub mod rounding;
 use std::sync::Arc;
 
 use ballista_core::registry::BallistaFunctionRegistry;
+use datafusion::common::config::ConfigOptions;
 use datafusion::functions_nested::all_default_nested_functions;
+
+/// The zone of instants that functions make, wherever they are run.
+pub const ZONE: &str = "UTC";
 
 /// The registry executors decode plans with: DataFusion's own functions, and ours.
 pub fn registry() -> Arc<BallistaFunctionRegistry> {
@@ -26,8 +31,17 @@ pub fn registry() -> Arc<BallistaFunctionRegistry> {
             registry.scalar_functions.insert(alias.clone(), Arc::clone(&function));
         }
     }
-    for function in [date_part::function(), partition::function(), rounding::function()] {
+    for function in
+        [concatenation::function(), date_part::function(), partition::function(), rounding::function()]
+    {
         registry.scalar_functions.insert(function.name().to_owned(), function);
+    }
+    let mut options = ConfigOptions::default();
+    options.execution.time_zone = Some(ZONE.to_owned());
+    for function in registry.scalar_functions.values_mut() {
+        if let Some(zoned) = function.inner().with_updated_config(&options) {
+            *function = Arc::new(zoned);
+        }
     }
     for function in gathering::functions() {
         registry.aggregate_functions.insert(function.name().to_owned(), function);
