@@ -16,15 +16,21 @@ use sql_tests::{Options, Route, TestCluster};
 const FILES: usize = 30;
 
 /// Faults of DataFusion 55 and Arrow that are met here, too.
-const KNOWN: [(&str, &str); 5] = [
+const KNOWN: [(&str, &str); 1] = [(
+    "window.slt:6285",
+    "a filter that compares an expression with a constant puts the expression in the place of that constant wherever an \
+     order names it, and the last check finds another order than was asked for",
+)];
+
+/// What the routes say differently. None of it is rows of one kind here and of another there.
+const KNOWN_APART: [(&str, &str); 4] = [
     (
-        "array_concat.slt:337",
-        "lists of lists from Parquet, whose elements have another name than those made in a query",
+        "aggregate.slt:5540",
+        "binaries of a fixed size cannot be made of views in the server, and can on executors",
     ),
-    ("array_concat.slt:383", "the same"),
-    ("array_concat.slt:394", "the same"),
-    ("unnest.slt:528", "the same, unnested"),
-    ("window.slt:6285", "the planner's last check does not see that a cast keeps an order that it relied on"),
+    ("aggregate.slt:5548", "the same"),
+    ("aggregate.slt:5558", "the same"),
+    ("aggregate.slt:5569", "the same"),
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -40,13 +46,15 @@ async fn both_routes_answer_the_files_of_datafusion() {
     }
     println!("SLUICE_TEST_SEED={seed}: {} of {all} files", files.len());
     let cluster = TestCluster::start(Path::new(&binary), &Options::default()).await.expect("a cluster");
+    let scratch = cluster.data_dir().join("warehouse/files");
     let processes = cluster.executor_processes().await.expect("processes");
     let (mut by_route, mut apart) = (Vec::new(), Vec::new());
     for (number, file) in files.iter().enumerate() {
         let mut answers = Vec::new();
         for route in [Route::Local, Route::Cluster] {
             let schema = format!("corpus_{number}_{}", route.as_str());
-            let judged = corpus::ask(&cluster, file, route, &schema).await.expect("the file is asked");
+            let judged =
+                corpus::ask(&cluster, file, route, &schema, &scratch).await.expect("the file is asked");
             answers.push(judged);
         }
         let pairs = answers[0].iter().zip(&answers[1]);
@@ -62,8 +70,10 @@ async fn both_routes_answer_the_files_of_datafusion() {
             matches!(&record.outcome, Outcome::Refused(code) if code == "XX000")
                 || record.outcome == Outcome::Lost
         })
-        .filter(|record| !KNOWN.iter().any(|(place, _)| record.place.ends_with(place)))
+        .filter(|record| !is_listed(&KNOWN, record))
         .collect();
+    let apart_in_all = apart.len();
+    let apart: Vec<_> = apart.iter().filter(|(local, _)| !is_listed(&KNOWN_APART, local)).collect();
     for record in &ours {
         println!("OURS {} {:?} {:?}\n  {}", record.place, record.outcome, record.answer, record.sql);
     }
@@ -82,10 +92,14 @@ async fn both_routes_answer_the_files_of_datafusion() {
     }
     let local: Vec<&Judged> = by_route.iter().flat_map(|answers| &answers[0]).collect();
     let remote: Vec<&Judged> = by_route.iter().flat_map(|answers| &answers[1]).collect();
-    report(&files, &local, &remote, apart.len());
+    report(&files, &local, &remote, apart_in_all);
     assert_eq!(processes, cluster.executor_processes().await.expect("processes"), "executors live on");
     assert!(ours.is_empty(), "{} records met an error of ours or lost their connection", ours.len());
     assert!(apart.is_empty(), "{} records are answered differently by the routes", apart.len());
+}
+
+fn is_listed(list: &[(&str, &str)], record: &Judged) -> bool {
+    list.iter().any(|(place, _)| record.place.ends_with(place))
 }
 
 /// What the routes may not say differently. Of rows without an order only what is there is compared.
@@ -109,6 +123,7 @@ fn is_apart(local: &Judged, remote: &Judged) -> bool {
         "today(",
         "information_schema",
         "explain",
+        "describe",
         "arrow_",
     ];
     let sql = local.sql.to_lowercase();

@@ -1,8 +1,8 @@
 //! The laboratory of faults: each happens at seeded moments of queries, every one of whose answers is compared.
 //!
 //! With every change a few of each. `SLUICE_TEST_FAULTS=N` makes it N of each, `SLUICE_TEST_SEED` chooses which, and
-//! `SLUICE_TEST_BINARY` names another binary than the one that was built, and
-//! `SLUICE_TEST_REPORT=FILE` writes the table between the laboratory's marks in FILE:
+//! `SLUICE_TEST_BINARY` names another binary than the one that was built, `SLUICE_TEST_SECONDS` says how long a store
+//! refuses, and `SLUICE_TEST_REPORT=FILE` writes the table between the laboratory's marks in FILE:
 //! `SLUICE_TEST_FAULTS=100 SLUICE_TEST_REPORT=docs/reliability.md cargo test --release --test laboratory -- --test-threads 1`.
 
 use std::collections::HashMap;
@@ -13,7 +13,9 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use sql_tests::laboratory::{Fault, Laboratory, Network};
-use sql_tests::{Options, chance_questions, rows, sqlstate, tpch};
+use sql_tests::{
+    BUCKET, Envoy, Options, S3Store, TestCluster, chance_questions, installed_stores, rows, sqlstate, tpch,
+};
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 const EXECUTORS: usize = 3;
@@ -197,10 +199,14 @@ fn line(fault: Fault, tally: &mut Tally) -> String {
     )
 }
 
-/// Prints `lines`, and writes them into the report between the marks called `of`, when one is asked for.
+/// Prints what came of the faults called `of`, and writes it into the report when one is asked for.
 fn report(of: &str, seed: u64, lines: &[String]) {
     let head = "| fault, in the middle of a query | times | right | refused clearly | wrong or hung | went on | run again whole | median added (s) | worst added (s) |\n|---|---|---|---|---|---|---|---|---|";
-    let table = format!("Seed {seed}.\n\n{head}\n{}\n", lines.join("\n"));
+    write_down(of, &format!("Seed {seed}.\n\n{head}\n{}\n", lines.join("\n")));
+}
+
+/// Prints `table`, and writes it into the report between the marks called `of`, when one is asked for.
+fn write_down(of: &str, table: &str) {
     println!("{table}");
     let Ok(file) = std::env::var("SLUICE_TEST_REPORT") else { return };
     let (begin, end) = (format!("<!-- laboratory {of}: begin -->"), format!("<!-- laboratory {of}: end -->"));
@@ -393,4 +399,99 @@ async fn without_executors_queries_are_refused_or_run_in_the_server() {
     let counted = rows(&client, "select count(*) from lineitem").await;
     assert_eq!(counted, rows(&experiment.local, "select count(*) from lineitem").await);
     assert!(rows(&client, "show sluice.last_route").await[0][0].starts_with("local"));
+}
+
+/// The server, and two executors, with the tables of TPC-H in a store behind `envoy`. Every read is a request.
+async fn with_tables_in(store: &S3Store, envoy: &Envoy) -> TestCluster {
+    let binary =
+        std::env::var_os("SLUICE_TEST_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_sluice").into());
+    let binary = Path::new(&binary);
+    let mut environment = store.environment();
+    environment.retain(|(name, _)| name != "AWS_ENDPOINT");
+    environment.push(("AWS_ENDPOINT".into(), format!("http://{}", envoy.address)));
+    environment.push(("SLUICE_CACHE__MEMORY".into(), "0".into()));
+    environment.push(("SLUICE_STORES__RETRY_TIMEOUT".into(), format!("{}s", RETRIED_FOR.as_secs())));
+    let options = Options {
+        locations: vec![
+            tpch::data(binary, Path::new(env!("CARGO_TARGET_TMPDIR")), "0.1").await.expect("data"),
+        ],
+        flags: vec!["--warehouse".into(), format!("s3://{BUCKET}/warehouse")],
+        environment,
+        ..Options::default()
+    };
+    let cluster = TestCluster::start(binary, &options).await.expect("a cluster");
+    let client = cluster.connect().await.expect("a session");
+    client.batch_execute("create schema stored").await.expect("a schema");
+    for table in rows(&client, "select tablename from pg_tables where schemaname = 'public'").await {
+        let table = &table[0];
+        let create = format!("create table stored.{table} as select * from public.{table}");
+        client.batch_execute(&create).await.expect("a table in the store");
+    }
+    cluster
+}
+
+const RETRIED_FOR: Duration = Duration::from_secs(10);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn queries_survive_stores_that_refuse() {
+    let scratch = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let store = S3Store::installed(scratch).await.expect("a store");
+    let stores = installed_stores(scratch).await.expect("the stores");
+    let envoy = Envoy::start(&stores, store.port()).await.expect("a proxy");
+    let cluster = with_tables_in(&store, &envoy).await;
+    let seconds = number("SLUICE_TEST_SECONDS").unwrap_or(3);
+    let mut random = StdRng::seed_from_u64(number("SLUICE_TEST_SEED").unwrap_or(1));
+    let mut clients = Vec::new();
+    for route in ["local", "cluster"] {
+        let client = cluster.connect_with(&format!("-c sluice.route={route}")).await.expect("a session");
+        client.batch_execute("set search_path = stored").await.expect("a schema");
+        clients.push(client);
+    }
+    let queries: Vec<usize> = tpch::QUERIES.collect();
+    let mut lines = Vec::new();
+    for refused in [0, 1, 10, 30] {
+        let before = envoy.injected().await.expect("counters").0;
+        envoy.inject(refused, 0).await.expect("faults");
+        let started_at = Instant::now();
+        let mut took = Vec::new();
+        while took.len() < clients.len() || started_at.elapsed() < Duration::from_secs(seconds) {
+            let client = &clients[took.len() % clients.len()];
+            let number = *queries.choose(&mut random).expect("queries");
+            let asked_at = Instant::now();
+            let sql = tpch::query(number).expect("a query");
+            let answer = tokio::time::timeout(HANGS_AFTER, asked(client, &sql))
+                .await
+                .unwrap_or_else(|_| panic!("Q{number} hung with {refused} % refused"))
+                .unwrap_or_else(|error| panic!("Q{number} with {refused} % refused: {error:?}"));
+            let stored = tpch::answer(number).expect("an answer");
+            tpch::compare(&answer, &stored)
+                .unwrap_or_else(|error| panic!("Q{number} with {refused} % refused: {error}"));
+            took.push(asked_at.elapsed());
+        }
+        let count = envoy.injected().await.expect("counters").0 - before;
+        assert!(refused < 10 || count > 0, "nothing was refused");
+        took.sort_unstable();
+        let median = took[took.len() / 2].as_secs_f64();
+        let asked = took.len();
+        lines.push(format!("| {refused} % | {seconds} | {count} | {asked} | {asked} | {median:.2} |"));
+    }
+    envoy.inject(100, 0).await.expect("faults");
+    for (client, route) in clients.iter().zip(["local", "cluster"]) {
+        let started_at = Instant::now();
+        let answer = asked(client, "select count(distinct l_comment) from lineitem").await;
+        assert_eq!(sqlstate(&answer), "58030", "{route}: {answer:?}");
+        // The last pause of the retries may end later.
+        let took = started_at.elapsed();
+        assert!(took < RETRIED_FOR * 2, "{route}: {took:?}");
+        lines.push(format!(
+            "| 100 %, {route} route | | | 1 | refused with 58030 | {:.1} |",
+            took.as_secs_f64()
+        ));
+    }
+    envoy.inject(0, 0).await.expect("no faults");
+    for client in &clients {
+        assert_eq!(asked(client, "select count(*) from nation").await.expect("an answer")[0][0], "25");
+    }
+    let head = "| requests refused with 503 | seconds | how many | queries | right | median (s) |\n|---|---|---|---|---|---|";
+    write_down("stores", &format!("{head}\n{}\n", lines.join("\n")));
 }
