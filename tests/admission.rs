@@ -188,3 +188,38 @@ async fn a_small_query_passes_a_large_one_on_executors() {
     cancel.cancel_query(NoTls).await.expect("sent");
     running.await.expect("no panic").expect_err("cancelled");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_that_nobody_reads_lends_its_slot() {
+    let cluster = start(&[("SLUICE_SERVER__CONCURRENT_QUERIES_MAX", "1")]).await;
+    let reader = cluster.connect_with("-c sluice.route=local").await.expect("a session");
+    let expected =
+        rows(&reader, "select l_orderkey, l_linenumber from lineitem order by 1, 2 limit 20").await;
+    reader
+        .batch_execute(
+            "begin; declare half cursor for select l_orderkey, l_linenumber from lineitem order by 1, 2",
+        )
+        .await
+        .expect("a cursor");
+    let mut seen = rows(&reader, "fetch 10 from half").await;
+    let other = cluster.connect_with("-c sluice.route=local").await.expect("a session");
+    let counted = tokio::time::timeout(Duration::from_secs(20), rows(&other, "select count(*) from nation"));
+    assert_eq!(counted.await.expect("the cursor's slot is free")[0][0], "25");
+    // While others have all slots, the cursor waits in its turn.
+    let watcher = cluster.connect().await.expect("a session");
+    let (endless, cancel) = spawn(other, ENDLESS);
+    until(
+        &watcher,
+        "select count(*) = 1 from sys.queries where state = 'running' and sql like 'select sum(a.%'",
+    )
+    .await;
+    let freed = async {
+        until(&watcher, "select count(*) = 1 from sys.queries where queue_position = 1").await;
+        cancel.cancel_query(NoTls).await.expect("a cancel");
+    };
+    let (more, ()) = tokio::join!(rows(&reader, "fetch 10 from half"), freed);
+    seen.extend(more);
+    assert_eq!(seen, expected);
+    assert!(endless.await.expect("it ends").is_err());
+    reader.batch_execute("commit").await.expect("the end");
+}

@@ -4,18 +4,23 @@
 //! A query asks twice: for a slot before it is planned, and for memory once it is known what it reads and where it runs.
 //! Whoever fits passes those who do not, so that a small query does not wait for a large one, until the one that was
 //! passed has waited long enough. A session that holds something for another query of its own, an open cursor, is let in:
-//! it would wait for itself.
+//! it would wait for itself. A query of which nobody reads for a while gives its slot to others, and takes one again when
+//! it is read on.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use engine::{Error, QueryId, Result};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
 
 /// Queries over system tables that one role may run at once.
 const WATCHING_MAX: usize = 8;
+/// A query of which no row is read for so long lends its slot.
+const LENT_AFTER: Duration = Duration::from_secs(1);
 /// A query that waits for memory is not passed for it any more after this.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -178,12 +183,17 @@ pub struct Admission {
 /// The right to run, or to compute; returned when the last clone is dropped.
 #[derive(Debug, Clone)]
 pub struct Permit {
-    _turn: Arc<Held>,
+    turn: Arc<Held>,
     _memory: Option<Arc<Held>>,
     watches: bool,
 }
 
 impl Permit {
+    /// The slot, to be lent while nobody reads.
+    pub fn turn(&self) -> Turn {
+        Turn { held: Arc::downgrade(&self.turn), lending: None }
+    }
+
     /// True for a query that only looks at the system.
     pub fn watches(&self) -> bool {
         self.watches
@@ -195,13 +205,84 @@ struct Held {
     admission: Arc<Admission>,
     asker: Asker,
     ask: Ask,
+    /// Given to others for now.
+    is_lent: AtomicBool,
+}
+
+impl Held {
+    fn new(admission: &Arc<Admission>, asker: Asker, ask: Ask) -> Self {
+        Self { admission: Arc::clone(admission), asker, ask, is_lent: AtomicBool::new(false) }
+    }
+
+    fn lend(&self) {
+        let mut state = self.admission.state.lock();
+        if !self.is_lent.swap(true, Ordering::Relaxed) {
+            state.give_back(&self.asker, &self.ask);
+            state.dispatch(self.admission.running_max);
+        }
+    }
+
+    async fn take_back(&self) {
+        if !self.is_lent.load(Ordering::Relaxed) {
+            return;
+        }
+        match self.admission.wait(&self.asker, self.ask.clone()).await {
+            // It is this one's from here on.
+            Ok(another) => another.is_lent.store(true, Ordering::Relaxed),
+            // What has begun is not refused because many wait.
+            Err(_) => self.admission.state.lock().take(&self.asker, &self.ask),
+        }
+        self.is_lent.store(false, Ordering::Relaxed);
+    }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
+        if *self.is_lent.get_mut() {
+            return;
+        }
         let mut state = self.admission.state.lock();
         state.give_back(&self.asker, &self.ask);
         state.dispatch(self.admission.running_max);
+    }
+}
+
+/// The slot of a query some of whose rows are out, for as long as the query has it.
+#[derive(Debug)]
+pub struct Turn {
+    held: Weak<Held>,
+    lending: Option<AbortHandle>,
+}
+
+impl Turn {
+    /// Nobody reads for now: after a while, others have the slot.
+    pub fn rest(&mut self) {
+        let held = Weak::clone(&self.held);
+        let lending = tokio::spawn(async move {
+            tokio::time::sleep(LENT_AFTER).await;
+            if let Some(held) = held.upgrade() {
+                held.lend();
+            }
+        });
+        self.lending = Some(lending.abort_handle());
+    }
+
+    /// Somebody reads on. Waits for a slot where others have it, as long as they need it.
+    pub async fn go_on(&mut self) {
+        if let Some(lending) = self.lending.take() {
+            lending.abort();
+        }
+        if let Some(held) = self.held.upgrade() {
+            held.take_back().await;
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Some(lending) = self.lending.take() {
+            lending.abort();
+        }
     }
 }
 
@@ -216,7 +297,7 @@ struct Ticket<'a> {
 impl Ticket<'_> {
     fn claim(mut self) -> Held {
         let ask = self.ask.take().expect("it is claimed once");
-        Held { admission: Arc::clone(self.admission), asker: self.asker.clone(), ask }
+        Held::new(self.admission, self.asker.clone(), ask)
     }
 }
 
@@ -249,14 +330,14 @@ impl Admission {
     ) -> Result<Permit> {
         let ask = Ask::Slot { role, role_max: role_max.unwrap_or(usize::MAX) };
         let turn = self.wait(asker, ask).await?;
-        Ok(Permit { _turn: Arc::new(turn), _memory: None, watches: false })
+        Ok(Permit { turn: Arc::new(turn), _memory: None, watches: false })
     }
 
     /// Lets a query in that only looks at the system, whatever else runs: it is asked for most when everything waits. A
     /// role has a few at once.
     pub async fn watch(self: &Arc<Self>, asker: &Asker, role: u32) -> Result<Permit> {
         let turn = self.wait(asker, Ask::Watch { role }).await?;
-        Ok(Permit { _turn: Arc::new(turn), _memory: None, watches: true })
+        Ok(Permit { turn: Arc::new(turn), _memory: None, watches: true })
     }
 
     /// Waits for `bytes` of a pool that has `capacity_bytes`, or for half of it where they are more: who needs more
@@ -293,7 +374,7 @@ impl Admission {
             let fits = state.fits(&ask, self.running_max) && !state.is_owed(&ask);
             if fits || state.waits_for_itself(asker) {
                 state.take(asker, &ask);
-                return Ok(Held { admission: Arc::clone(self), asker: asker.clone(), ask });
+                return Ok(Held::new(self, asker.clone(), ask));
             }
             if state.queue.len() >= self.waiting_max {
                 return Err(Error::LimitReached {
@@ -402,6 +483,25 @@ mod tests {
         // Granted to the one that leaves before it hears of it.
         drop(left);
         ready(&mut next).expect("the slot was passed on").expect("in");
+    }
+
+    #[tokio::test]
+    async fn a_slot_is_lent_and_taken_back() {
+        let admission = Admission::new(1, 1);
+        let permit = admission.admit(&asker(1), ROLE, None).await.expect("a free slot");
+        permit.turn.lend();
+        permit.turn.lend();
+        let other = ready(admission.admit(&asker(2), ROLE, None)).expect("it is lent").expect("in");
+        let mut back = Box::pin(permit.turn.take_back());
+        assert!((&mut back).now_or_never().is_none(), "the other has it");
+        drop(other);
+        (&mut back).now_or_never().expect("it is free again");
+        drop(back);
+        assert_eq!(admission.state.lock().running, 1);
+        permit.turn.lend();
+        drop(permit);
+        let state = admission.state.lock();
+        assert_eq!((state.running, state.holders.len()), (0, 0));
     }
 
     #[tokio::test]

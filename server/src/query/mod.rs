@@ -257,8 +257,9 @@ async fn start(
     if let Some(explain) = query.explain {
         return explain::run(context, choice, explain, permit).await;
     }
+    let turn = permit.turn();
     let rows = attempts::run(context, &planner, choice, permit, record, |plan, _| Ok(plan)).await?;
-    Ok(rows.told_sources(planner.sources()))
+    Ok(rows.lending(turn).told_sources(planner.sources()))
 }
 
 /// What a query asks of its parameters and gives in its columns, without running it.

@@ -7,6 +7,7 @@ use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 
 use super::Permit;
+use super::admission::Turn;
 use super::log::RecordHandle;
 use super::plan::{Source, output_schema, with_sources};
 use crate::sql::Query;
@@ -16,6 +17,7 @@ pub struct Rows {
     schema: SchemaRef,
     batches: BoxStream<'static, Result<RecordBatch>>,
     record: Option<RecordHandle>,
+    turn: Option<Turn>,
     sources: Vec<Source>,
 }
 
@@ -28,7 +30,7 @@ impl std::fmt::Debug for Rows {
 impl Rows {
     /// Rows of `schema` from `batches`, which owns whatever the work needs.
     pub fn new(schema: SchemaRef, batches: impl Stream<Item = Result<RecordBatch>> + Send + 'static) -> Self {
-        Self { schema, batches: batches.boxed(), record: None, sources: Vec::new() }
+        Self { schema, batches: batches.boxed(), record: None, turn: None, sources: Vec::new() }
     }
 
     /// Rows that are already there.
@@ -51,6 +53,26 @@ impl Rows {
     pub(super) fn recorded_in(mut self, record: RecordHandle) -> Self {
         self.record = Some(record);
         self
+    }
+
+    /// The same rows, which lend that slot to others while nobody reads them.
+    pub(super) fn lending(mut self, turn: Turn) -> Self {
+        self.turn = Some(turn);
+        self
+    }
+
+    /// Nobody reads them for now.
+    pub fn rest(&mut self) {
+        if let Some(turn) = &mut self.turn {
+            turn.rest();
+        }
+    }
+
+    /// Somebody reads on: waits until that may be.
+    pub async fn go_on(&mut self) {
+        if let Some(turn) = &mut self.turn {
+            turn.go_on().await;
+        }
     }
 
     /// The same rows, whose columns come from `sources`.

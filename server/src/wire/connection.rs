@@ -538,7 +538,14 @@ impl Connection {
         interrupts: &Interrupts,
     ) -> StdResult<Option<Box<Cursor>>, Left> {
         match std::mem::take(&mut portal.progress) {
-            Progress::Suspended(cursor) => Ok(Some(cursor)),
+            Progress::Suspended(mut cursor) => {
+                let going_on = async {
+                    cursor.rows.go_on().await;
+                    Ok(())
+                };
+                self.guarded(interrupts, going_on).await?;
+                Ok(Some(cursor))
+            }
             Progress::Done => {
                 portal.progress = Progress::Done;
                 Ok(None)

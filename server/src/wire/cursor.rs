@@ -85,7 +85,7 @@ pub async fn fetch(
             connection.send_rows(&mut cursor, &encoder, &DataRows, max, interrupts).await?
         };
         passed = rows;
-        portal.progress = if is_suspended { Progress::Suspended(cursor) } else { Progress::Done };
+        portal.progress = if is_suspended { cursor.suspended() } else { Progress::Done };
     }
     connection.portals.insert(fetch.cursor.clone(), portal);
     connection.complete(format!("{} {passed}", if fetch.is_move { "MOVE" } else { "FETCH" }));

@@ -306,7 +306,7 @@ async fn advance(
         connection.send_rows(&mut cursor, &encoder, &DataRows, max_rows, interrupts).await?;
     if is_suspended {
         connection.send(PgWireBackendMessage::PortalSuspended(PortalSuspended::new()));
-        return Ok(Progress::Suspended(cursor));
+        return Ok(cursor.suspended());
     }
     connection.complete(tag(is_explain, sent));
     Ok(Progress::Done)

@@ -68,6 +68,12 @@ pub struct Cursor {
 }
 
 impl Cursor {
+    /// With the client, until it asks for more.
+    pub fn suspended(mut self: Box<Self>) -> Progress {
+        self.rows.rest();
+        Progress::Suspended(self)
+    }
+
     /// At the first row.
     pub fn new(rows: Rows) -> Self {
         Self { rows, partial: None }
