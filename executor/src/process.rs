@@ -79,28 +79,25 @@ pub async fn run(
         is_supervised,
         inherited,
         runtime: runtime.clone(),
-        counts,
+        counts: Arc::clone(&counts),
         draining: stop.clone(),
     });
     info!(executor.id = %executor_id, port, memory = %runtime.pool.cap(), threads = reporter.threads, "executor starting");
     let data = DataService::new(shuffle_folder.to_string_lossy().into_owned());
     serve(listener, &identity, TaskService::new(Arc::clone(&tasks)), data)?;
     let link = Link::new(coordinator.clone(), identity.clone(), reporter, Arc::clone(&tasks), ended);
+    let ending = async {
+        let is_exhausted = told_to_end(&runtime, &tasks, &counts, &stop).await;
+        (drained(&config, &tasks).await, is_exhausted)
+    };
     let outcome = tokio::select! {
         refused = link.keep() => Err(refused),
-        is_needed = drained(&config, &tasks, &stop) => {
+        (is_needed, is_exhausted) = ending => {
             // Where it is still needed, the coordinator must find it lost.
             if !is_needed && let Err(error) = link::leave(&coordinator, &identity, &executor_id).await {
                 warn!(%error, "the coordinator does not know that this executor has left");
             }
-            Ok(())
-        }
-        () = exhausted(&runtime, &tasks) => {
-            // Whoever comes in its place has its files, as after any other sudden end.
-            std::mem::forget(work_folder);
-            return Err(StartError::Environment(
-                "memory is not given back: start the executor again, if nothing does so by itself".into(),
-            ));
+            if is_exhausted { Err(not_given_back()) } else { Ok(()) }
         }
     };
     // One that still computes would write into a folder that is gone.
@@ -135,10 +132,32 @@ fn serve(
     Ok(())
 }
 
-/// Resolves when the executor may end: it was told to, and nobody needs it any more, or it has waited long enough, when
-/// it gives true. Its coordinator gives it nothing new meanwhile; queries that still need it are run again without it.
-async fn drained(config: &Config, tasks: &Tasks, stop: &CancellationToken) -> bool {
-    stop.cancelled().await;
+/// Resolves when the executor is to end, because it was told to, or because its memory is not given back, when it gives
+/// true. Then it tells its coordinator, which gives it nothing new.
+async fn told_to_end(
+    runtime: &NodeRuntime,
+    tasks: &Tasks,
+    counts: &TaskCounts,
+    stop: &CancellationToken,
+) -> bool {
+    let is_exhausted = tokio::select! {
+        () = stop.cancelled() => false,
+        () = exhausted(runtime, tasks, counts) => true,
+    };
+    stop.cancel();
+    is_exhausted
+}
+
+fn not_given_back() -> StartError {
+    StartError::Environment(
+        "the executor ended because its memory was not given back: start it again, where nothing does so by itself"
+            .into(),
+    )
+}
+
+/// Resolves when the executor may end: nobody needs it any more, or it has waited long enough, when it gives true.
+/// Queries that still need it are run again without it.
+async fn drained(config: &Config, tasks: &Tasks) -> bool {
     let patience = config.executor.drain_timeout;
     info!(jobs = tasks.jobs_with_files(), "told to end: what has begun is finished first");
     let is_needed = tokio::time::timeout(patience.0, tasks.idle()).await.is_err();
