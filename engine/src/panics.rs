@@ -14,8 +14,10 @@ use crate::Error;
 
 /// Panics whose place is remembered. They are asked for at once.
 const REMEMBERED_MAX: usize = 64;
-/// In the paths of the crates that read what others wrote. Slices of files are cut by crate `bytes`.
-const READERS: [&str; 4] = ["/parquet-", "/arrow-ipc-", "/thrift-", "/bytes-"];
+/// In the paths of the crates that read what others wrote.
+const READERS: [&str; 3] = ["/parquet-", "/arrow-ipc-", "/thrift-"];
+/// Cuts slices of files for them, and much else for others.
+const CUTTER: &str = "/bytes-";
 /// Older ones are not what is asked about.
 const ASKED_WITHIN: Duration = Duration::from_secs(60);
 
@@ -32,6 +34,7 @@ pub fn watch() {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         let file = panic.location().map_or(String::new(), |location| location.file().to_owned());
+        let file = if file.contains(CUTTER) { caller_of_cutter(file) } else { file };
         let mut recent = RECENT.lock();
         recent.push_back(Panic { text: text_of(panic.payload()), file, at: Instant::now() });
         if recent.len() > REMEMBERED_MAX {
@@ -40,6 +43,12 @@ pub fn watch() {
         drop(recent);
         before(panic);
     }));
+}
+
+/// The reader that had a slice cut, where one did.
+fn caller_of_cutter(file: String) -> String {
+    let trace = std::backtrace::Backtrace::force_capture().to_string();
+    if trace.contains("parquet::") { READERS[0].to_owned() } else { file }
 }
 
 /// The error of a panic with `payload`, for `what` went on.

@@ -53,12 +53,15 @@ impl StringLayout {
 }
 
 fn with_usual_elements(data_type: &DataType) -> DataType {
-    let usual = |element: &Field| {
-        Arc::new(Field::new_list_field(with_usual_elements(element.data_type()), element.is_nullable()))
-    };
+    let within =
+        |field: &Field| Arc::new(field.clone().with_data_type(with_usual_elements(field.data_type())));
+    let usual = |element: &Field| Arc::new(Field::new_list_field(within(element).data_type().clone(), true));
     match data_type {
         DataType::List(element) => DataType::List(usual(element)),
         DataType::LargeList(element) => DataType::LargeList(usual(element)),
+        DataType::FixedSizeList(element, length) => DataType::FixedSizeList(usual(element), *length),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(|field| within(field)).collect()),
+        DataType::Map(entries, is_sorted) => DataType::Map(within(entries), *is_sorted),
         other => other.clone(),
     }
 }
@@ -73,8 +76,11 @@ mod tests {
         let outer = Arc::new(Field::new("array", DataType::List(inner), true));
         let schema = Schema::new(vec![Field::new("lists", DataType::List(outer), true)]);
         let expected = DataType::new_list(DataType::new_list(DataType::Int64, true), true);
+        let part = |of: &DataType| DataType::Struct(vec![Field::new("lists", of.clone(), true)].into());
+        let within = Schema::new(vec![Field::new("part", part(schema.field(0).data_type()), true)]);
         for layout in [StringLayout::View, StringLayout::Plain] {
             assert_eq!(layout.apply(&schema).field(0).data_type(), &expected);
+            assert_eq!(layout.apply(&within).field(0).data_type(), &part(&expected));
         }
     }
 

@@ -238,9 +238,12 @@ impl Argument {
 
 /// Refuses texts that would be too large joined row by row, for `name`.
 pub fn check_joined(name: &str, args: &ScalarFunctionArgs) -> Result<()> {
-    // Mostly all that the batches hold is less, and no row needs to be looked at.
+    // Mostly all that the batches hold is less, and no row needs to be looked at. Many views may be of one text.
     let at_most = |arg: &ColumnarValue| match arg {
-        ColumnarValue::Array(array) => array.get_buffer_memory_size(),
+        ColumnarValue::Array(array) => match array.as_string_view_opt() {
+            Some(views) => views.lengths().fold(0usize, |sum, length| sum.saturating_add(length as usize)),
+            None => array.get_buffer_memory_size(),
+        },
         ColumnarValue::Scalar(scalar) => scalar.size().saturating_mul(args.number_rows),
     };
     let most = args.args.iter().fold(0usize, |sum, arg| sum.saturating_add(at_most(arg)));

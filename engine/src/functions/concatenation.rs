@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use datafusion::arrow::compute::kernels::concat_elements::concat_elements_dyn;
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{
-    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
 use super::bounded;
@@ -45,6 +45,16 @@ impl ScalarUDFImpl for Concatenation {
         types.first().cloned().ok_or_else(two_arguments)
     }
 
+    fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
+        let first = args.arg_fields.first().ok_or_else(two_arguments)?;
+        let is_nullable = args.arg_fields.iter().any(|field| field.is_nullable());
+        Ok(Arc::new(Field::new(NAME, first.data_type().clone(), is_nullable)))
+    }
+
+    fn is_strict(&self) -> bool {
+        true
+    }
+
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         bounded::check_joined("||", &args)?;
         let is_constant = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
@@ -60,4 +70,48 @@ impl ScalarUDFImpl for Concatenation {
 
 fn two_arguments() -> DataFusionError {
     DataFusionError::Plan(format!("{NAME} takes two arguments"))
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::array::{ArrayRef, AsArray, StringArray, StringViewArray};
+    use datafusion::common::config::ConfigOptions;
+
+    use super::*;
+
+    fn joined(left: ColumnarValue, right: ColumnarValue) -> Result<ColumnarValue> {
+        let field = |value: &ColumnarValue| Arc::new(Field::new("a", value.data_type(), true));
+        let rows = match &left {
+            ColumnarValue::Array(array) => array.len(),
+            ColumnarValue::Scalar(_) => 1,
+        };
+        function().invoke_with_args(ScalarFunctionArgs {
+            arg_fields: vec![field(&left), field(&right)],
+            return_field: field(&left),
+            number_rows: rows,
+            config_options: Arc::new(ConfigOptions::default()),
+            args: vec![left, right],
+        })
+    }
+
+    #[test]
+    fn null_joined_to_anything_is_null() {
+        let left: ArrayRef = Arc::new(StringArray::from(vec![Some("a"), None]));
+        let right = ColumnarValue::Scalar(ScalarValue::from("b"));
+        let ColumnarValue::Array(both) = joined(ColumnarValue::Array(left), right).expect("texts") else {
+            panic!("rows give rows")
+        };
+        assert_eq!(both.as_string::<i32>().iter().collect::<Vec<_>>(), [Some("ab"), None]);
+    }
+
+    #[test]
+    fn many_views_of_one_text_are_counted_each() {
+        let text = "x".repeat(1 << 20);
+        let one = StringViewArray::from(vec![text.as_str()]);
+        let views = vec![one.views()[0]; 4096];
+        let many = StringViewArray::new(views.into(), one.data_buffers().to_vec(), None);
+        let many = ColumnarValue::Array(Arc::new(many));
+        let refused = joined(many.clone(), many).expect_err("8 GB");
+        assert!(matches!(refused, DataFusionError::ResourcesExhausted(_)), "{refused}");
+    }
 }

@@ -57,7 +57,7 @@ impl Damage {
     }
 
     /// Resolves when nothing is to be waited for any more. The one in the place of an executor that was lost is waited for
-    /// no longer than `worth`, which is how long computing again takes what its files would save.
+    /// no longer than `worth`: so long was computed what would be kept with its files and is not without them.
     pub async fn settled(&self, cluster: &Cluster, worth: Duration) {
         let since = self.since.unwrap_or_else(Instant::now);
         tokio::time::sleep_until(since + SETTLES_IN).await;
@@ -82,8 +82,7 @@ impl Damage {
         let _ = tokio::time::timeout_at(deadline, heirs).await;
     }
 
-    /// True when an executor was lost.
-    pub fn has_loss(&self) -> bool {
+    fn has_loss(&self) -> bool {
         !self.lost.is_empty() || self.lost_others
     }
 

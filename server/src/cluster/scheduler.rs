@@ -205,13 +205,18 @@ impl Scheduler {
     /// so this waits until it runs, or has ended.
     pub async fn cancel(&self, job: &JobId) {
         const PLANNING_MAX: Duration = Duration::from_secs(30);
+        /// A job that nothing is known of is still to be queued, or ended a while ago.
+        const UNKNOWN_MAX: Duration = Duration::from_secs(5);
         const LOOK_AGAIN: Duration = Duration::from_millis(10);
         const CANCELLED_WITHIN: Duration = Duration::from_secs(1);
+        let asked_at = tokio::time::Instant::now();
         let planned = async {
             while !self.inner.state.task_manager.get_running_job_cache().contains_key(job) {
                 let state = self.jobs.get_job_status(job).await.ok().flatten().and_then(|job| job.status);
-                if matches!(state, Some(Status::Successful(_) | Status::Failed(_))) {
-                    return;
+                match state {
+                    Some(Status::Successful(_) | Status::Failed(_)) => return,
+                    None if asked_at.elapsed() > UNKNOWN_MAX => return,
+                    _ => {}
                 }
                 tokio::time::sleep(LOOK_AGAIN).await;
             }

@@ -28,8 +28,9 @@ use tracing::debug;
 use super::scheduler::Scheduler;
 use super::slots;
 
-/// Ends of tasks are remembered for so long, and at most twice: one is told again within moments, or never.
+/// Ends of tasks are remembered for so long, or until as many again were told: one is told again within moments, or never.
 const REMEMBERED_FOR: Duration = Duration::from_secs(120);
+const REMEMBERED_MAX: usize = 50_000;
 
 /// Job, stage, attempt at the stage, task: one run of one task.
 type Run = (String, u32, u32, u32);
@@ -57,7 +58,7 @@ impl Told {
     }
 
     fn remember(&mut self, runs: Vec<Run>) {
-        if self.turned_at.elapsed() >= REMEMBERED_FOR {
+        if self.turned_at.elapsed() >= REMEMBERED_FOR || self.runs.len() >= REMEMBERED_MAX {
             self.turn();
         }
         self.runs.extend(runs);

@@ -23,6 +23,9 @@ use crate::query::{Permit, Plan, QueryContext, Rows};
 /// Between two runs, so that whatever failed may settle.
 const RETRY_WAIT: Duration = Duration::from_millis(200);
 
+/// Executors that are lost one after the other within so long cost one try.
+const LOSSES_FOLLOW_IN: Duration = Duration::from_secs(1);
+
 /// How one run of a job ended, when it did not succeed.
 enum Ended {
     /// An executor was lost, or something passing happened: run it again. With it, the tasks that had been begun.
@@ -37,6 +40,7 @@ pub async fn run(cluster: &Cluster, context: &QueryContext, plan: Plan, permit: 
     let _placement = cluster.membership.place(context.id.as_str(), &plan);
     let retries_max = cluster.config.cluster.executor_loss_retries;
     let mut retries = 0;
+    let mut retried_at = None;
     let mut recovery = Recovery::default();
     loop {
         let started_at = Instant::now();
@@ -60,7 +64,11 @@ pub async fn run(cluster: &Cluster, context: &QueryContext, plan: Plan, permit: 
                 error
             }
         };
-        retries += 1;
+        // Losses that follow each other closely are one.
+        if retried_at.is_none_or(|at: Instant| at.elapsed() > LOSSES_FOLLOW_IN) {
+            retries += 1;
+            retried_at = Some(Instant::now());
+        }
         context.coordinator.queries.retried(&context.id);
         warn!(query.id = %context.id, retries, %error, "running the query again");
         tokio::time::sleep(RETRY_WAIT).await;
@@ -178,11 +186,9 @@ async fn run_once(
 /// Resolves when nothing is to be waited for any more before the job goes on.
 async fn settled(cluster: &Cluster, job: &JobId, damage: &Damage) {
     let finished = cluster.scheduler.finished(job).await;
+    // It is run again as a whole, then.
     let is_little = finished.all < cluster.config.cluster.kept_work_min.0;
-    // It is run again as a whole then, after a moment of its own.
-    if !(is_little && damage.has_loss()) {
-        damage.settled(cluster, finished.out_of_reach).await;
-    }
+    damage.settled(cluster, if is_little { Duration::ZERO } else { finished.out_of_reach }).await;
 }
 
 /// The rows of a job that has succeeded after `took`, and whether all of them are here. Those of an executor that ends

@@ -72,12 +72,12 @@ pub struct Repair {
     pub lost: Duration,
 }
 
-/// How long the finished tasks of a job have computed.
+/// How long the finished tasks of a job have computed that can be kept.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Finished {
-    /// All of them, together.
+    /// With the files of all executors that were lost.
     pub all: Duration,
-    /// Those whose files nobody gives at present.
+    /// What of it is kept only with them.
     pub out_of_reach: Duration,
 }
 
@@ -263,17 +263,27 @@ impl Ledger {
     /// What is finished of a job, where `serving` says who gives what executors wrote.
     pub fn finished(&self, graph: &ExecutionGraphBox, serving: &HashMap<String, String>) -> Finished {
         let jobs = self.jobs.lock();
-        let stages = jobs.get(graph.job_id()).and_then(|job| stages_of(graph, job)).unwrap_or_default();
-        let mut finished = Finished::default();
+        let Some(job) = jobs.get(graph.job_id()) else { return Finished::default() };
+        let Some(stages) = stages_of(graph, job) else { return Finished::default() };
+        let mut with_all = serving.clone();
         for task in stages.values().flat_map(|stage| &stage.tasks) {
-            let Status::Successful(success) = &task.task_status else { continue };
-            let computed = computed_for(task.start_exec_time, task.end_exec_time);
-            finished.all += computed;
-            if !serving.contains_key(&success.executor_id) {
-                finished.out_of_reach += computed;
+            if let Status::Successful(success) = &task.task_status {
+                let id = &success.executor_id;
+                with_all.entry(id.clone()).or_insert_with(|| id.clone());
             }
         }
-        finished
+        let kept_where = |serving: &HashMap<String, String>| {
+            let Some(keeps) = keeping::kept(&facts_of(graph, job, &stages, serving)) else {
+                return Duration::ZERO;
+            };
+            let tasks = stages.iter().flat_map(|(id, stage)| stage.tasks.iter().zip(&keeps[id]));
+            tasks
+                .filter(|(task, is_kept)| **is_kept && matches!(task.task_status, Status::Successful(_)))
+                .map(|(task, _)| computed_for(task.start_exec_time, task.end_exec_time))
+                .sum()
+        };
+        let all: Duration = kept_where(&with_all);
+        Finished { all, out_of_reach: all.saturating_sub(kept_where(serving)) }
     }
 
     /// True when something is kept of stages that do not run yet.
