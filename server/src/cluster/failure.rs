@@ -28,6 +28,11 @@ pub fn may_be_owed_to_loss(error: &Error) -> bool {
     matches!(error, Error::Internal { .. })
 }
 
+/// True when the disk of an executor is full: another may have room. What is past a limit is past it everywhere.
+pub fn has_no_room(error: &Error) -> bool {
+    error.sqlstate().as_str() == "53100" && error.to_string().starts_with("no space left for")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -38,6 +43,8 @@ mod tests {
         assert_eq!(error_of(&stamp).sqlstate().as_str(), "22012");
         assert!(!may_be_owed_to_loss(&error_of(&stamp)));
         assert!(error_of("FetchFailed(e1)").is_passing());
+        let full = Error::DiskFull { message: "no space left for shuffle files".into() };
+        assert!(has_no_room(&error_of(&full.to_stamp())) && !full.is_passing());
         assert_eq!(error_of("no idea").sqlstate().as_str(), "XX000");
     }
 }

@@ -79,6 +79,8 @@ struct Claim {
     local_tables: Vec<Arc<TableDefinition>>,
     is_small: bool,
     made_at: Instant,
+    /// Executors that had no room for its files.
+    avoided: BTreeSet<String>,
 }
 
 /// A job's claim on where it may run; given up when dropped.
@@ -134,7 +136,12 @@ impl Membership {
     /// Keeps the tasks of the job called `job_name` on executors that can read the tables of its `plan`.
     pub fn place(self: &Arc<Self>, job_name: &str, plan: &Plan) -> Placement {
         let local_tables = plan.tables.iter().filter(|table| table.is_on_local_path()).cloned().collect();
-        let claim = Claim { local_tables, is_small: plan.is_small, made_at: Instant::now() };
+        let claim = Claim {
+            local_tables,
+            is_small: plan.is_small,
+            made_at: Instant::now(),
+            avoided: BTreeSet::new(),
+        };
         self.placements.lock().insert(job_name.to_owned(), claim);
         Placement { membership: Arc::clone(self), job_name: job_name.to_owned() }
     }
@@ -147,13 +154,22 @@ impl Membership {
             local_tables: Vec::new(),
             is_small: false,
             made_at: Instant::now(),
+            avoided: BTreeSet::new(),
         });
         let takes = |member: &Member| {
             member.draining_since.is_none_or(|since| claim.made_at < since)
                 && member.can_read(&claim.local_tables)
+                && !claim.avoided.contains(member.report.executor_id.as_str())
         };
         let members = self.members();
         members.iter().filter(|member| takes(member)).map(|m| m.report.executor_id.to_string()).collect()
+    }
+
+    /// The job called `job_name` gets no further task on `executor`.
+    pub fn avoid(&self, job_name: &str, executor: &str) {
+        if let Some(claim) = self.placements.lock().get_mut(job_name) {
+            claim.avoided.insert(executor.to_owned());
+        }
     }
 
     /// True when the job called `job_name` reads so little that it may run beside others.

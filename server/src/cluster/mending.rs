@@ -6,8 +6,8 @@ use std::time::Duration;
 use engine::{Error, ExecutorId};
 use tokio::time::Instant;
 
-use super::Cluster;
 use super::recovery::{Repair, Trouble};
+use super::{Cluster, failure};
 use crate::session::Notice;
 
 /// So long a failure that nobody can explain waits for the loss of an executor to explain it: silence is noticed after
@@ -88,13 +88,23 @@ impl Damage {
 
     /// What went wrong, when no loss explains it and it will not pass.
     pub fn unexplained(&self) -> Option<Error> {
-        let lasts = |error: &&Error| !self.has_loss() && !error.is_passing() && !error.is_out_of_memory();
+        let lasts = |error: &&Error| {
+            !self.has_loss()
+                && !error.is_passing()
+                && !error.is_out_of_memory()
+                && !failure::has_no_room(error)
+        };
         self.troubles.iter().find(lasts).cloned()
     }
 
     /// That memory ran out, if it did.
     pub fn out_of_memory(&self) -> Option<Error> {
         self.troubles.iter().find(|error| error.is_out_of_memory()).cloned()
+    }
+
+    /// That an executor had no room for files, if one did.
+    pub fn has_no_room(&self) -> Option<Error> {
+        self.troubles.iter().find(|error| failure::has_no_room(error)).cloned()
     }
 
     /// In one error.
@@ -112,7 +122,7 @@ impl Damage {
 /// One that another executor could not be asked is lost soon, too.
 fn may_be_owed_to_loss(error: &Error) -> bool {
     let is_fetch = error.is_passing() && error.to_string().contains(engine::INTERMEDIATE_RESULTS);
-    is_fetch || matches!(error, Error::ExecutorLost { .. }) || super::failure::may_be_owed_to_loss(error)
+    is_fetch || matches!(error, Error::ExecutorLost { .. }) || failure::may_be_owed_to_loss(error)
 }
 
 /// What losses have cost a query.

@@ -140,7 +140,7 @@ impl SchedulerGrpc for SchedulerService {
             return Ok(Response::new(UpdateTaskStatusResult { success: true }));
         }
         let runs: Vec<Run> = statuses.iter().map(run_of).collect();
-        statuses.retain(|status| self.scheduler.ledger().passes(status));
+        statuses.retain(|status| self.scheduler.ledger().passes(status, executor.as_str()));
         // Also none are passed on: Ballista looks for tasks to hand out then.
         let answer = self.inner.update_task_status(request).await?;
         told.remember(runs);

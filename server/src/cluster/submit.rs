@@ -143,7 +143,12 @@ async fn run_once(
                 has_lost = true;
                 damage.lost(lost.ok());
             }
-            Some(trouble) = troubles.recv() => damage.troubled(trouble),
+            Some(trouble) = troubles.recv() => {
+                if let Some(executor) = &trouble.full {
+                    cluster.membership.avoid(name, executor);
+                }
+                damage.troubled(trouble);
+            }
             () = settled(cluster, &job, &damage), if damage.is_there() => {
                 let repaired = mend(cluster, context, plan, &job, &damage, recovery).await;
                 if let Err(ended) = repaired {
@@ -213,7 +218,7 @@ async fn fetched(
         };
         tries += 1;
         let mut damage = Damage::default();
-        damage.troubled(Trouble { error: Error::ExecutorLost { which: "one".into() } });
+        damage.troubled(Trouble { error: Error::ExecutorLost { which: "one".into() }, full: None });
         // It is noticed sooner or later than the rows are missed.
         let _ = tokio::time::timeout(RETRY_WAIT, async { damage.lost(losses.recv().await.ok()) }).await;
         damage.settled(cluster, took).await;
@@ -235,6 +240,11 @@ async fn mend(
 ) -> std::result::Result<(), Ended> {
     let started_at = Instant::now();
     if let Some(error) = damage.unexplained() {
+        return Err(Ended::Failed(error));
+    }
+    if let Some(error) = damage.has_no_room()
+        && cluster.membership.placed(context.id.as_str()).is_empty()
+    {
         return Err(Ended::Failed(error));
     }
     wait_for_executors(cluster, plan).await.map_err(Ended::Failed)?;

@@ -68,7 +68,6 @@ impl Fault {
     /// The SQLSTATEs with which a query may fail, besides being answered.
     pub fn may_end_in(self) -> &'static [&'static str] {
         match self {
-            Self::DiskFull => &["53100"],
             Self::BadDisk => &["58030", "58000"],
             // Executors that are alive but do not reach each other for longer than is tried again.
             Self::CutApart(_) | Self::Lossy(_) => &["58030", "58000"],

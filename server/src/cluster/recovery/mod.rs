@@ -34,12 +34,18 @@ use tokio::sync::mpsc;
 use super::failure;
 use keeping::{StageFacts, TaskFacts, TaskState};
 
-/// A task failed for a reason that may pass, or because memory ran out in the company of others.
+/// A task failed for a reason that may pass, because memory ran out in the company of others, or because its executor has
+/// no room for its files.
 #[derive(Debug)]
 pub struct Trouble {
     /// Why.
     pub error: Error,
+    /// The executor that is to get no more of the job, where others may.
+    pub full: Option<String>,
 }
+
+/// A job is kept away from so many executors that have no room for its files: it may be too large for any.
+const FULL_MAX: usize = 2;
 
 /// Ends of tasks that are to be told to Ballista, by executor.
 pub type Told = HashMap<String, Vec<TaskStatus>>;
@@ -96,6 +102,8 @@ struct Job {
     /// Stages whose tasks run alone in their executors, from the one of that number on: those before were begun in
     /// company.
     alone: HashMap<usize, usize>,
+    /// Executors that had no room for its files.
+    full: BTreeSet<String>,
     /// Tasks that do not count any more and that executors which were lost may still compute.
     strays: Vec<RunningTaskInfo>,
     troubles: mpsc::UnboundedSender<Trouble>,
@@ -125,6 +133,7 @@ impl Ledger {
             waiting: BTreeMap::new(),
             void: HashSet::new(),
             alone: HashMap::new(),
+            full: BTreeSet::new(),
             strays: Vec::new(),
             troubles,
         };
@@ -156,8 +165,9 @@ impl Ledger {
 
     /// True when Ballista may hear how a task ended. It must not where the task does not count any more, nor where it
     /// failed for a reason that may pass: the job's troubles are told of it instead. So they are when memory runs out
-    /// for a task in company: those of its stage are to run alone then.
-    pub fn passes(&self, status: &TaskStatus) -> bool {
+    /// for a task in company, whose stage's tasks are to run alone then, and when the files of one have no room on
+    /// `executor`, a few times.
+    pub fn passes(&self, status: &TaskStatus, executor: &str) -> bool {
         let mut jobs = self.jobs.lock();
         let Some(job) = jobs.get_mut(&JobId::new(status.job_id.as_str())) else { return true };
         let task = (status.stage_id as usize, status.task_id as usize);
@@ -166,13 +176,20 @@ impl Ledger {
         }
         let Some(Status::Failed(failed)) = &status.status else { return true };
         let error = failure::error_of(&failed.error);
-        let may_pass = error.is_passing()
+        let is_full =
+            failure::has_no_room(&error) && (job.full.len() < FULL_MAX || job.full.contains(executor));
+        if is_full {
+            job.full.insert(executor.to_owned());
+        }
+        let may_pass = is_full
+            || error.is_passing()
             || failure::may_be_owed_to_loss(&error)
             || error.is_out_of_memory() && *job.alone.entry(task.0).or_insert(usize::MAX) > task.1;
         if may_pass {
             job.void.insert(task);
             // Nobody listens any more when the job is over.
-            let _ = job.troubles.send(Trouble { error });
+            let full = is_full.then(|| executor.to_owned());
+            let _ = job.troubles.send(Trouble { error, full });
         }
         !may_pass
     }
