@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_flight::flight_service_server::FlightServiceServer;
 use ballista_core::serde::protobuf::executor_grpc_server::ExecutorGrpcServer;
@@ -23,6 +24,9 @@ use crate::stage_runner::{StageRunner, TaskCounts};
 use crate::supervision;
 use crate::task_service::TaskService;
 use crate::tasks::{Tasks, ThreadHandles};
+
+/// An executor whose memory is not given back waits no longer for queries that need its files.
+const EXHAUSTED_DRAIN_MAX: Duration = Duration::from_secs(5);
 
 /// The subfolder of shuffle files.
 const SHUFFLE: &str = "shuffle";
@@ -88,7 +92,10 @@ pub async fn run(
     let link = Link::new(coordinator.clone(), identity.clone(), reporter, Arc::clone(&tasks), ended);
     let ending = async {
         let is_exhausted = told_to_end(&runtime, &tasks, &counts, &stop).await;
-        (drained(&config, &tasks).await, is_exhausted)
+        let patience = config.executor.drain_timeout;
+        // It can run nothing, and takes the place of one that could.
+        let patience = if is_exhausted { patience.0.min(EXHAUSTED_DRAIN_MAX) } else { patience.0 };
+        (drained(patience, &tasks).await, is_exhausted)
     };
     let outcome = tokio::select! {
         refused = link.keep() => Err(refused),
@@ -96,6 +103,10 @@ pub async fn run(
             // Where it is still needed, the coordinator must find it lost.
             if !is_needed && let Err(error) = link::leave(&coordinator, &identity, &executor_id).await {
                 warn!(%error, "the coordinator does not know that this executor has left");
+            }
+            if is_exhausted && is_needed {
+                // Whoever comes in its place has its files, as after any other sudden end.
+                std::mem::forget(Arc::clone(&work_folder));
             }
             if is_exhausted { Err(not_given_back()) } else { Ok(()) }
         }
@@ -157,12 +168,11 @@ fn not_given_back() -> StartError {
 
 /// Resolves when the executor may end: nobody needs it any more, or it has waited long enough, when it gives true.
 /// Queries that still need it are run again without it.
-async fn drained(config: &Config, tasks: &Tasks) -> bool {
-    let patience = config.executor.drain_timeout;
+async fn drained(patience: Duration, tasks: &Tasks) -> bool {
     info!(jobs = tasks.jobs_with_files(), "told to end: what has begun is finished first");
-    let is_needed = tokio::time::timeout(patience.0, tasks.idle()).await.is_err();
+    let is_needed = tokio::time::timeout(patience, tasks.idle()).await.is_err();
     if is_needed {
-        info!("ending after {patience}: what has not finished is run again elsewhere");
+        info!("ending after {patience:?}: what has not finished is run again elsewhere");
     } else {
         info!("nobody needs this executor any more");
     }

@@ -82,7 +82,8 @@ impl Damage {
         let _ = tokio::time::timeout_at(deadline, heirs).await;
     }
 
-    fn has_loss(&self) -> bool {
+    /// True when an executor was lost.
+    pub fn has_loss(&self) -> bool {
         !self.lost.is_empty() || self.lost_others
     }
 

@@ -44,7 +44,7 @@ pub async fn run(cluster: &Cluster, context: &QueryContext, plan: Plan, permit: 
     let mut recovery = Recovery::default();
     loop {
         let started_at = Instant::now();
-        wait_for_executors(cluster, &plan).await?;
+        wait_for_executors(cluster, context, &plan).await?;
         let ended = match run_once(cluster, context, &session, &plan, &mut recovery).await {
             Ok((job, locations)) => match fetched(cluster, &plan, job, locations, started_at.elapsed()).await
             {
@@ -58,14 +58,15 @@ pub async fn run(cluster: &Cluster, context: &QueryContext, plan: Plan, permit: 
         };
         let error = match ended {
             Ended::Failed(error) => return Err(error),
-            Ended::MayPass(error, _) if retries >= retries_max => return Err(given_up(retries, error)),
+            Ended::MayPass(error, _) if retries >= retries_max && !follows(retried_at) => {
+                return Err(given_up(retries, error));
+            }
             Ended::MayPass(error, tasks) => {
                 recovery.run_again(&error, tasks, started_at.elapsed() + RETRY_WAIT);
                 error
             }
         };
-        // Losses that follow each other closely are one.
-        if retried_at.is_none_or(|at: Instant| at.elapsed() > LOSSES_FOLLOW_IN) {
+        if !follows(retried_at) {
             retries += 1;
             retried_at = Some(Instant::now());
         }
@@ -73,6 +74,11 @@ pub async fn run(cluster: &Cluster, context: &QueryContext, plan: Plan, permit: 
         warn!(query.id = %context.id, retries, %error, "running the query again");
         tokio::time::sleep(RETRY_WAIT).await;
     }
+}
+
+/// True for a loss that follows another so closely that they are one.
+fn follows(retried_at: Option<Instant>) -> bool {
+    retried_at.is_some_and(|at| at.elapsed() <= LOSSES_FOLLOW_IN)
 }
 
 /// After the last attempt: what failed, or that executors kept being lost.
@@ -88,7 +94,7 @@ fn given_up(retries: usize, error: Error) -> Error {
 }
 
 /// Waits until an executor is alive that can read the plan's tables.
-async fn wait_for_executors(cluster: &Cluster, plan: &Plan) -> Result<()> {
+async fn wait_for_executors(cluster: &Cluster, context: &QueryContext, plan: &Plan) -> Result<()> {
     let grace = cluster.config.cluster.executor_grace;
     let wait = async {
         loop {
@@ -96,13 +102,16 @@ async fn wait_for_executors(cluster: &Cluster, plan: &Plan) -> Result<()> {
             tokio::pin!(changed);
             // Enabled before looking, so that a change in between is not missed.
             changed.as_mut().enable();
-            if cluster.can_read(&plan.tables) {
+            if cluster.can_read(&plan.tables) && !cluster.membership.placed(context.id.as_str()).is_empty() {
                 return;
             }
             changed.await;
         }
     };
     tokio::time::timeout(grace.0, wait).await.map_err(|_| {
+        if cluster.can_read(&plan.tables) {
+            return Error::DiskFull { message: "no space left for shuffle files on any executor".into() };
+        }
         let members = cluster.membership.members();
         let message = if !members.is_empty() && members.iter().all(|member| member.draining_since.is_some()) {
             format!("all executors were told to end, and none came in their place for {grace}")
@@ -243,11 +252,12 @@ async fn mend(
         return Err(Ended::Failed(error));
     }
     if let Some(error) = damage.has_no_room()
+        && !damage.has_loss()
         && cluster.membership.placed(context.id.as_str()).is_empty()
     {
         return Err(Ended::Failed(error));
     }
-    wait_for_executors(cluster, plan).await.map_err(Ended::Failed)?;
+    wait_for_executors(cluster, context, plan).await.map_err(Ended::Failed)?;
     let tasks = cluster.scheduler.tasks_begun(job).await;
     let worth = cluster.config.cluster.kept_work_min.0;
     match cluster.scheduler.repair(job, worth).await {

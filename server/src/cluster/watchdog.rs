@@ -7,6 +7,7 @@ use ballista_core::JobId;
 use engine::Error;
 
 use super::Cluster;
+use super::membership::Member;
 use super::slots::Progress;
 
 /// So long nothing happens to a job that is held for stuck. Reports come twice a second, and tasks start at once.
@@ -36,7 +37,8 @@ fn may_go_on(cluster: &Cluster, progress: &Progress, name: &str) -> bool {
     let members = cluster.members();
     let mut its = members.iter().filter(|member| placed.contains(member.report.executor_id.as_str()));
     if progress.running_on.is_empty() {
-        return its.all(|member| member.report.tasks_running >= member.report.threads);
+        let is_taken = |member: &Member| member.report.tasks_running >= member.report.threads;
+        return !placed.is_empty() && its.all(is_taken);
     }
     members.iter().any(|member| {
         progress.running_on.contains(member.report.executor_id.as_str()) && member.report.tasks_running > 0

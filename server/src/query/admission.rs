@@ -96,6 +96,11 @@ impl State {
         held.is_some_and(|queries| queries.keys().any(|query| *query != asker.query))
     }
 
+    /// True when the query holds something.
+    fn holds(&self, asker: &Asker) -> bool {
+        self.holders.get(&asker.session).is_some_and(|queries| queries.contains_key(&asker.query))
+    }
+
     fn take(&mut self, asker: &Asker, ask: &Ask) {
         let held = self.holders.entry(asker.session).or_default();
         *held.entry(asker.query.clone()).or_default() += 1;
@@ -205,26 +210,39 @@ struct Held {
     admission: Arc<Admission>,
     asker: Asker,
     ask: Ask,
-    /// Given to others for now.
+    /// Nobody reads what it is for.
+    rests: AtomicBool,
+    /// Given to others for now. Like the above changed under the lock of the state.
     is_lent: AtomicBool,
 }
 
 impl Held {
     fn new(admission: &Arc<Admission>, asker: Asker, ask: Ask) -> Self {
-        Self { admission: Arc::clone(admission), asker, ask, is_lent: AtomicBool::new(false) }
+        let (rests, is_lent) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { admission: Arc::clone(admission), asker, ask, rests, is_lent }
     }
 
     fn lend(&self) {
         let mut state = self.admission.state.lock();
-        if !self.is_lent.swap(true, Ordering::Relaxed) {
+        if self.rests.load(Ordering::Relaxed) && !self.is_lent.swap(true, Ordering::Relaxed) {
             state.give_back(&self.asker, &self.ask);
             state.dispatch(self.admission.running_max);
         }
     }
 
     async fn take_back(&self) {
-        if !self.is_lent.load(Ordering::Relaxed) {
-            return;
+        {
+            let mut state = self.admission.state.lock();
+            self.rests.store(false, Ordering::Relaxed);
+            if !self.is_lent.load(Ordering::Relaxed) {
+                return;
+            }
+            // Whoever has the slots may wait for the memory that this query has.
+            if state.holds(&self.asker) {
+                state.take(&self.asker, &self.ask);
+                self.is_lent.store(false, Ordering::Relaxed);
+                return;
+            }
         }
         match self.admission.wait(&self.asker, self.ask.clone()).await {
             // It is this one's from here on.
@@ -257,7 +275,9 @@ pub struct Turn {
 impl Turn {
     /// Nobody reads for now: after a while, others have the slot.
     pub fn rest(&mut self) {
-        let held = Weak::clone(&self.held);
+        let Some(held) = self.held.upgrade() else { return };
+        held.rests.store(true, Ordering::Relaxed);
+        let held = Arc::downgrade(&held);
         let lending = tokio::spawn(async move {
             tokio::time::sleep(LENT_AFTER).await;
             if let Some(held) = held.upgrade() {
@@ -490,6 +510,9 @@ mod tests {
         let admission = Admission::new(1, 1);
         let permit = admission.admit(&asker(1), ROLE, None).await.expect("a free slot");
         permit.turn.lend();
+        assert_eq!(admission.state.lock().running, 1, "it is read");
+        permit.turn.rests.store(true, Ordering::Relaxed);
+        permit.turn.lend();
         permit.turn.lend();
         let other = ready(admission.admit(&asker(2), ROLE, None)).expect("it is lent").expect("in");
         let mut back = Box::pin(permit.turn.take_back());
@@ -498,10 +521,28 @@ mod tests {
         (&mut back).now_or_never().expect("it is free again");
         drop(back);
         assert_eq!(admission.state.lock().running, 1);
+        permit.turn.rests.store(true, Ordering::Relaxed);
         permit.turn.lend();
         drop(permit);
         let state = admission.state.lock();
         assert_eq!((state.running, state.holders.len()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn a_cursor_with_memory_does_not_wait_for_who_waits_for_its_memory() {
+        let admission = Admission::new(1, 9);
+        let (cursor, other) = (asker(1), asker(2));
+        let permit = admission.admit(&cursor, ROLE, None).await.expect("a free slot");
+        let permit = admission.reserve(permit, &cursor, Pool::Local, 500, 1000).await.expect("free memory");
+        permit.turn.rests.store(true, Ordering::Relaxed);
+        permit.turn.lend();
+        let slot = ready(admission.admit(&other, ROLE, None)).expect("it is lent").expect("in");
+        let mut waits = Box::pin(admission.reserve(slot, &other, Pool::Local, 400, 800));
+        assert!(ready(&mut waits).is_none(), "900 of 800");
+        permit.turn.take_back().now_or_never().expect("the cursor goes on");
+        drop(permit);
+        drop(ready(&mut waits).expect("the cursor is closed").expect("in"));
+        assert_eq!(admission.state.lock().running, 0);
     }
 
     #[tokio::test]
