@@ -227,12 +227,17 @@ async fn an_executor_that_never_gives_its_memory_back_is_started_anew() {
     let cluster = start("0.1", options).await;
     assert!(!once.exists(), "the first executor holds memory");
     let client = cluster.connect_with("-c sluice.route=cluster").await.expect("a session");
-    let is_told = async {
-        while !cluster.log().contains("it holds memory that nothing needs") {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    let first = cluster.executor_processes().await.expect("processes");
+    let replaced = async {
+        loop {
+            let now = cluster.executor_processes().await.expect("processes");
+            if now.len() == 1 && now != first {
+                return;
+            }
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(60), is_told).await.expect("it ends");
+    tokio::time::timeout(std::time::Duration::from_secs(60), replaced).await.expect("another comes");
+    assert!(cluster.log().contains("it holds memory that nothing needs"), "it ended by itself");
     let counted = "select count(*), count(distinct l_orderkey) from lineitem";
     assert_eq!(sql_tests::rows(&client, counted).await, [["600572", "150000"]]);
 }

@@ -16,12 +16,12 @@ use crate::SqlState;
 /// The result of a step of a query.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// A condition that ends a statement, told to the person who meets it.
-///
-/// `position` counts characters of the statement from 1, as the protocol does.
 /// How errors begin that are owed to an executor that another one reads from.
 pub const INTERMEDIATE_RESULTS: &str = "an executor's intermediate results";
 
+/// A condition that ends a statement, told to the person who meets it.
+///
+/// `position` counts characters of the statement from 1, as the protocol does.
 #[derive(Debug, Clone, thiserror::Error)]
 #[allow(missing_docs)] // The messages say what each condition is; fields carry their usual names.
 pub enum Error {

@@ -83,6 +83,12 @@ struct Claim {
     avoided: BTreeSet<String>,
 }
 
+impl Claim {
+    fn new(local_tables: Vec<Arc<TableDefinition>>, is_small: bool) -> Self {
+        Self { local_tables, is_small, made_at: Instant::now(), avoided: BTreeSet::new() }
+    }
+}
+
 /// A job's claim on where it may run; given up when dropped.
 pub struct Placement {
     membership: Arc<Membership>,
@@ -136,13 +142,7 @@ impl Membership {
     /// Keeps the tasks of the job called `job_name` on executors that can read the tables of its `plan`.
     pub fn place(self: &Arc<Self>, job_name: &str, plan: &Plan) -> Placement {
         let local_tables = plan.tables.iter().filter(|table| table.is_on_local_path()).cloned().collect();
-        let claim = Claim {
-            local_tables,
-            is_small: plan.is_small,
-            made_at: Instant::now(),
-            avoided: BTreeSet::new(),
-        };
-        self.placements.lock().insert(job_name.to_owned(), claim);
+        self.placements.lock().insert(job_name.to_owned(), Claim::new(local_tables, plan.is_small));
         Placement { membership: Arc::clone(self), job_name: job_name.to_owned() }
     }
 
@@ -150,12 +150,7 @@ impl Membership {
     /// begun, for they stay until it has ended.
     pub fn placed(&self, job_name: &str) -> BTreeSet<String> {
         let claim = self.placements.lock().get(job_name).cloned();
-        let claim = claim.unwrap_or_else(|| Claim {
-            local_tables: Vec::new(),
-            is_small: false,
-            made_at: Instant::now(),
-            avoided: BTreeSet::new(),
-        });
+        let claim = claim.unwrap_or_else(|| Claim::new(Vec::new(), false));
         let takes = |member: &Member| {
             member.draining_since.is_none_or(|since| claim.made_at < since)
                 && member.can_read(&claim.local_tables)
