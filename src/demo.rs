@@ -1,4 +1,4 @@
-//! `sluice demo`: TPC-H data, a server with two executors, and what to type next.
+//! `sluice demo`: TPC-H data, a server with executors, and what to type next.
 
 use std::path::PathBuf;
 
@@ -36,6 +36,7 @@ pub fn run(flags: &DemoFlags) -> anyhow::Result<()> {
     serve.executors = serve.executors.or(Some(EXECUTORS));
     // Room for the server, two executors and psql on a laptop.
     serve.executor_memory = serve.executor_memory.or(Some(ByteSize(2 * ByteSize::GIB)));
+    let executors = serve.executors.unwrap_or_default();
     let mut config = Config::for_server(&serve)?;
     let folder = tpch_folder(&config.server.data_dir, &flags.scale_factor);
     tpch::generate(&folder, &flags.scale_factor)?;
@@ -46,7 +47,7 @@ pub fn run(flags: &DemoFlags) -> anyhow::Result<()> {
     config.server.locations.push(folder.to_string_lossy().into_owned());
     crate::run_server(config, serve.common.config.clone(), |server| {
         println!(
-            "\nSluice serves TPC-H at scale factor {} with {EXECUTORS} executors.\n",
+            "\nSluice serves TPC-H at scale factor {} with {executors} executors.\n",
             flags.scale_factor
         );
         println!("  psql -h {} -p {} -U postgres\n", server.listen.ip(), server.listen.port());

@@ -156,16 +156,19 @@ fn stop_on_signal(interrupts: bool) -> anyhow::Result<CancellationToken> {
     Ok(shutdown)
 }
 
-/// `SLUICE_LOG` chooses what is logged; Ballista and DataFusion only warn.
+/// `SLUICE_LOG` chooses what is logged, `SLUICE_LOG_FORMAT=json` how; Ballista and DataFusion only warn.
 fn log_to_stderr(default: &str) {
     // A task's part of a scan has fewer partitions than the scan says it has, and DataFusion warns of each.
     let quiet = "warn,sluice=info,sluice_server=info,sluice_engine=info,sluice_catalog=info,\
                  datafusion_datasource::file_scan_config=error";
     let default = if default == "info" { quiet } else { default };
     let filter = std::env::var("SLUICE_LOG").unwrap_or_else(|_| default.to_owned());
-    let _ = tracing_subscriber::fmt()
+    let lines = tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .with_writer(std::io::stderr)
-        .try_init();
+        .with_writer(std::io::stderr);
+    let _ = match std::env::var("SLUICE_LOG_FORMAT").as_deref() {
+        Ok("json") => lines.json().flatten_event(true).try_init(),
+        _ => lines.try_init(),
+    };
 }

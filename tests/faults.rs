@@ -53,7 +53,7 @@ fn remove_work_folder(cluster: &TestCluster, process: u32) {
 async fn connect_listening(cluster: &TestCluster) -> (Client, Arc<Mutex<Vec<String>>>) {
     let (client, mut connection) = cluster
         .config()
-        .options("-c sluice.route=cluster")
+        .options("-c sluice.route=cluster -c sluice.lint=off")
         .connect(tokio_postgres::NoTls)
         .await
         .expect("a session");

@@ -449,7 +449,7 @@ async fn what_duckdb_writes_into_a_cut_table_is_grouped_rightly() {
             ("select k, count(*) n from changed group by k", true),
         ] {
             let plan = rows(&client, &format!("explain {question}")).await.concat();
-            let has_exchange = plan.iter().any(|line| line.contains("partitioning=Hash"));
+            let has_exchange = plan.iter().any(|line| line.contains("Exchange: hash"));
             assert_eq!(has_exchange, needs_exchange, "{route}: {plan:#?}");
             let groups = rows(&client, &format!("select count(*), min(n), max(n) from ({question}) g")).await;
             let expected = if needs_exchange { "15000" } else { "15001" };
@@ -458,7 +458,7 @@ async fn what_duckdb_writes_into_a_cut_table_is_grouped_rightly() {
         for (at, (column, cut)) in cuts.iter().enumerate() {
             let question = format!("select {column}, count(*) n from cut_{at} group by 1");
             let plan = rows(&client, &format!("explain {question}")).await.concat();
-            let has_exchange = plan.iter().any(|line| line.contains("partitioning=Hash"));
+            let has_exchange = plan.iter().any(|line| line.contains("Exchange: hash"));
             assert!(!has_exchange, "{route}, {cut}: {plan:#?}");
             // Every row is there twice, once by each hand.
             let odd = format!("select count(*) from ({question}) g where n % 2 <> 0");
@@ -943,4 +943,25 @@ async fn what_was_is_read_until_it_is_vacuumed() {
         }
     };
     tokio::time::timeout(Duration::from_secs(20), gone).await.expect("its files are removed");
+}
+
+/// It would take what the first is writing for what a dead one has left.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_server_on_the_same_folder_does_not_start() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let options = Options {
+        locations: vec![data("0.01").await],
+        executors: 0,
+        data_dir: Some(folder.path().to_owned()),
+        ..Options::default()
+    };
+    let first = TestCluster::start(binary(), &options).await.expect("a server");
+    let client = first.connect().await.expect("a session");
+    client.batch_execute("begin; create table kept as select * from nation").await.expect("a table");
+    let refused = TestCluster::start(binary(), &options).await.err().expect("it is refused");
+    assert!(format!("{refused:#}").contains("another server uses it"), "{refused:#}");
+    client.batch_execute("commit").await.expect("committed");
+    let row =
+        client.query_one("select sum(n_nationkey)::bigint from kept", &[]).await.expect("it is all there");
+    assert_eq!(row.get::<_, i64>(0), 300);
 }

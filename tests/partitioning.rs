@@ -263,6 +263,8 @@ async fn cluster(scale: &str, folder: &Path) -> TestCluster {
         environment: vec![
             ("SLUICE_SERVER__THREADS".into(), "4".into()),
             ("SLUICE_CLUSTER__BROADCAST_BYTES_MAX".into(), "64kB".into()),
+            // As many partitions as slots, however little they hold.
+            ("SLUICE_CLUSTER__PARTITION_SIZE_MIN".into(), "0B".into()),
         ],
         ..Options::default()
     };
@@ -282,7 +284,7 @@ async fn exchanges_go_where_files_are_cut_by_the_key_and_rows_stay() {
         for route in ["local", "cluster"] {
             client.batch_execute(&format!("set sluice.route = {route}")).await.expect("a route");
             let plan = plan(&client, question.sql).await;
-            let is_exchange = |line: &&String| line.contains("RepartitionExec: partitioning=Hash");
+            let is_exchange = |line: &&String| line.contains("Exchange: hash");
             let exchanges =
                 if plan.iter().any(|line| is_exchange(&line)) { Exchanges::Some } else { Exchanges::None };
             if exchanges != question.exchanges {
@@ -342,7 +344,10 @@ async fn questions_made_by_chance_have_the_rows_of_uncut_tables() {
             let settings = format!("set sluice.route = {route}; set sluice.target_partitions = {partitions}");
             client.batch_execute(&settings).await.expect("settings");
             let plan = plan(&client, &question.over_cut).await;
-            spared += usize::from(plan.iter().any(|line| line.contains("RecordedPartitioning")));
+            spared +=
+                usize::from(plan.iter().any(|line| {
+                    line.contains("Avoided: an exchange by") && line.contains("partitioned by it")
+                }));
             let sum = rows(&client, &summed(&question.over_cut)).await;
             if sum != expected {
                 wrong.push(format!(

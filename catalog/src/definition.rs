@@ -267,6 +267,16 @@ impl TableDefinition {
         })
     }
 
+    /// The columns that its files are partitioned by, in their order.
+    pub fn partition_column_names(&self) -> Vec<String> {
+        let Some(managed) = &self.managed else {
+            return self.partition_columns.iter().map(|(name, _)| name.clone()).collect();
+        };
+        let keys = managed.partitioning.iter().flat_map(|of| &of.keys);
+        let columns = keys.filter_map(|key| managed.current_columns().find(|column| column.id == key.column));
+        columns.map(|column| column.field.name().clone()).collect()
+    }
+
     /// Bytes in memory of the rows in `file_bytes` of this table's files, counting only `columns`
     /// (indexes into file columns followed by partition columns).
     pub fn decoded_bytes(&self, file_bytes: u64, columns: &[usize]) -> u64 {

@@ -39,6 +39,18 @@ pub struct Config {
     pub stores: StoresConfig,
     /// What each process keeps of remote objects.
     pub cache: CacheConfig,
+    /// Where traces are sent.
+    pub telemetry: TelemetryConfig,
+}
+
+/// `[telemetry]`
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TelemetryConfig {
+    /// Who takes traces, by OTLP over gRPC: `http://collector:4317`. Without, none are made.
+    pub otlp_endpoint: Option<String>,
+    /// Queries that take less are not traced.
+    pub traces_slower_than: Interval,
 }
 
 /// `[server]`
@@ -47,8 +59,11 @@ pub struct Config {
 pub struct ServerConfig {
     /// Where Postgres clients connect.
     pub listen: SocketAddr,
-    /// Where the dashboard is served.
+    /// Where the dashboard is served. On loopback everybody of this machine may see it; elsewhere superusers, with their
+    /// passwords, and who shows `dashboard_token`.
     pub dashboard: SocketAddr,
+    /// Opens the dashboard, as a password or a bearer token.
+    pub dashboard_token: Option<Secret>,
     /// Where the server keeps all it writes of its own.
     pub data_dir: PathBuf,
     /// Folders and object-store prefixes whose tables are served.
@@ -72,6 +87,8 @@ pub struct ServerConfig {
     pub queued_queries_max: usize,
     /// Finished queries that `sys.queries` remembers.
     pub query_history_max: usize,
+    /// What they take in the data folder, at most: there they are remembered across restarts.
+    pub query_history_bytes_max: ByteSize,
 }
 
 /// `[cluster]`
@@ -106,6 +123,8 @@ pub struct ClusterConfig {
     pub route_pool_share: f64,
     /// Bytes of input that one partition of a distributed scan should hold.
     pub target_partition_size: ByteSize,
+    /// A query is not cut into partitions smaller than this, beyond two.
+    pub partition_size_min: ByteSize,
     /// The largest build side of a join that is sent whole to every task.
     pub broadcast_bytes_max: ByteSize,
 }
@@ -137,6 +156,8 @@ pub struct ExecutorConfig {
     pub locations: Vec<String>,
     /// How long an executor that is told to end stays for the queries that it has begun with.
     pub drain_timeout: Interval,
+    /// How long an executor that starts tries to reach its coordinator before it ends.
+    pub join_timeout: Interval,
 }
 
 /// `[limits]`
@@ -163,6 +184,10 @@ pub struct LimitsConfig {
     pub drain_timeout: Interval,
     /// Time to plan a statement.
     pub planning_timeout: Interval,
+    /// Files that one query reads; one that would read more is refused (54000).
+    pub plan_files_max: usize,
+    /// Partitions that the stages of one query compute, together; one with more is refused (54000).
+    pub plan_partitions_max: usize,
 }
 
 /// `[auth]`
@@ -326,13 +351,18 @@ pub struct NamedStoreConfig {
 /// `[stores.s3]`
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[allow(missing_docs)] // The names of the AWS tools.
 pub struct S3Config {
+    /// Another address than that of AWS.
     pub endpoint: Option<String>,
+    /// The region of the buckets.
     pub region: Option<String>,
+    /// The name of the key that requests are signed with.
     pub access_key_id: Option<Secret>,
+    /// The key itself.
     pub secret_access_key: Option<Secret>,
+    /// What AWS gives with keys that end.
     pub session_token: Option<Secret>,
+    /// The endpoint may be without TLS.
     pub allow_http: bool,
 }
 
@@ -415,6 +445,7 @@ impl Default for ServerConfig {
         Self {
             listen: loopback(5433),
             dashboard: loopback(8787),
+            dashboard_token: None,
             data_dir: PathBuf::from("sluice-data"),
             locations: Vec::new(),
             warehouse: None,
@@ -425,6 +456,7 @@ impl Default for ServerConfig {
             concurrent_queries_max: 32,
             queued_queries_max: 1000,
             query_history_max: 1000,
+            query_history_bytes_max: ByteSize::mib(64),
         }
     }
 }
@@ -444,6 +476,7 @@ impl Default for ClusterConfig {
             kept_work_min: seconds(2),
             route_pool_share: 0.25,
             target_partition_size: ByteSize::mib(256),
+            partition_size_min: ByteSize::mib(4),
             broadcast_bytes_max: ByteSize::mib(32),
         }
     }
@@ -463,6 +496,7 @@ impl Default for ExecutorConfig {
             shared_paths: Vec::new(),
             locations: Vec::new(),
             drain_timeout: seconds(60),
+            join_timeout: seconds(10),
         }
     }
 }
@@ -480,6 +514,8 @@ impl Default for LimitsConfig {
             authentication_timeout: seconds(30),
             drain_timeout: seconds(10),
             planning_timeout: seconds(10),
+            plan_files_max: 200_000,
+            plan_partitions_max: 100_000,
         }
     }
 }
@@ -701,13 +737,19 @@ impl Config {
             }
             layers = layers.merge(Toml::file_exact(path));
         }
+        let environment =
+            Env::prefixed("SLUICE_").ignore(&["LOG"]).filter(|key| key.as_str().contains("__")).split("__");
+        let secrets: Vec<(String, String)> = environment
+            .iter()
+            .map(|(key, value)| (key.as_str().to_lowercase(), value))
+            .filter(|(key, _)| key.rsplit('.').next().is_some_and(|last| SECRETS.contains(&last)))
+            .collect();
+        layers = layers.merge(environment);
+        for (key, value) in &secrets {
+            // As it was written: 0012 is a password, and no number.
+            layers = layers.merge((key, value));
+        }
         layers
-            .merge(
-                Env::prefixed("SLUICE_")
-                    .ignore(&["LOG"])
-                    .filter(|key| key.as_str().contains("__"))
-                    .split("__"),
-            )
             .extract()
             .map_err(|error| ConfigError(error.into_iter().map(|problem| problem.to_string()).collect()))
     }
@@ -730,6 +772,10 @@ impl Config {
         require(self.cluster.executor_threads > 0, "cluster.executor_threads must be at least 1".into());
         require(self.executor.threads != Some(0), "executor.threads must be at least 1".into());
         require(self.server.threads != Some(0), "server.threads must be at least 1".into());
+        require(
+            self.server.dashboard_token.as_ref().is_none_or(|token| !token.reveal().is_empty()),
+            "server.dashboard_token must not be empty".into(),
+        );
         require(
             self.server.concurrent_queries_max > 0,
             "server.concurrent_queries_max must be at least 1".into(),
@@ -809,6 +855,40 @@ impl Config {
     /// The merged settings as TOML, secrets hidden.
     pub fn to_toml(&self) -> String {
         toml::to_string_pretty(self).expect("the settings are plain data")
+    }
+
+    /// Every setting by its name, `section.key`; secrets are hidden.
+    pub fn settings(&self) -> Vec<(String, String)> {
+        let mut settings = Vec::new();
+        let all = toml::Table::try_from(self).expect("the settings are plain data");
+        flatten("", &toml::Value::Table(all), &mut settings);
+        settings
+    }
+}
+
+/// The keys whose values are [`Secret`]s.
+const SECRETS: &[&str] = &[
+    "access_key",
+    "access_key_id",
+    "dashboard_token",
+    "initial_password",
+    "secret",
+    "secret_access_key",
+    "service_account_key",
+    "session_token",
+    "url",
+];
+
+fn flatten(name: &str, value: &toml::Value, settings: &mut Vec<(String, String)>) {
+    match value {
+        toml::Value::Table(table) => {
+            for (key, value) in table {
+                let name = if name.is_empty() { key.clone() } else { format!("{name}.{key}") };
+                flatten(&name, value, settings);
+            }
+        }
+        toml::Value::String(text) => settings.push((name.to_owned(), text.clone())),
+        other => settings.push((name.to_owned(), other.to_string())),
     }
 }
 

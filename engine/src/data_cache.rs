@@ -79,6 +79,11 @@ impl DataCache {
         Arc::new(CachedStore { store, place, cache: Arc::clone(self) })
     }
 
+    /// Bytes that it keeps in memory now, and bytes that it has set aside of the pool for that.
+    pub fn sizes(&self) -> (u64, u64) {
+        self.blocks.get().map_or((0, 0), |blocks| (blocks.cache.memory().usage() as u64, self.memory.0))
+    }
+
     /// Nothing when the process has no memory for it now.
     async fn blocks(&self) -> Option<&HybridCache<String, Bytes>> {
         let opened = self.blocks.get_or_try_init(async || {

@@ -4,6 +4,7 @@
 //! the one place here, so they cannot differ.
 
 pub mod broadcast;
+pub mod cardinality;
 mod cluster_identity;
 pub mod codec;
 pub mod config;
@@ -28,6 +29,7 @@ mod sqlstate;
 pub mod telemetry;
 pub mod tls;
 mod units;
+pub mod usage;
 pub mod work_folder;
 
 pub use cluster_identity::ClusterIdentity;

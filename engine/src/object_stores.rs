@@ -67,6 +67,11 @@ impl ObjectStores {
         Arc::new(Self { config, cache, fence, open: Mutex::new(HashMap::new()) })
     }
 
+    /// Bytes of remote objects that are kept in memory now, and bytes that are set aside of the pool for that.
+    pub fn cached_bytes(&self) -> (u64, u64) {
+        self.cache.as_ref().map_or((0, 0), |cache| cache.sizes())
+    }
+
     /// The stores of the process that runs a task.
     pub fn of(context: &TaskContext) -> DataFusionResult<Arc<Self>> {
         let stores = context.session_config().get_extension::<Self>();

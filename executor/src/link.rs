@@ -23,8 +23,10 @@ use ballista_core::serde::protobuf::{
 };
 use engine::runtime::NodeRuntime;
 use engine::telemetry::{CoordinatorMessage, ExecutorReport, REPORT_INTERVAL, VERSION};
+use engine::usage::UsageMeter;
 use engine::{ClusterIdentity, ExecutorId, codec};
 use futures::{Stream, StreamExt};
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::IntervalStream;
 use tokio_util::sync::CancellationToken;
@@ -36,8 +38,6 @@ use crate::process::StartError;
 use crate::stage_runner::TaskCounts;
 use crate::tasks::Tasks;
 
-/// How long the coordinator of an executor that starts may be unreachable.
-const FIRST_CONNECT_MAX: Duration = Duration::from_secs(10);
 const WELCOME_MAX: Duration = Duration::from_secs(5);
 const RECONNECT_WAIT: Duration = Duration::from_millis(500);
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
@@ -69,10 +69,15 @@ pub struct Reporter {
     pub counts: Arc<TaskCounts>,
     /// Cancelled when the executor was told to end.
     pub draining: CancellationToken,
+    /// How long its coordinator may be unreachable at first.
+    pub join_timeout: Duration,
+    /// What the process takes of its machine.
+    pub usage: Mutex<UsageMeter>,
 }
 
 impl Reporter {
     fn report(&self) -> FlightData {
+        let (cached_bytes, cache_reserved_bytes) = self.runtime.stores.cached_bytes();
         let report = ExecutorReport {
             version: VERSION.to_owned(),
             executor_id: self.executor_id.clone(),
@@ -87,6 +92,10 @@ impl Reporter {
             is_draining: self.draining.is_cancelled(),
             tasks_running: self.counts.running.load(Ordering::Relaxed),
             tasks_finished: self.counts.finished.load(Ordering::Relaxed),
+            tasks: self.counts.progress(),
+            cached_bytes,
+            cache_reserved_bytes,
+            usage: self.usage.lock().look(),
             is_supervised: self.is_supervised,
             inherited: self.inherited.clone(),
             shared_paths: self.shared_paths.clone(),
@@ -201,7 +210,7 @@ impl Link {
             let coordinator = &self.coordinator;
             let is_refused =
                 matches!(&broken, Broken::Status(status) if status.code() == Code::FailedPrecondition);
-            let is_unreachable = !self.has_joined && started_at.elapsed() > FIRST_CONNECT_MAX;
+            let is_unreachable = !self.has_joined && started_at.elapsed() > self.reporter.join_timeout;
             if is_refused || is_unreachable {
                 return StartError::Environment(format!(
                     "cannot work for the coordinator at {coordinator}: {broken}"
@@ -312,15 +321,18 @@ async fn heartbeats(mut scheduler: Scheduler, reporter: Arc<Reporter>) -> Broken
     }
 }
 
-/// Ends the jobs that the coordinator names.
+/// Ends the jobs that the coordinator names, or the executor itself.
 async fn listen(mut answers: Streaming<PutResult>, reporter: Arc<Reporter>) -> Broken {
     loop {
         match answers.message().await {
-            Ok(Some(answer)) => {
-                if let Some(CoordinatorMessage::Stop { job }) = read(&answer) {
-                    reporter.counts.stops.stop(&job);
+            Ok(Some(answer)) => match read(&answer) {
+                Some(CoordinatorMessage::Stop { job }) => reporter.counts.stops.stop(&job),
+                Some(CoordinatorMessage::Drain) => {
+                    info!("the coordinator asks this executor to end");
+                    reporter.draining.cancel();
                 }
-            }
+                Some(CoordinatorMessage::Welcome { .. }) | None => {}
+            },
             Ok(None) => return Broken::Other("it ended the stream of reports"),
             Err(status) => return status.into(),
         }

@@ -10,6 +10,7 @@ use engine::config::{Config, Secret};
 use engine::runtime::NodeRuntime;
 use engine::work_folder::WorkFolder;
 use engine::{ClusterIdentity, ExecutorId, codec};
+use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
@@ -85,6 +86,8 @@ pub async fn run(
         runtime: runtime.clone(),
         counts: Arc::clone(&counts),
         draining: stop.clone(),
+        join_timeout: config.executor.join_timeout.0,
+        usage: Mutex::default(),
     });
     info!(executor.id = %executor_id, port, memory = %runtime.pool.cap(), threads = reporter.threads, "executor starting");
     let data = DataService::new(shuffle_folder.to_string_lossy().into_owned());

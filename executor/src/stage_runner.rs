@@ -7,9 +7,10 @@
 //! A task has an account of its own with the process's memory, by which it can be told to end. Near the cap
 //! no task starts beside others, and one that ran out of memory before is run alone.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -24,11 +25,12 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::metrics::MetricsSet;
+use datafusion::physical_plan::metrics::{Gauge, Metric, MetricValue, MetricsSet};
 use datafusion::prelude::SessionConfig;
 use engine::memory::Pressure;
 use engine::operators::stoppable;
 use engine::runtime::NodeRuntime;
+use engine::telemetry::{PEAK_MEMORY, ROWS_READ, TaskProgress};
 use engine::{ClusterIdentity, Error, session_state};
 use tokio::sync::{Mutex, Notify, OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 use tokio_util::sync::CancellationToken;
@@ -49,10 +51,82 @@ pub struct TaskCounts {
     ended: Notify,
     /// Jobs that are to stop.
     pub stops: Arc<Stops>,
+    live: parking_lot::Mutex<HashMap<TaskKey, LiveTask>>,
     /// Held shared by ordinary tasks, and alone by those that must run alone.
     company: Arc<RwLock<()>>,
     /// Held by the one that is about to start.
     turn: Mutex<()>,
+}
+
+/// A task that runs, for those who look on.
+#[derive(Debug)]
+struct LiveTask {
+    measures: Measures,
+    peak_bytes: Arc<AtomicUsize>,
+}
+
+/// What tells how far a task is.
+#[derive(Debug, Clone)]
+struct Measures {
+    stage: Arc<dyn QueryStageExecutor>,
+    /// What reads files, or what other stages gave.
+    leaves: Vec<Arc<dyn ExecutionPlan>>,
+}
+
+impl Measures {
+    fn rows_read(&self) -> u64 {
+        let rows = |leaf: &Arc<dyn ExecutionPlan>| leaf.metrics().and_then(|metrics| metrics.output_rows());
+        self.leaves.iter().filter_map(rows).sum::<usize>() as u64
+    }
+}
+
+impl TaskCounts {
+    /// How far the tasks are that run now.
+    pub fn progress(&self) -> Vec<TaskProgress> {
+        // Their plans are looked at without the lock: tasks that begin or end do not wait for that.
+        let tasks: Vec<(TaskKey, Measures, u64)> = self
+            .live
+            .lock()
+            .iter()
+            .map(|(key, task)| {
+                (key.clone(), task.measures.clone(), task.peak_bytes.load(Ordering::Relaxed) as u64)
+            })
+            .collect();
+        let progress = |(key, measures, peak_bytes): (TaskKey, Measures, u64)| {
+            let metrics = measures.stage.collect_plan_metrics();
+            TaskProgress {
+                job_id: key.job_id.to_string(),
+                stage_id: key.stage_id,
+                task_id: key.task_id,
+                rows_read: measures.rows_read(),
+                rows: metrics.first().and_then(MetricsSet::output_rows).unwrap_or(0) as u64,
+                spilled_bytes: metrics.iter().map(spilled_bytes).sum(),
+                peak_bytes,
+            }
+        };
+        tasks.into_iter().map(progress).collect()
+    }
+}
+
+fn spilled_bytes(metrics: &MetricsSet) -> u64 {
+    let of_writer = metrics.sum_by_name("spill_bytes").map_or(0, |value| value.as_usize());
+    (metrics.spilled_bytes().unwrap_or(0) + of_writer) as u64
+}
+
+/// The nodes of `plan` that have no inputs.
+fn leaves(plan: &Arc<dyn ExecutionPlan>) -> Vec<Arc<dyn ExecutionPlan>> {
+    let inputs = plan.children();
+    if inputs.is_empty() {
+        return vec![Arc::clone(plan)];
+    }
+    inputs.into_iter().flat_map(leaves).collect()
+}
+
+/// A count that has been reached.
+fn told(name: &'static str, value: u64) -> Arc<Metric> {
+    let gauge = Gauge::new();
+    gauge.set(value as usize);
+    Arc::new(Metric::new(MetricValue::Gauge { name: name.into(), gauge }, None))
 }
 
 /// Makes stage executors that count, trace and stamp.
@@ -101,6 +175,8 @@ impl StageRunner {
         let span = info_span!("task", job.id = %job_id, stage = stage_id, task = task_id);
         let plan = shuffle_reader::streaming(plan, &self.clients, work_dir).map_err(stamp)?;
         let plan = stoppable(plan, &end).map_err(stamp)?;
+        let leaves = leaves(&plan);
+        let key = TaskKey { job_id: job_id.clone(), stage_id, task_id };
         let inner = self
             .inner
             .create_query_stage_exec(
@@ -114,7 +190,10 @@ impl StageRunner {
             )
             .map_err(stamp)?;
         Ok(Arc::new(StageTask {
+            measures: Measures { stage: Arc::clone(&inner), leaves },
+            peak_bytes: OnceLock::new(),
             inner,
+            key,
             job_id,
             stop,
             end,
@@ -129,6 +208,9 @@ impl StageRunner {
 #[derive(Debug)]
 struct StageTask {
     inner: Arc<dyn QueryStageExecutor>,
+    key: TaskKey,
+    measures: Measures,
+    peak_bytes: OnceLock<Arc<AtomicUsize>>,
     job_id: JobId,
     stop: Stop,
     /// Cancelled when the task has ended, however: what Ballista started for it would go on.
@@ -171,6 +253,8 @@ impl StageTask {
             (Company::Others(company), Running::start(&self.counts))
         };
         let (memory, env) = self.runtime.for_task(session_state::memory_max(context.session_config()));
+        let peak_bytes = self.peak_bytes.get_or_init(|| memory.peak_bytes());
+        let _live = self.counts.enter(&self.key, &self.measures, peak_bytes);
         let place = Place { gone: memory.gone(), held: Some((company, running)) };
         let _end = self.end.clone().drop_guard();
         let context = with_runtime(&context, env);
@@ -241,7 +325,13 @@ impl QueryStageExecutor for StageTask {
     }
 
     fn collect_plan_metrics(&self) -> Vec<MetricsSet> {
-        self.inner.collect_plan_metrics()
+        let mut metrics = self.inner.collect_plan_metrics();
+        if let Some(first) = metrics.first_mut() {
+            let peak = self.peak_bytes.get().map_or(0, |bytes| bytes.load(Ordering::Relaxed) as u64);
+            first.push(told(PEAK_MEMORY, peak));
+            first.push(told(ROWS_READ, self.measures.rows_read()));
+        }
+        metrics
     }
 
     fn collect_runtime_stats_reports(&self) -> Vec<RuntimeStatsReport> {
@@ -254,6 +344,26 @@ impl QueryStageExecutor for StageTask {
 
     fn collect_column_stats(&self) -> Vec<TaskColumnStats> {
         self.inner.collect_column_stats()
+    }
+}
+
+impl TaskCounts {
+    fn enter(self: &Arc<Self>, key: &TaskKey, measures: &Measures, peak_bytes: &Arc<AtomicUsize>) -> Live {
+        let task = LiveTask { measures: measures.clone(), peak_bytes: Arc::clone(peak_bytes) };
+        self.live.lock().insert(key.clone(), task);
+        Live { counts: Arc::clone(self), key: key.clone() }
+    }
+}
+
+/// Lets others look on for as long as the task runs.
+struct Live {
+    counts: Arc<TaskCounts>,
+    key: TaskKey,
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.counts.live.lock().remove(&self.key);
     }
 }
 

@@ -14,6 +14,7 @@ use tracing::warn;
 
 use crate::auth::SignInGuard;
 use crate::cluster::Cluster;
+use crate::metrics::Metrics;
 use crate::pg_catalog::Built;
 use crate::query::{Admission, History, QueryLog};
 use crate::session::OpenSessions;
@@ -42,6 +43,8 @@ pub struct Coordinator {
     pub cluster: Arc<Cluster>,
     /// Running and finished queries.
     pub queries: Arc<QueryLog>,
+    /// Figures for operators.
+    pub metrics: Arc<Metrics>,
     /// Who may run now.
     pub admission: Arc<Admission>,
     /// Places for connections.

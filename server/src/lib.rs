@@ -6,14 +6,18 @@ mod cluster;
 mod commands;
 mod coordinator;
 mod dashboard;
+mod data_folder;
 mod listener;
 mod locations;
+mod metrics;
 mod pg_catalog;
+mod profile;
 mod query;
 mod serve;
 mod session;
 mod sql;
 mod sys;
+mod traces;
 mod wire;
 mod writes;
 

@@ -25,9 +25,12 @@ use tracing::{info, warn};
 use crate::auth::SignInGuard;
 use crate::cluster::{self, Cluster, Supervisor};
 use crate::coordinator::Coordinator;
+use crate::data_folder::DataFolder;
+use crate::metrics::Metrics;
 use crate::pg_catalog::Built;
 use crate::query::{Admission, History, QueryLog};
 use crate::session::OpenSessions;
+use crate::traces::Traces;
 use crate::wire::scram;
 use crate::writes::Writes;
 use crate::{dashboard, listener, locations};
@@ -56,6 +59,7 @@ pub struct Server {
     dashboard_listener: TcpListener,
     supervisor: Supervisor,
     _work_folder: WorkFolder,
+    _data_folder: DataFolder,
     shutdown: CancellationToken,
     cluster_end: CancellationToken,
 }
@@ -87,6 +91,9 @@ impl Server {
         let client_listener = bind(config.server.listen, "--listen").await?;
         let dashboard_listener = bind(config.server.dashboard, "--dashboard").await?;
         let cluster_listener = bind(config.cluster.listen, "--cluster-listen").await?;
+        let data_folder = DataFolder::claim(&config.server.data_dir)
+            .await
+            .map_err(|error| unusable(&config.server.data_dir, &error))?;
         let work_folder = WorkFolder::claim(&config.server.data_dir.join("work"))
             .map_err(|error| unusable(&config.server.data_dir, &error))?;
         let runtime = NodeRuntime::new(
@@ -130,6 +137,18 @@ impl Server {
             &cluster_end,
         )
         .map_err(|error| ServeError::Environment(format!("cannot start executors: {error}")))?;
+        let history = config.server.data_dir.join("history");
+        let metrics = Arc::new(Metrics::default());
+        let telemetry = &config.telemetry;
+        let traces = telemetry.otlp_endpoint.as_deref().map(|endpoint| {
+            Traces::start(endpoint, telemetry.traces_slower_than.0).map_err(|error| {
+                ServeError::Environment(format!("cannot send traces to {endpoint}: {error}"))
+            })
+        });
+        let traces = traces.transpose()?;
+        let (kept, kept_bytes) = (config.server.query_history_max, config.server.query_history_bytes_max);
+        let queries = QueryLog::open(&history, kept_bytes, kept, Arc::clone(&metrics), traces)
+            .map_err(|error| unusable(&history, &error))?;
         let coordinator = Arc::new(Coordinator {
             catalog: SnapshotStore::new(snapshot),
             runtime,
@@ -139,7 +158,8 @@ impl Server {
             planning: threads.planning,
             watching: threads.watching,
             cluster,
-            queries: QueryLog::new(config.server.query_history_max),
+            queries,
+            metrics,
             admission: Admission::new(config.server.concurrent_queries_max, config.server.queued_queries_max),
             connections: Arc::new(Semaphore::new(config.limits.connections_max)),
             sessions_open: OpenSessions::default(),
@@ -161,6 +181,7 @@ impl Server {
             dashboard_listener,
             supervisor,
             _work_folder: work_folder,
+            _data_folder: data_folder,
             shutdown,
             cluster_end,
         })
@@ -192,8 +213,10 @@ impl Server {
         let refresh = Arc::clone(&self.coordinator).follow_others(self.shutdown.clone());
         let dashboard =
             dashboard::run(Arc::clone(&self.coordinator), self.dashboard_listener, self.shutdown.clone());
+        let queries = Arc::clone(&self.coordinator.queries);
         let clients = listener::run(self.coordinator, self.client_listener, self.shutdown);
         tokio::join!(dashboard, clients, refresh);
+        let _ = tokio::task::spawn_blocking(move || queries.close()).await;
         self.cluster_end.cancel();
         self.supervisor.stopped().await;
     }

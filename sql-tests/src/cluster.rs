@@ -31,6 +31,8 @@ pub struct Options {
     pub data_dir: Option<PathBuf>,
     /// Where executors join; a free port of this machine when not given.
     pub cluster_listen: Option<SocketAddr>,
+    /// Where the dashboard is served.
+    pub dashboard: SocketAddr,
     /// Further flags of the server.
     pub flags: Vec<String>,
     /// Further environment variables of the server and its executors.
@@ -47,6 +49,7 @@ impl Default for Options {
             memory: "2GB".to_owned(),
             data_dir: None,
             cluster_listen: None,
+            dashboard: SocketAddr::from(([127, 0, 0, 1], 0)),
             flags: Vec::new(),
             environment: Vec::new(),
         }
@@ -75,7 +78,7 @@ impl TestCluster {
         let mut child = Command::new(binary)
             .arg("serve")
             .args(&options.locations)
-            .args(["--listen", "127.0.0.1:0", "--dashboard", "127.0.0.1:0"])
+            .args(["--listen", "127.0.0.1:0", "--dashboard", &options.dashboard.to_string()])
             .arg("--cluster-listen")
             .arg(options.cluster_listen.map_or("127.0.0.1:0".to_owned(), |address| address.to_string()))
             .args(["--memory", &options.memory])

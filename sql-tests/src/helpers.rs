@@ -49,6 +49,11 @@ pub async fn installed_stores(target_folder: &Path) -> anyhow::Result<PathBuf> {
     installed(target_folder, "stores").await
 }
 
+/// What drives a browser, installed in a folder of `target_folder`: `venv` has Playwright.
+pub async fn installed_browser(target_folder: &Path) -> anyhow::Result<PathBuf> {
+    installed(target_folder, "browser").await
+}
+
 async fn installed(target_folder: &Path, what: &str) -> anyhow::Result<PathBuf> {
     let folder = target_folder.join(what);
     // One at a time: tests of a file run beside each other.

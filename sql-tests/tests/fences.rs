@@ -60,6 +60,8 @@ fn each_heavy_crate_has_one_door() {
     only_in("rcgen::", &["engine/src/cluster_identity.rs"]);
     only_in("rustls::", &["engine/src/tls.rs"]);
     only_in("sqlx::", &["catalog/src/store/", "catalog/src/error.rs"]);
+    only_in("prometheus::", &["server/src/metrics.rs", "server/src/dashboard/mod.rs"]);
+    only_in("opentelemetry", &["server/src/traces.rs"]);
     only_in("figment::", &["engine/src/config.rs"]);
     only_in("clap::", &["engine/src/config.rs", "src/"]);
     only_in("anyhow", &["src/"]);

@@ -16,6 +16,8 @@ use crate::ByteSize;
 pub struct TaskMemory {
     pool: Arc<CappedPool>,
     reserved_bytes: AtomicUsize,
+    /// The most that they had.
+    peak_bytes: Arc<AtomicUsize>,
     /// What it may have, when that is less than the pool gives.
     share: Option<Share>,
     /// Cancelled when the task must end for the process to stay below its cap.
@@ -76,6 +78,7 @@ impl TaskMemory {
         let task = Arc::new(Self {
             pool: Arc::clone(pool),
             reserved_bytes: AtomicUsize::new(0),
+            peak_bytes: Arc::default(),
             share: (bytes_max > 0).then(|| Share { bytes_max, accounts: Accounts::default() }),
             condemned: CancellationToken::new(),
             gone: CancellationToken::new(),
@@ -87,6 +90,16 @@ impl TaskMemory {
     /// What the task's operators have declared, in bytes.
     pub fn reserved_bytes(&self) -> usize {
         self.reserved_bytes.load(Ordering::Relaxed)
+    }
+
+    /// The most that the task's operators have declared at once so far, in bytes; known also when the task is over.
+    pub fn peak_bytes(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.peak_bytes)
+    }
+
+    fn grown(&self, additional: usize) {
+        let now = self.reserved_bytes.fetch_add(additional, Ordering::Relaxed) + additional;
+        self.peak_bytes.fetch_max(now, Ordering::Relaxed);
     }
 
     /// Cancelled when nothing of the task is left that could draw on its account.
@@ -154,7 +167,7 @@ impl MemoryPool for TaskMemory {
             share.accounts.add(reservation.consumer(), additional);
         }
         self.pool.grow(reservation, additional);
-        self.reserved_bytes.fetch_add(additional, Ordering::Relaxed);
+        self.grown(additional);
     }
 
     fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
@@ -179,7 +192,7 @@ impl MemoryPool for TaskMemory {
             }
             return Err(if self.is_condemned() { self.verdict() } else { refusal });
         }
-        self.reserved_bytes.fetch_add(additional, Ordering::Relaxed);
+        self.grown(additional);
         Ok(())
     }
 

@@ -15,18 +15,20 @@ use engine::ExecutorId;
 use tracing::warn;
 
 use super::membership::Membership;
+use crate::profile::JobProfiles;
 
-/// Tells `membership` of executors that cannot be reached.
+/// Tells `membership` of executors that cannot be reached, and accounts of what was sent where.
 pub struct Launcher {
     membership: Arc<Membership>,
+    profiles: Arc<JobProfiles>,
     /// Where executors reach the scheduler.
     endpoint: String,
 }
 
 impl Launcher {
     /// Executors report to `endpoint` (`HOST:PORT`).
-    pub fn new(membership: Arc<Membership>, endpoint: String) -> Self {
-        Self { membership, endpoint }
+    pub fn new(membership: Arc<Membership>, profiles: Arc<JobProfiles>, endpoint: String) -> Self {
+        Self { membership, profiles, endpoint }
     }
 }
 
@@ -39,7 +41,12 @@ impl TaskLauncher for Launcher {
         executors: &ExecutorManager,
     ) -> Result<HashSet<JobId>> {
         match executors.launch_multi_task(&executor.id, tasks, self.endpoint.clone()).await {
-            Ok(refused) => Ok(refused),
+            Ok(refused) => {
+                for job in &refused {
+                    self.profiles.refused(job, &executor.id);
+                }
+                Ok(refused)
+            }
             Err(error) => {
                 warn!(executor.id = executor.id, %error, "tasks could not be sent");
                 let id = ExecutorId::from(executor.id.clone());

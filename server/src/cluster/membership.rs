@@ -70,6 +70,7 @@ pub struct Membership {
     orphans: Mutex<Vec<ExecutorId>>,
     losses: broadcast::Sender<ExecutorId>,
     stops: broadcast::Sender<JobId>,
+    drains: broadcast::Sender<ExecutorId>,
     changed: Notify,
 }
 
@@ -106,6 +107,7 @@ impl Membership {
     pub fn new() -> Arc<Self> {
         let (losses, _) = broadcast::channel(LOSSES_BUFFERED);
         let (stops, _) = broadcast::channel(LOSSES_BUFFERED);
+        let (drains, _) = broadcast::channel(LOSSES_BUFFERED);
         Arc::new(Self {
             members: Mutex::default(),
             registered: Mutex::default(),
@@ -115,6 +117,7 @@ impl Membership {
             orphans: Mutex::default(),
             losses,
             stops,
+            drains,
             changed: Notify::new(),
         })
     }
@@ -231,6 +234,16 @@ impl Membership {
     /// Tells of every job that is to stop from now on.
     pub fn stops(&self) -> broadcast::Receiver<JobId> {
         self.stops.subscribe()
+    }
+
+    /// Tells an executor to finish what it has begun, and to end. False when none of that identifier is alive.
+    pub fn drain(&self, executor: &ExecutorId) -> bool {
+        self.is_registered(executor) && self.drains.send(executor.clone()).is_ok()
+    }
+
+    /// Tells of every executor that is to end from now on.
+    pub fn drains(&self) -> broadcast::Receiver<ExecutorId> {
+        self.drains.subscribe()
     }
 
     /// Resolves when an executor joined after this was called.

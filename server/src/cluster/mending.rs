@@ -126,6 +126,19 @@ fn may_be_owed_to_loss(error: &Error) -> bool {
     is_fetch || matches!(error, Error::ExecutorLost { .. }) || failure::may_be_owed_to_loss(error)
 }
 
+/// What happened, in words.
+pub fn cause(error: &Error) -> String {
+    match error {
+        Error::ExecutorLost { which } => format!("executor {which} was lost"),
+        other => other.to_string(),
+    }
+}
+
+/// About how much longer a job takes that waited so long for a repair, and computes on so many slots what was lost.
+pub fn cost(repair: &Repair, waited: Duration, slots: usize) -> Duration {
+    waited + repair.lost / u32::try_from(slots).unwrap_or(1).max(1)
+}
+
 /// What losses have cost a query.
 #[derive(Debug, Default)]
 pub struct Recovery {
@@ -148,24 +161,21 @@ impl Recovery {
         self.time += time;
     }
 
-    /// A job went on after `damage`, for which it had waited so long. With it, how often it has since more was finished.
-    pub fn kept(&mut self, damage: &Damage, repair: &Repair, waited: Duration, slots: usize) -> usize {
+    /// A job went on after `damage`, which cost it so much. With it, how often it has since more was finished.
+    pub fn kept(&mut self, damage: &Damage, repair: &Repair, cost: Duration) -> usize {
         // Of memory that ran out nothing is told: it is planned for.
         if damage.has_loss() || damage.out_of_memory().is_none() {
             self.note(&damage.error());
         }
         self.anew += repair.anew;
-        self.time += waited + repair.lost / u32::try_from(slots).unwrap_or(1).max(1);
+        self.time += cost;
         self.repairs_in_vain = if repair.kept > self.kept { 1 } else { self.repairs_in_vain + 1 };
         self.kept = self.kept.max(repair.kept);
         self.repairs_in_vain
     }
 
     fn note(&mut self, error: &Error) {
-        self.causes.push(match error {
-            Error::ExecutorLost { which } => format!("executor {which} was lost"),
-            other => other.to_string(),
-        });
+        self.causes.push(cause(error));
     }
 
     /// What the client is told.

@@ -32,7 +32,7 @@ use datafusion_proto::physical_plan::AsExecutionPlan;
 use datafusion_proto::protobuf::PhysicalPlanNode;
 use engine::config::{Config, Secret};
 use engine::runtime::NodeRuntime;
-use engine::{ClusterIdentity, Result, codec};
+use engine::{ByteSize, ClusterIdentity, ExecutorId, Result, codec};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -40,12 +40,14 @@ pub use membership::{Member, Membership};
 pub use secret::secret;
 pub use supervisor::Supervisor;
 
+use crate::profile::{Destination, JobProfiles};
 use crate::query::{Estimate, Permit, Plan, QueryContext, Rows};
 use scheduler::Scheduler;
 
 /// The cluster as one coordinator sees it.
 pub struct Cluster {
     membership: Arc<Membership>,
+    profiles: Arc<JobProfiles>,
     scheduler: Scheduler,
     identity: ClusterIdentity,
     config: Config,
@@ -69,15 +71,21 @@ impl Cluster {
     ) -> Result<Arc<Self>> {
         let membership = Membership::new();
         let identity = ClusterIdentity::of(secret.reveal())?;
-        let scheduler =
-            Scheduler::start(config, listener, &identity, Arc::clone(&membership), shutdown.clone()).await?;
+        let profiles = Arc::new(JobProfiles::default());
+        let seen = (Arc::clone(&membership), Arc::clone(&profiles));
+        let scheduler = Scheduler::start(config, listener, &identity, seen, shutdown.clone()).await?;
         membership::watch(Arc::clone(&membership), scheduler.clone(), shutdown);
-        Ok(Arc::new(Self { membership, scheduler, identity, config: config.clone(), runtime }))
+        Ok(Arc::new(Self { membership, profiles, scheduler, identity, config: config.clone(), runtime }))
     }
 
     /// The executors that are alive.
     pub fn members(&self) -> Vec<Member> {
         self.membership.members()
+    }
+
+    /// Tells an executor to finish what it has begun, and to end. False when none of that identifier is alive.
+    pub fn drain(&self, executor: &ExecutorId) -> bool {
+        self.membership.drain(executor)
     }
 
     /// Resolves when `wanted` executors are alive.
@@ -132,10 +140,15 @@ impl Cluster {
         stages::problem(&plan.physical, config, writes).map(str::to_owned)
     }
 
-    /// Partitions for a query that reads `estimate` of `tables`: about a target size each, at least one
-    /// per slot, and not more than four per slot, for every further one costs files and scheduling: less so than
-    /// memory that runs short.
-    pub fn target_partitions(&self, tables: &[Arc<TableDefinition>], estimate: Estimate) -> usize {
+    /// Partitions for a query that reads `estimate` of `tables`: about `target` bytes each, at least one
+    /// per slot where that leaves none too small, and not more than four per slot, for every further one costs files and
+    /// scheduling: less so than memory that runs short.
+    pub fn target_partitions(
+        &self,
+        tables: &[Arc<TableDefinition>],
+        estimate: Estimate,
+        target: ByteSize,
+    ) -> usize {
         const PARTITIONS_PER_SLOT_MAX: u64 = 4;
         const PARTITIONS_PER_SLOT_SCARCE_MAX: u64 = 16;
         let readers = self.membership.readers(tables);
@@ -144,9 +157,13 @@ impl Cluster {
         // Whole rounds over the slots, so that none idles while the last partitions run.
         let rounds =
             |bytes: u64, max: u64| estimate.input_bytes.div_ceil(bytes.max(1)).div_ceil(slots).clamp(1, max);
-        let by_size = rounds(self.config.cluster.target_partition_size.0, PARTITIONS_PER_SLOT_MAX);
+        let by_size = rounds(target.0, PARTITIONS_PER_SLOT_MAX);
         let by_memory = rounds(self.task_memory() as u64, PARTITIONS_PER_SLOT_SCARCE_MAX);
-        (slots * by_size.max(by_memory)) as usize
+        let most = slots * by_size.max(by_memory);
+        let least_bytes = self.config.cluster.partition_size_min.0.min(target.0);
+        // Two at least: what is exchanged between two is computed as it is among many.
+        let worth = estimate.input_bytes.checked_div(least_bytes).unwrap_or(u64::MAX).max(2);
+        most.min(worth) as usize
     }
 
     /// True when the build side of a join over that much input fits into a task's share of an executor's
@@ -175,6 +192,21 @@ impl Cluster {
     /// Slots of the supervised executors, also while they still start.
     fn expected_slots(&self) -> usize {
         self.config.cluster.executors * self.config.cluster.executor_threads
+    }
+
+    /// Where `plan` runs on executors, in which stages, and what it has there. None when Ballista cannot cut it.
+    pub fn destination(&self, plan: &Plan) -> Option<Destination> {
+        let stages = stages::cut(&plan.physical, plan.state.config_options())?;
+        let readers = self.membership.readers(&plan.tables);
+        let pools = readers.iter().map(|member| member.report.pool_limit_bytes);
+        let threads = readers.iter().map(|member| member.report.threads).max();
+        Some(Destination::Cluster {
+            stages,
+            task_share_bytes: self.task_memory() as u64,
+            pool_bytes: pools.min().unwrap_or(self.config.cluster.executor_memory.0 / 2),
+            executors: readers.len().max(self.config.cluster.executors).max(1),
+            threads: threads.unwrap_or(self.config.cluster.executor_threads).max(1),
+        })
     }
 
     /// Runs `plan` as a job and gives its rows once it has succeeded.

@@ -18,18 +18,20 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::warn;
 
 use super::membership::Membership;
+use crate::profile::JobProfiles;
 
 /// Receives reports and keeps the membership.
 #[derive(Debug, Clone)]
 pub struct ReportService {
     membership: Arc<Membership>,
+    profiles: Arc<JobProfiles>,
     streams: Arc<AtomicU64>,
 }
 
 impl ReportService {
-    /// A service that tells `membership`.
-    pub fn new(membership: Arc<Membership>) -> Self {
-        Self { membership, streams: Arc::default() }
+    /// A service that tells `membership`, and accounts how far tasks are.
+    pub fn new(membership: Arc<Membership>, profiles: Arc<JobProfiles>) -> Self {
+        Self { membership, profiles, streams: Arc::default() }
     }
 }
 
@@ -72,12 +74,14 @@ impl FlightService for ReportService {
             warn!(executor.id = %first.executor_id, version = first.version, "an executor of another version is refused");
             return Err(Status::failed_precondition(stranger(&first.version)));
         }
-        let membership = Arc::clone(&self.membership);
+        let (membership, profiles) = (Arc::clone(&self.membership), Arc::clone(&self.profiles));
         // What it is to stop from now on is told after what it is welcomed with.
         let stops = BroadcastStream::new(membership.stops());
+        let drains = BroadcastStream::new(membership.drains());
         let welcome = CoordinatorMessage::Welcome { jobs: membership.jobs() };
         let stream = self.streams.fetch_add(1, Ordering::Relaxed);
         let id = first.executor_id.clone();
+        let named = id.clone();
         membership.joined(stream, first);
         let over = CancellationToken::new();
         let end = over.clone().drop_guard();
@@ -85,11 +89,16 @@ impl FlightService for ReportService {
             let _end = end;
             // Ends in order when the executor stops, in error when its connection breaks.
             while let Ok(Some(message)) = reports.message().await {
-                if let Some(report) = report(&message)
-                    && !membership.heard(stream, report)
-                {
+                let Some(report) = report(&message) else { continue };
+                let tasks = report.tasks.clone();
+                if !membership.heard(stream, report) {
                     // It was lost meanwhile: it must hear so, and join anew.
                     return;
+                }
+                for task in &tasks {
+                    if let Some(profile) = profiles.of(&task.job_id) {
+                        profile.progressed(task);
+                    }
                 }
             }
             membership.stream_ended(stream, &id);
@@ -98,7 +107,12 @@ impl FlightService for ReportService {
         let stops = stops.filter_map(|job| async {
             Some(CoordinatorMessage::Stop { job: job.ok()?.as_str().to_owned() })
         });
-        let told = futures::stream::once(async { welcome }).chain(stops).map(|message| {
+        let drains = drains.filter_map(move |executor| {
+            let is_meant = executor.is_ok_and(|executor| executor == named);
+            futures::future::ready(is_meant.then_some(CoordinatorMessage::Drain))
+        });
+        let orders = futures::stream::select(stops, drains);
+        let told = futures::stream::once(async { welcome }).chain(orders).map(|message| {
             let body = serde_json::to_vec(&message).expect("a message is plain data");
             Ok(PutResult { app_metadata: body.into() })
         });

@@ -14,6 +14,7 @@ use ballista_scheduler::cluster::{BallistaCluster, JobState};
 use ballista_scheduler::config::{SchedulerConfig, TaskDistributionPolicy};
 use ballista_scheduler::metrics::default_metrics_collector;
 use ballista_scheduler::scheduler_server::SchedulerServer;
+use ballista_scheduler::state::execution_stage::ExecutionStage;
 use datafusion::execution::context::SessionContext;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion_proto::protobuf::{LogicalPlanNode, PhysicalPlanNode};
@@ -32,6 +33,7 @@ use super::recovery::{Finished, Ledger, Outcome, Told, Trouble};
 use super::report_service::ReportService;
 use super::scheduler_service::SchedulerService;
 use super::slots::{self, CountedSlots, Progress};
+use crate::profile::JobProfiles;
 
 /// Job states that may wait to be looked at. A full channel would lose the last one.
 const JOB_STATES_BUFFERED: usize = 64;
@@ -46,6 +48,7 @@ pub struct Scheduler {
     jobs: Arc<dyn JobState>,
     membership: Arc<Membership>,
     ledger: Arc<Ledger>,
+    profiles: Arc<JobProfiles>,
     /// Held while Ballista is told how tasks ended, and while a graph is made anew: one must not cross the other.
     turn: Arc<tokio::sync::Mutex<()>>,
     inner: SchedulerServer<LogicalPlanNode, PhysicalPlanNode>,
@@ -57,7 +60,7 @@ impl Scheduler {
         config: &Config,
         listener: TcpListener,
         identity: &ClusterIdentity,
-        membership: Arc<Membership>,
+        (membership, profiles): (Arc<Membership>, Arc<JobProfiles>),
         shutdown: CancellationToken,
     ) -> Result<Self> {
         let options = options(config, &listener, identity)?;
@@ -65,11 +68,17 @@ impl Scheduler {
         let ledger = Arc::new(Ledger::default());
         let (told, mut to_tell) = mpsc::unbounded_channel();
         let state = stock.cluster_state();
-        let slots = CountedSlots::new(state, Arc::clone(&membership), Arc::clone(&ledger), told);
+        let slots = CountedSlots::new(
+            state,
+            Arc::clone(&membership),
+            Arc::clone(&ledger),
+            Arc::clone(&profiles),
+            told,
+        );
         let jobs = stock.job_state();
         let cluster = BallistaCluster::new(Arc::new(slots), Arc::clone(&jobs));
         let endpoint = options.scheduler_endpoint();
-        let launcher = Launcher::new(Arc::clone(&membership), endpoint.clone());
+        let launcher = Launcher::new(Arc::clone(&membership), Arc::clone(&profiles), endpoint.clone());
         let mut inner = SchedulerServer::new_with_task_launcher(
             endpoint,
             cluster,
@@ -84,6 +93,7 @@ impl Scheduler {
             jobs,
             membership: Arc::clone(&membership),
             ledger,
+            profiles: Arc::clone(&profiles),
             turn: Arc::default(),
             inner: inner.clone(),
         };
@@ -95,7 +105,7 @@ impl Scheduler {
             .tls_config(identity.server())
             .map_err(|error| Error::internal(error.to_string()))?
             .add_service(service)
-            .add_service(FlightServiceServer::new(ReportService::new(membership)))
+            .add_service(FlightServiceServer::new(ReportService::new(membership, profiles)))
             .serve_with_incoming_shutdown(
                 TcpIncoming::from(listener).with_nodelay(Some(true)),
                 shutdown.cancelled_owned(),
@@ -262,6 +272,21 @@ impl Scheduler {
         self.inner.state.executor_manager.clean_up_job_data(job.clone());
     }
 
+    /// The operators of a stage that runs, as they run.
+    pub async fn stage_plan(&self, job: &JobId, stage: usize) -> Option<Arc<dyn ExecutionPlan>> {
+        let jobs = self.inner.state.task_manager.get_running_job_cache();
+        let graph = jobs.get(job)?.execution_graph.read().await;
+        match graph.stages().get(&stage)? {
+            ExecutionStage::Running(stage) => stage.plan.children().into_iter().next().cloned(),
+            _ => None,
+        }
+    }
+
+    /// Whose the tasks of jobs are.
+    pub fn profiles(&self) -> &Arc<JobProfiles> {
+        &self.profiles
+    }
+
     /// What is kept of jobs.
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
@@ -269,6 +294,7 @@ impl Scheduler {
 
     /// Forgets an executor that is lost or has left. Ballista is not told why: it would mend the graphs of jobs.
     pub async fn forget(&self, executor: &ExecutorId) {
+        self.profiles.gone(executor.as_str());
         let executors = &self.inner.state.executor_manager;
         if let Err(error) = executors.remove_executor(executor.as_str(), None).await {
             warn!(executor.id = %executor, %error, "a lost executor could not be removed");

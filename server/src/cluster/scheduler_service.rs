@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use ballista_core::JobId;
 use ballista_core::serde::protobuf::scheduler_grpc_server::SchedulerGrpc;
 use ballista_core::serde::protobuf::{
     CancelJobParams, CancelJobResult, CleanJobDataParams, CleanJobDataResult, CreateUpdateSessionParams,
@@ -86,6 +87,20 @@ impl SchedulerService {
 }
 
 impl SchedulerService {
+    /// What the stages compute whose first tasks have ended: who accounts for them is to know what they count.
+    async fn note_plans(&self, statuses: &[TaskStatus]) {
+        for status in statuses {
+            let stage = status.stage_id as usize;
+            if let Some(profile) = self.scheduler.profiles().of(&status.job_id)
+                && profile.wants_plan(stage)
+                && let Some(plan) =
+                    self.scheduler.stage_plan(&JobId::new(status.job_id.as_str()), stage).await
+            {
+                profile.resolved(stage, &plan);
+            }
+        }
+    }
+
     async fn has_tasks(&self, executor: &str) -> bool {
         for job in self.inner.state.task_manager.get_running_job_cache().values() {
             let graph = job.execution_graph.read().await;
@@ -140,7 +155,12 @@ impl SchedulerGrpc for SchedulerService {
             return Ok(Response::new(UpdateTaskStatusResult { success: true }));
         }
         let runs: Vec<Run> = statuses.iter().map(run_of).collect();
-        statuses.retain(|status| self.scheduler.ledger().passes(status, executor.as_str()));
+        self.note_plans(statuses).await;
+        statuses.retain(|status| {
+            let counts = self.scheduler.ledger().passes(status, executor.as_str());
+            self.scheduler.profiles().ended(status, executor.as_str(), counts);
+            counts
+        });
         // Also none are passed on: Ballista looks for tasks to hand out then.
         let answer = self.inner.update_task_status(request).await?;
         told.remember(runs);

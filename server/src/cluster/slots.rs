@@ -28,6 +28,7 @@ use tokio::sync::{Mutex, mpsc};
 
 use super::membership::Membership;
 use super::recovery::{Ledger, Told};
+use crate::profile::JobProfiles;
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Slots {
@@ -51,19 +52,21 @@ pub struct CountedSlots {
     slots: Mutex<HashMap<String, Slots>>,
     membership: Arc<Membership>,
     ledger: Arc<Ledger>,
+    profiles: Arc<JobProfiles>,
     told: mpsc::UnboundedSender<Told>,
 }
 
 impl CountedSlots {
     /// Counts for `inner`, and tells `membership` who comes and goes. What `ledger` has kept of a stage that begins is
-    /// told before its tasks are handed out.
+    /// told before its tasks are handed out; `profiles` are told of tasks as they are.
     pub fn new(
         inner: Arc<dyn ClusterState>,
         membership: Arc<Membership>,
         ledger: Arc<Ledger>,
+        profiles: Arc<JobProfiles>,
         told: mpsc::UnboundedSender<Told>,
     ) -> Self {
-        Self { inner, slots: Mutex::default(), membership, ledger, told }
+        Self { inner, slots: Mutex::default(), membership, ledger, profiles, told }
     }
 
     async fn resume(&self, jobs: &HashMap<JobId, JobInfoCache>) {
@@ -210,6 +213,7 @@ impl ClusterState for CountedSlots {
                 if let Some(slots) = slots.get_mut(executor_id) {
                     slots.believed_free = slots.believed_free.saturating_sub(task.vcores_consumed);
                 }
+                self.profiles.sent(executor_id, task);
             }
             bound.extend(tasks);
         }

@@ -20,7 +20,20 @@ use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 
+use crate::profile::StagePlan;
+
 type Plan = Arc<dyn ExecutionPlan>;
+
+/// The stages that Ballista will cut `plan` into, inputs before what reads them; none when it cannot.
+pub fn cut(plan: &Plan, config: &ConfigOptions) -> Option<Vec<StagePlan>> {
+    let planned =
+        DefaultDistributedPlanner::new().plan_query_stages(&JobId::new("look"), Arc::clone(plan), config);
+    let stage = |writer: &Arc<dyn ShuffleWriter>| {
+        let plan = Arc::clone(writer.children().into_iter().next()?);
+        Some(StagePlan { id: writer.stage_id(), plan, output: writer.shuffle_output_partitioning().cloned() })
+    };
+    planned.ok()?.iter().map(stage).collect()
+}
 
 /// Why executors would not give the rows of `plan`. `writes` when its rows will be exchanged once more, into files.
 pub fn problem(plan: &Plan, config: &ConfigOptions, writes: bool) -> Option<&'static str> {

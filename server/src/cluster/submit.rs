@@ -17,7 +17,8 @@ use tracing::{info, warn};
 use super::failure;
 use super::mending::{Damage, LOSS_MAY_FOLLOW, Recovery};
 use super::recovery::{Outcome, Trouble};
-use super::{Cluster, fetch, watchdog};
+use super::{Cluster, fetch, mending, watchdog};
+use crate::profile;
 use crate::query::{Permit, Plan, QueryContext, Rows};
 
 /// Between two runs, so that whatever failed may settle.
@@ -62,7 +63,17 @@ pub async fn run(cluster: &Cluster, context: &QueryContext, plan: Plan, permit: 
                 return Err(given_up(retries, error));
             }
             Ended::MayPass(error, tasks) => {
-                recovery.run_again(&error, tasks, started_at.elapsed() + RETRY_WAIT);
+                let cost = started_at.elapsed() + RETRY_WAIT;
+                recovery.run_again(&error, tasks, cost);
+                context.profile.recovered(profile::Recovery {
+                    at_ms: profile::now_ms(),
+                    cause: mending::cause(&error),
+                    kept_tasks: 0,
+                    rerun_tasks: tasks,
+                    added_ms: cost.as_secs_f64() * 1000.0,
+                    was_whole: true,
+                });
+                context.profile.begin_again();
                 error
             }
         };
@@ -139,6 +150,7 @@ async fn run_once(
     let mut losses = cluster.membership.losses();
     let submitted = cluster.scheduler.submit(name, Arc::clone(session), Arc::clone(&plan.physical)).await;
     let (job, mut states) = submitted.map_err(Ended::Failed)?;
+    let _profile = cluster.profiles.enter(&job, &context.profile);
     info!(query.id = %context.id, job.id = %job, "job submitted");
     // Until it has succeeded, dropping the guard cancels the job: also when the client leaves.
     let (mut guard, mut troubles) = CleanUp::cancelling(cluster, job.clone());
@@ -150,7 +162,9 @@ async fn run_once(
             biased;
             lost = losses.recv() => {
                 has_lost = true;
-                damage.lost(lost.ok());
+                let lost = lost.ok();
+                lost.iter().for_each(|executor| context.profile.lost(executor));
+                damage.lost(lost);
             }
             Some(trouble) = troubles.recv() => {
                 if let Some(executor) = &trouble.full {
@@ -268,8 +282,18 @@ async fn mend(
             let cause = damage.error();
             info!(query.id = %context.id, job.id = %job, kept, anew, %cause, "the job goes on");
             context.coordinator.queries.retried(&context.id);
+            context.profile.given_up(&repair.given_up);
             let waited = damage.age() + started_at.elapsed();
-            let repairs = recovery.kept(damage, &repair, waited, cluster.slots());
+            let cost = mending::cost(&repair, waited, cluster.slots());
+            context.profile.recovered(profile::Recovery {
+                at_ms: profile::now_ms(),
+                cause: mending::cause(&damage.error()),
+                kept_tasks: kept,
+                rerun_tasks: anew,
+                added_ms: cost.as_secs_f64() * 1000.0,
+                was_whole: false,
+            });
+            let repairs = recovery.kept(damage, &repair, cost);
             let repairs_max = cluster.config.cluster.executor_loss_retries;
             if repairs > repairs_max {
                 // What is kept may be what fails: without it the query may still come to its end.

@@ -119,6 +119,8 @@ async fn spawn(recipe: &Recipe) -> std::io::Result<Child> {
         .args(&recipe.arguments)
         .arg("--work-dir")
         .arg(&recipe.work_dir)
+        // Whatever is set for executors of other machines.
+        .args(["--listen", "127.0.0.1:0"])
         // Given the secret, and nothing else: it ends when this process does, which is how the child notices.
         .stdin(Stdio::piped())
         .kill_on_drop(true)

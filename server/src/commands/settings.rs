@@ -7,6 +7,7 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use engine::{Error, Result};
 
 use super::Outcome;
+use crate::query::Repeats;
 use crate::session::{Notice, Session, SettingDescription, descriptions};
 use crate::sql::Command;
 
@@ -60,6 +61,7 @@ pub fn discard(session: &mut Session, what: &str) -> Result<Outcome> {
     }
     session.prepared.clear();
     session.temporary = None;
+    *session.repeats.lock() = Repeats::default();
     let changed = session.settings.reset(None)?;
     Ok(Outcome { changed, ..Outcome::tag("DISCARD ALL") })
 }

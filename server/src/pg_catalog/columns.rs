@@ -215,6 +215,11 @@ impl Columns {
         self.push(name, "int8", Arc::new(Int64Array::from_iter_values(values)))
     }
 
+    /// `bigint` that may be missing.
+    pub fn optional_int8(self, name: &str, values: impl IntoIterator<Item = Option<i64>>) -> Self {
+        self.push(name, "int8", Arc::new(Int64Array::from_iter(values)))
+    }
+
     /// `real`.
     pub fn float4(self, name: &str, values: impl IntoIterator<Item = f32>) -> Self {
         self.push(name, "float4", Arc::new(Float32Array::from_iter_values(values)))

@@ -9,7 +9,7 @@ use super::{
     DATABASE_OID, INFORMATION_SCHEMA_OID, PG_CATALOG_OID, PUBLIC_OID, SYS_OID, View, acl, is_system_schema,
     schema_oid,
 };
-use crate::session;
+use crate::{session, sys};
 
 /// Object identifiers of the catalogs that comments name (`pg_class.oid` of each).
 const PG_CLASS_CLASS: i64 = 1259;
@@ -93,20 +93,34 @@ pub fn comment_key(view: &View, target: &CommentTarget) -> Option<(i64, i64, i32
     })
 }
 
-fn comments(view: &View, is_shared: bool) -> Columns {
+/// Every comment with its place.
+pub fn placed_comments(view: &View) -> impl Iterator<Item = ((i64, i64, i32), &str)> {
     let comments = view.snapshot.metadata().comments.iter();
-    let placed: Vec<_> = comments
-        .filter_map(|(target, text)| Some((comment_key(view, target)?, text)))
+    let ours = comments.filter_map(|(target, text)| Some((comment_key(view, target)?, text.as_str())));
+    ours.chain(system_comments())
+}
+
+fn comments(view: &View, is_shared: bool) -> Columns {
+    let placed: Vec<_> = placed_comments(view)
         .filter(|((class, ..), _)| [PG_DATABASE_CLASS, PG_AUTHID_CLASS].contains(class) == is_shared)
         .collect();
     let columns = Columns::new()
         .oid("objoid", placed.iter().map(|((_, object, _), _)| *object))
         .oid("classoid", placed.iter().map(|((class, ..), _)| *class))
-        .text("description", placed.iter().map(|(_, text)| text.as_str()));
+        .text("description", placed.iter().map(|(_, text)| *text));
     if is_shared { columns } else { columns.int4("objsubid", placed.iter().map(|((.., sub), _)| *sub)) }
 }
 
-/// Comments on tables, columns and schemas, behind PostgreSQL's own.
+/// What the views of `sys` say of themselves.
+fn system_comments<'a>() -> impl Iterator<Item = ((i64, i64, i32), &'a str)> {
+    sys::reference::VIEWS.iter().flat_map(|view| {
+        let oid = super::objects::sys_oid(view.name);
+        let columns = (1..).zip(view.columns).map(move |(at, (_, text))| ((PG_CLASS_CLASS, oid, at), *text));
+        std::iter::once(((PG_CLASS_CLASS, oid, 0), view.about)).chain(columns)
+    })
+}
+
+/// Comments on tables, columns and schemas, and on the views of `sys`, behind PostgreSQL's own.
 pub fn pg_description(view: &View) -> RecordBatch {
     comments(view, false).finish_after_static("pg_description")
 }

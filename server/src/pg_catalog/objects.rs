@@ -41,7 +41,8 @@ fn positions(table: &TableDefinition, key: &PrimaryKey) -> Vec<i16> {
     key.columns.iter().filter_map(|column| table.position(column)).map(|at| at as i16 + 1).collect()
 }
 
-fn sys_oid(name: &str) -> i64 {
+/// The identifier of a view of `sys`.
+pub fn sys_oid(name: &str) -> i64 {
     catalog::stable_oid(&format!("sys.{name}")).into()
 }
 

@@ -15,6 +15,7 @@ use super::log::RecordHandle;
 use super::plan::{Plan, Planner};
 use super::route::{Choice, Route};
 use super::{Permit, QueryContext, Rows, local};
+use crate::profile;
 
 /// Between two runs, so that what the first one held is given back.
 const SETTLING: Duration = Duration::from_millis(300);
@@ -32,9 +33,14 @@ pub async fn run(
     let mut thrift = Thrift::None;
     loop {
         let outcome = match &route {
-            Route::Local(_) => local::run(context, made(plan, Destination::Local)?, permit.clone()).await,
+            Route::Local(_) => {
+                let plan = made(plan, Destination::Local)?;
+                account(context, &route, &plan);
+                local::run(context, plan, permit.clone()).await
+            }
             Route::Cluster(_) => {
                 let plan = made(plan, Destination::Cluster)?;
+                account(context, &route, &plan);
                 context.coordinator.cluster.run(context, plan, permit.clone()).await
             }
         };
@@ -66,6 +72,26 @@ pub async fn run(
         context.coordinator.queries.retried(&context.id);
         warn!(query.id = %context.id, ?thrift, %error, "memory ran out: the query is planned anew");
         tokio::time::sleep(SETTLING).await;
+    }
+}
+
+/// Begins the account of what `plan` is expected to do, and does.
+pub fn account(context: &QueryContext, route: &Route, plan: &Plan) {
+    if context.profile.began_with(&plan.physical) {
+        return;
+    }
+    let coordinator = &context.coordinator;
+    let here = profile::Destination::Local { pool_bytes: coordinator.runtime.pool.limit_bytes() as u64 };
+    let destination = match route {
+        Route::Local(_) => Some(here),
+        Route::Cluster(_) => coordinator.cluster.destination(plan),
+    };
+    if let Some(destination) = destination {
+        let footers = coordinator.runtime.env.cache_manager.get_file_metadata_cache();
+        context.profile.begin(
+            &plan.physical,
+            profile::planned(&plan.physical, &plan.tables, footers.as_ref(), &destination),
+        );
     }
 }
 

@@ -27,6 +27,7 @@ pub async fn run(context: &QueryContext, plan: Plan, permit: Permit) -> Result<R
     let physical = stoppable(physical, &stop)?;
     let (memory, env) = context.coordinator.runtime.for_task(context.max_memory.unwrap_or(0) as usize);
     let task_context = Arc::new(TaskContext::from(&state).with_runtime(env));
+    context.profile.runs_here(&physical, &memory);
     let coordinator = &context.coordinator;
     let threads = match (permit.watches(), is_small) {
         (true, _) => &coordinator.watching,

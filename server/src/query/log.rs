@@ -1,17 +1,27 @@
 //! Every query that runs, and the last ones that did: what `sys.queries` and the dashboard show.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
-use engine::{Error, QueryId};
+use engine::{ByteSize, Error, QueryId};
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::journal::Journal;
+use super::lint::{Linter, Repeats};
 use super::{QueryContext, Route};
+use crate::coordinator::Coordinator;
+use crate::metrics::{Ended, Metrics};
+use crate::profile::LiveProfile;
+use crate::traces::{Asker, Traces};
 
 /// Where a query stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 #[allow(missing_docs)]
 pub enum QueryState {
     Running,
@@ -57,12 +67,22 @@ pub struct QueryRecord {
     pub retries: u32,
     /// Why it failed: SQLSTATE and message.
     pub error: Option<(String, String)>,
+    /// What is known of it.
+    pub profile: Arc<LiveProfile>,
+    /// Ends it.
+    pub cancel: CancellationToken,
+    /// It reads nothing but the system's own tables: it is not remembered when it has ended well.
+    pub only_watches: bool,
+    /// Its place among those that run at the same time: the first that was free.
+    pub slot: u32,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
     running: HashMap<QueryId, QueryRecord>,
     finished: VecDeque<QueryRecord>,
+    /// Tasks that finished queries remember.
+    tasks: usize,
 }
 
 /// The log, bounded.
@@ -70,12 +90,35 @@ struct Inner {
 pub struct QueryLog {
     inner: Mutex<Inner>,
     finished_max: usize,
+    journal: Journal,
+    metrics: Arc<Metrics>,
+    traces: Option<Traces>,
 }
 
 impl QueryLog {
-    /// A log that remembers `finished_max` finished queries.
-    pub fn new(finished_max: usize) -> Arc<Self> {
-        Arc::new(Self { inner: Mutex::default(), finished_max })
+    /// A log that remembers `finished_max` finished queries, also those that an earlier process has noted in `folder`, where
+    /// they take up to `bytes_max`.
+    pub fn open(
+        folder: &Path,
+        bytes_max: ByteSize,
+        finished_max: usize,
+        metrics: Arc<Metrics>,
+        traces: Option<Traces>,
+    ) -> std::io::Result<Arc<Self>> {
+        let (journal, finished) = Journal::open(folder, bytes_max, finished_max)?;
+        let mut inner = Inner::default();
+        for record in finished {
+            inner.remember(record, finished_max);
+        }
+        Ok(Arc::new(Self { inner: Mutex::new(inner), finished_max, journal, metrics, traces }))
+    }
+
+    /// Notes on disk what is still to be noted: the process ends.
+    pub fn close(&self) {
+        self.journal.close();
+        if let Some(traces) = &self.traces {
+            traces.close();
+        }
     }
 
     /// Running queries first, then finished ones, latest first.
@@ -85,6 +128,18 @@ impl QueryLog {
         records.sort_by_key(|record| std::cmp::Reverse(record.started_at));
         records.extend(inner.finished.iter().rev().cloned());
         records
+    }
+
+    /// Those that run, or wait to.
+    pub fn running(&self) -> Vec<QueryRecord> {
+        self.inner.lock().running.values().cloned().collect()
+    }
+
+    /// The query of that identifier.
+    pub fn find(&self, id: &QueryId) -> Option<QueryRecord> {
+        let inner = self.inner.lock();
+        let finished = || inner.finished.iter().rev().find(|record| record.id == *id);
+        inner.running.get(id).or_else(finished).cloned()
     }
 
     /// When the oldest of the running queries started; now, where none runs.
@@ -113,12 +168,31 @@ impl QueryLog {
             rows: 0,
             retries: 0,
             error: None,
+            profile: Arc::clone(&context.profile),
+            cancel: context.cancel.clone(),
+            only_watches: false,
+            slot: 0,
         };
-        self.inner.lock().running.insert(record.id.clone(), record);
-        RecordHandle { log: Arc::clone(self), id: context.id.clone() }
+        let mut inner = self.inner.lock();
+        let taken: HashSet<u32> = inner.running.values().map(|record| record.slot).collect();
+        let slot = (0..).find(|slot| !taken.contains(slot)).unwrap_or(0);
+        inner.running.insert(record.id.clone(), QueryRecord { slot, ..record });
+        drop(inner);
+        RecordHandle {
+            log: Arc::clone(self),
+            id: context.id.clone(),
+            profile: Arc::clone(&context.profile),
+            linter: Linter::new(context),
+            began_at: Instant::now(),
+            sql: Arc::clone(&context.sql),
+            repeats: Arc::clone(&context.repeats),
+            coordinator: Arc::clone(&context.coordinator),
+            process_id: context.process_id,
+        }
     }
 
-    fn end(&self, id: &QueryId, state: QueryState, error: Option<&Error>) {
+    /// Its profile has ended before.
+    fn end(&self, id: &QueryId, state: QueryState, error: Option<&Error>, asker: impl FnOnce() -> Asker) {
         let mut inner = self.inner.lock();
         let Some(mut record) = inner.running.remove(id) else { return };
         record.state = state;
@@ -138,10 +212,49 @@ impl QueryLog {
                 "query ended"
             ),
         }
-        if inner.finished.len() >= self.finished_max {
-            inner.finished.pop_front();
+        let is_remembered = !(record.only_watches && state == QueryState::Finished);
+        if is_remembered {
+            inner.remember(record.clone(), self.finished_max);
         }
-        inner.finished.push_back(record);
+        drop(inner);
+        let ended = Ended {
+            state: state.as_str(),
+            route: record.route.split_once(": ").map_or("", |(route, _)| route),
+            elapsed,
+            rows: record.rows,
+            retries: record.retries,
+        };
+        record.profile.read(|profile| self.metrics.count(&ended, profile));
+        if is_remembered {
+            self.journal.note(&record);
+        }
+        if let Some(traces) = &self.traces {
+            traces.ended(&record, asker);
+        }
+    }
+}
+
+/// Tasks that finished queries remember, together: beyond it, the oldest forget theirs.
+const TASKS_KEPT: usize = 100_000;
+
+impl Inner {
+    fn remember(&mut self, record: QueryRecord, finished_max: usize) {
+        if finished_max == 0 {
+            return;
+        }
+        if self.finished.len() >= finished_max
+            && let Some(oldest) = self.finished.pop_front()
+        {
+            self.tasks = self.tasks.saturating_sub(oldest.profile.tasks());
+        }
+        self.tasks += record.profile.tasks();
+        self.finished.push_back(record);
+        for record in &self.finished {
+            if self.tasks <= TASKS_KEPT {
+                return;
+            }
+            self.tasks = self.tasks.saturating_sub(record.profile.forget_tasks());
+        }
     }
 }
 
@@ -161,12 +274,25 @@ fn shortened(sql: &Arc<str>) -> Arc<str> {
 pub struct RecordHandle {
     log: Arc<QueryLog>,
     id: QueryId,
+    profile: Arc<LiveProfile>,
+    linter: Linter,
+    began_at: Instant,
+    sql: Arc<str>,
+    repeats: Arc<Mutex<Repeats>>,
+    coordinator: Arc<Coordinator>,
+    process_id: i32,
 }
 
 impl RecordHandle {
     pub(super) fn routed(&self, route: &Route) {
         if let Some(record) = self.log.inner.lock().running.get_mut(&self.id) {
             record.route = route.to_string();
+        }
+    }
+
+    pub(super) fn only_watches(&self) {
+        if let Some(record) = self.log.inner.lock().running.get_mut(&self.id) {
+            record.only_watches = true;
         }
     }
 
@@ -184,17 +310,42 @@ impl RecordHandle {
     pub(super) fn fail(&self, error: &Error) {
         let is_cancel = matches!(error, Error::Cancelled | Error::StatementTimeout | Error::PlanningTimeout);
         let state = if is_cancel { QueryState::Cancelled } else { QueryState::Failed };
-        self.log.end(&self.id, state, Some(error));
+        self.end(state, Some(error));
     }
 
     pub(super) fn finish(&self) {
-        self.log.end(&self.id, QueryState::Finished, None);
+        if !self.profile.is_over() {
+            self.linter.after();
+            self.repeats.lock().ended(&self.sql, self.began_at.elapsed());
+        }
+        self.end(QueryState::Finished, None);
+    }
+
+    /// What it did is added up outside of the log's lock: there may be thousands of tasks.
+    fn end(&self, state: QueryState, error: Option<&Error>) {
+        self.profile.end(state == QueryState::Finished);
+        self.log.end(&self.id, state, error, || self.asker());
+    }
+
+    /// Whose query it is.
+    fn asker(&self) -> Asker {
+        let sessions = self.coordinator.sessions_open.list();
+        let session = sessions.into_iter().find(|session| session.process_id == self.process_id);
+        session.map_or_else(Asker::default, |session| Asker {
+            address: session.address.to_string(),
+            application_name: session.application_name,
+        })
+    }
+
+    /// Looks the query over.
+    pub(super) fn linter(&self) -> &Linter {
+        &self.linter
     }
 }
 
 impl Drop for RecordHandle {
     fn drop(&mut self) {
         // Rows that were dropped before their end: the client left, cancelled, or took what it wanted.
-        self.log.end(&self.id, QueryState::Cancelled, None);
+        self.end(QueryState::Cancelled, None);
     }
 }

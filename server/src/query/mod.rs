@@ -6,6 +6,8 @@ mod estimate;
 mod explain;
 mod files;
 mod history;
+mod journal;
+mod lint;
 mod local;
 mod log;
 mod parameters;
@@ -16,6 +18,7 @@ mod single_row;
 mod write;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use catalog::{Metadata, Snapshot, SnapshotRow, TableDefinition, TableName, Target};
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
@@ -29,8 +32,9 @@ pub use admission::{Admission, Asker, Permit, Pool};
 pub use estimate::Estimate;
 pub use files::{FileSink, Sink};
 pub use history::History;
+pub use lint::Repeats;
 pub use log::{QueryLog, QueryRecord, QueryState};
-pub use plan::{Description, Plan, SOURCE, output_schema};
+pub use plan::{Description, Plan, SOURCE, check_may_read, output_schema};
 pub use route::Route;
 pub use rows::Rows;
 pub use single_row::SingleRow;
@@ -38,7 +42,8 @@ pub use write::{Written, write, write_rows};
 
 use crate::coordinator::Coordinator;
 use crate::pg_catalog;
-use crate::session::{Effects, Notice, RouteSetting, Session, Values};
+use crate::profile::LiveProfile;
+use crate::session::{Effects, LintSetting, Notice, RouteSetting, Session, Values};
 use crate::sql::{Query, SessionFacts};
 use plan::Planner;
 
@@ -97,6 +102,14 @@ pub struct QueryContext {
     pub target: Option<Target>,
     /// A written file that has grown to so many bytes is followed by another.
     pub file_bytes_max: u64,
+    /// What is known of the run.
+    pub profile: Arc<LiveProfile>,
+    /// What is done when it is slower than it need be.
+    pub lint: LintSetting,
+    /// What the session has run lately.
+    pub repeats: Arc<Mutex<Repeats>>,
+    /// How large its partitions are to be, when it is distributed.
+    pub target_partition_size: engine::ByteSize,
 }
 
 impl QueryContext {
@@ -108,6 +121,8 @@ impl QueryContext {
         cancel: CancellationToken,
     ) -> Self {
         let settings = &session.settings;
+        let profile = LiveProfile::new();
+        *session.profile.lock() = Some(Arc::clone(&profile));
         let snapshot = session.snapshot(coordinator.snapshot());
         let user = session.current_user().to_owned();
         let role_oid = snapshot.metadata().roles.get(&user).map_or(0, |role| role.oid);
@@ -138,6 +153,10 @@ impl QueryContext {
             snapshots: Arc::default(),
             target: None,
             file_bytes_max: coordinator.config.catalog.file_size.0,
+            profile,
+            lint: settings.lint(),
+            repeats: Arc::clone(&session.repeats),
+            target_partition_size: settings.target_partition_size(),
         }
     }
 
@@ -216,6 +235,9 @@ pub async fn run_prepared(
     parameters: &[ScalarValue],
 ) -> Result<Rows> {
     let record = context.coordinator.queries.start(context);
+    if query.only_watches() && !query.tables.is_empty() {
+        record.only_watches();
+    }
     let then = history::with_history(context, query).await;
     let then = then.inspect_err(|error| record.fail(error))?;
     let context = then.as_ref().unwrap_or(context);
@@ -239,7 +261,10 @@ async fn start(
     parameters: &[ScalarValue],
     record: &log::RecordHandle,
 ) -> Result<Rows> {
+    let began_at = Instant::now();
     let permit = context.admit(query).await?;
+    context.profile.admitted(began_at.elapsed().as_secs_f64() * 1000.0);
+    let planned_at = Instant::now();
     if let Some(row) = single_row.filter(|row| row.suits(&context.time_zone, parameters)) {
         let route = Route::Local(route::READS_NO_TABLE.to_owned());
         *context.last_route.lock() = route.to_string();
@@ -250,16 +275,49 @@ async fn start(
     let choice = route::choose(context, &planner).await?;
     *context.last_route.lock() = choice.route.to_string();
     record.routed(&choice.route);
+    context.profile.was_planned(planned_at.elapsed().as_secs_f64() * 1000.0);
     let permit = match query.explain {
         Some(explain) if !explain.is_analyze => permit,
         _ => context.reserve(permit, &choice.route, choice.estimate).await?,
     };
+    attempts::account(context, &choice.route, &choice.plan);
+    if let Some(explain) = query.explain
+        && !explain.is_analyze
+    {
+        return explain::planned(context, &choice, explain);
+    }
+    check_bounds(context, &choice)?;
+    record.linter().before(matches!(choice.route, Route::Cluster(_)))?;
     if let Some(explain) = query.explain {
-        return explain::run(context, choice, explain, permit).await;
+        return explain::analyzed(context, &planner, choice, explain, permit, record).await;
     }
     let turn = permit.turn();
     let rows = attempts::run(context, &planner, choice, permit, record, |plan, _| Ok(plan)).await?;
     Ok(rows.lending(turn).told_sources(planner.sources()))
+}
+
+/// Refuses a plan that would take long only to be handed out (54000).
+fn check_bounds(context: &QueryContext, choice: &route::Choice) -> Result<()> {
+    let limits = &context.coordinator.config.limits;
+    let partitions = context.profile.partitions();
+    if partitions > limits.plan_partitions_max {
+        let most = limits.plan_partitions_max;
+        return Err(Error::TooLarge {
+            message: format!(
+                "the plan has {partitions} partitions, more than limits.plan_partitions_max ({most})"
+            ),
+            hint: "RESET sluice.target_partitions, ask for fewer with DISTRIBUTE BY, or split the statement."
+                .into(),
+        });
+    }
+    let most = limits.plan_files_max;
+    if choice.estimate.files <= most {
+        return Ok(());
+    }
+    Err(Error::TooLarge {
+        message: format!("the query reads {} files, more than limits.plan_files_max ({most})", choice.estimate.files),
+        hint: "Filter on the partition columns of its tables, or write them in fewer files: OPTIMIZE, or CREATE TABLE AS; CHECK LAYOUT tells how they lie.".into(),
+    })
 }
 
 /// What a query asks of its parameters and gives in its columns, without running it.

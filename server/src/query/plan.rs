@@ -158,11 +158,9 @@ impl Planner {
     /// not run it, or not rightly. `thrift` says what is given up for needing less memory.
     pub async fn plan_for_cluster(self: &Arc<Self>, estimate: Estimate, thrift: Thrift) -> Result<Plan> {
         let cluster = &self.context.coordinator.cluster;
-        let partitions = self
-            .context
-            .target_partitions
-            .unwrap_or_else(|| cluster.target_partitions(&self.names.tables, estimate))
-            * thrift.partitions_factor();
+        let partitions = self.context.target_partitions.unwrap_or_else(|| {
+            cluster.target_partitions(&self.names.tables, estimate, self.context.target_partition_size)
+        }) * thrift.partitions_factor();
         let mut settings = self.context.statement_settings(partitions);
         settings.prefer_hash_join = cluster.hash_joins_fit(estimate, partitions);
         settings.task_memory = cluster.task_memory();
@@ -238,7 +236,7 @@ impl Planner {
 
     /// Refuses a plan that reads what the role was not given to read (42501). The plan is asked, not the
     /// text: a common table expression may have the name of the table it reads.
-    fn check_may_read(&self, plan: &LogicalPlan) -> Result<()> {
+    pub fn check_may_read(&self, plan: &LogicalPlan) -> Result<()> {
         self.check_role_may_read(self.context.role_oid, plan)
     }
 
@@ -581,7 +579,7 @@ impl CatalogProvider for WithSystemSchemas {
 }
 
 /// Refuses a table that the role was not given to read, or in a schema it may not use (42501).
-fn check_may_read(snapshot: &Snapshot, role: u32, table: &TableDefinition) -> Result<()> {
+pub fn check_may_read(snapshot: &Snapshot, role: u32, table: &TableDefinition) -> Result<()> {
     // Only its own session finds it.
     if table.name.schema == TEMPORARY_SCHEMA {
         return Ok(());

@@ -60,7 +60,7 @@ pub async fn choose(context: &QueryContext, planner: &Arc<Planner>) -> Result<Ch
         return Ok(local(reason, plan, Estimate::default(), false));
     }
     let estimate = planner.estimate(&state, &logical).await?;
-    let threshold = route_threshold(context);
+    let threshold = threshold(context);
     let reason = match context.route {
         RouteSetting::Local => Err("sluice.route is local".to_owned()),
         RouteSetting::Cluster => Ok("sluice.route is cluster".to_owned()),
@@ -102,7 +102,7 @@ fn local(reason: impl Into<String>, plan: Plan, estimate: Estimate, may_move: bo
 }
 
 /// A share of this process's pool: past it, a join or a sort may not fit.
-fn route_threshold(context: &QueryContext) -> ByteSize {
+pub fn threshold(context: &QueryContext) -> ByteSize {
     let share = context.coordinator.config.cluster.route_pool_share;
     ByteSize((context.coordinator.runtime.pool.limit_bytes() as f64 * share) as u64)
 }

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 pub use notice::Notice;
 pub use prepared::{Prepared, PreparedStatements};
 pub use registry::OpenSessions;
-pub use settings::{RouteSetting, SettingDescription, Settings, Values, descriptions};
+pub use settings::{LintSetting, RouteSetting, SettingDescription, Settings, Values, descriptions};
 pub use temporary::{TEMPORARY_SCHEMA, Temporary, is_temporary};
 pub use transaction::Transaction;
 
@@ -23,6 +23,8 @@ use catalog::{Change, Metadata, Snapshot};
 use engine::{Error, Result};
 
 use crate::pg_catalog::{self, VERSION};
+use crate::profile::LiveProfile;
+use crate::query::Repeats;
 use crate::sql::SessionFacts;
 use crate::writes::PendingFiles;
 
@@ -70,6 +72,10 @@ pub struct Session {
     pub last_route: Arc<Mutex<String>>,
     /// What the client is still to be told of its queries, by those who run them.
     pub told: Arc<Mutex<Vec<Notice>>>,
+    /// What is known of the query that it ran last, or runs.
+    pub profile: Arc<Mutex<Option<Arc<LiveProfile>>>>,
+    /// What it has run lately.
+    pub repeats: Arc<Mutex<Repeats>>,
 }
 
 impl Session {
@@ -87,6 +93,8 @@ impl Session {
             prepared: PreparedStatements::new(prepared_max),
             last_route: Arc::new(Mutex::new(String::new())),
             told: Arc::default(),
+            profile: Arc::default(),
+            repeats: Arc::default(),
         }
     }
 

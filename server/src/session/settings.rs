@@ -240,6 +240,18 @@ static REGISTRY: &[SettingDescription] = &[
         "Fails a statement whose planning takes longer.",
     ),
     setting(
+        "sluice.lint",
+        "notice",
+        Kind::OneOf(&["off", "notice", "error"]),
+        "Whether a query that is slower than it need be is told so, or refused where that is known before it runs.",
+    ),
+    setting(
+        "sluice.progress",
+        "0",
+        Kind::Milliseconds,
+        "How often a client is told how far its query is; 0 tells nothing.",
+    ),
+    setting(
         "sluice.route",
         "auto",
         Kind::OneOf(&["auto", "local", "cluster"]),
@@ -250,6 +262,12 @@ static REGISTRY: &[SettingDescription] = &[
         "7d",
         Kind::Duration,
         "How far back VACUUM leaves the snapshots of tables.",
+    ),
+    setting(
+        "sluice.target_partition_size",
+        "256MB",
+        Kind::Size,
+        "How large the partitions of a distributed query are to be.",
     ),
     setting(
         "sluice.target_partitions",
@@ -298,6 +316,17 @@ fn find(name: &str) -> Result<&'static SettingDescription> {
     REGISTRY.iter().find(|setting| setting.name.eq_ignore_ascii_case(name)).ok_or_else(|| {
         Error::UndefinedObject { message: format!("unrecognized configuration parameter \"{name}\"") }
     })
+}
+
+/// What is done about queries that are slower than they need be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LintSetting {
+    /// Nothing is looked for.
+    Off,
+    /// Their clients are told.
+    Notice,
+    /// They are refused, where that is known before they run.
+    Error,
 }
 
 /// `sluice.route`.
@@ -485,6 +514,28 @@ impl Settings {
     /// Partitions of a distributed query, when the session chose.
     pub fn target_partitions(&self) -> Option<usize> {
         self.values["sluice.target_partitions"].parse().ok().filter(|partitions| *partitions > 0)
+    }
+
+    /// How large the partitions of a distributed query are to be. Smaller ones than 64 kB are all overhead.
+    pub fn target_partition_size(&self) -> ByteSize {
+        const LEAST: ByteSize = ByteSize(64 << 10);
+        self.values["sluice.target_partition_size"].parse().unwrap_or(LEAST).max(LEAST)
+    }
+
+    /// How often the client is told how far its query is, if it is to be told.
+    pub fn progress(&self) -> Option<Duration> {
+        const OFTEN: Duration = Duration::from_millis(100);
+        let interval = milliseconds(&self.values["sluice.progress"]);
+        (!interval.is_zero()).then(|| interval.max(OFTEN))
+    }
+
+    /// What is done about queries that are slower than they need be.
+    pub fn lint(&self) -> LintSetting {
+        match self.values["sluice.lint"].as_str() {
+            "off" => LintSetting::Off,
+            "error" => LintSetting::Error,
+            _ => LintSetting::Notice,
+        }
     }
 
     /// The largest build side that is broadcast.

@@ -16,6 +16,7 @@ use sqlparser::ast::{
 
 use super::copy_files::CopyFiles;
 use super::dialect::{self, SessionFacts};
+use super::explained::Explain;
 use super::export;
 use super::external::{self, CopyFrom, ExternalTable};
 use super::limits;
@@ -372,13 +373,6 @@ impl Query {
     }
 }
 
-/// `EXPLAIN` before a query.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Explain {
-    /// `EXPLAIN ANALYZE`.
-    pub is_analyze: bool,
-}
-
 /// Sorts one statement of `sql`. `is_user` says that a role was spelled `USER`, which logs in.
 pub fn classify(
     statement: Statement,
@@ -402,16 +396,7 @@ pub fn classify(
             }
             other => classify_sql(other, sql, facts, is_user),
         },
-        Statement::Explain(explain) => {
-            let is_analyze = explain.options.analyze;
-            match classify(*explain.statement, clauses, sql, facts, is_user)? {
-                Command::Query(mut query) => {
-                    query.explain = Some(Explain { is_analyze });
-                    Ok(Command::Query(query))
-                }
-                _ => Err(not_supported("EXPLAIN of a statement that is not a query")),
-            }
-        }
+        Statement::Explain(_) => Err(not_supported("EXPLAIN of EXPLAIN")),
         Statement::Reset(reset) => Ok(reset_command(&reset.to_string())),
         Statement::CreateExternalTable(create) => Ok(Command::CreateTable(external::external(create)?)),
         Statement::CopyTo(_) => Err(not_supported("COPY")),
@@ -421,15 +406,6 @@ pub fn classify(
 fn classify_sql(statement: SqlStatement, sql: &str, facts: &SessionFacts, is_user: bool) -> Result<Command> {
     Ok(match statement {
         SqlStatement::Query(_) => Command::Query(Box::new(query(statement, sql, facts))),
-        SqlStatement::Explain { analyze, statement, .. } => {
-            match classify_sql(*statement, sql, facts, is_user)? {
-                Command::Query(mut query) => {
-                    query.explain = Some(Explain { is_analyze: analyze });
-                    Command::Query(query)
-                }
-                _ => return Err(not_supported("EXPLAIN of a statement that is not a query")),
-            }
-        }
         SqlStatement::Set(set) => classify_set(set)?,
         SqlStatement::ShowVariable { variable } => {
             Command::Show { name: variable_name(variable.iter().map(|i| i.value.as_str())) }

@@ -4,6 +4,7 @@ mod classify;
 mod copy_files;
 mod dialect;
 mod distribute;
+mod explained;
 mod export;
 mod external;
 mod hand_parsed;
@@ -17,11 +18,12 @@ mod tables;
 mod views;
 
 pub use classify::{
-    AccessMode, Command, CommentOn, CopyFormat, CopyIn, CopyOptions, CopyOut, DeclareCursor, Explain, Fetch,
-    GrantOn, Granting, KeyChange, Membership, Query, RewriteTable, RoleChange, RoleOptions, RoleSetting,
-    SchemaChange, TransactionCommand, TransactionModes,
+    AccessMode, Command, CommentOn, CopyFormat, CopyIn, CopyOptions, CopyOut, DeclareCursor, Fetch, GrantOn,
+    Granting, KeyChange, Membership, Query, RewriteTable, RoleChange, RoleOptions, RoleSetting, SchemaChange,
+    TransactionCommand, TransactionModes,
 };
 pub use dialect::SessionFacts;
+pub use explained::Explain;
 pub use export::ExportTo;
 pub use external::{CopyFrom, ExternalTable, FilesAt};
 pub use history::{Moment, moment_of, present_name};

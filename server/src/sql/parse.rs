@@ -11,7 +11,7 @@ use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use super::classify::{Command, classify};
 use super::dialect::SessionFacts;
-use super::{distribute, hand_parsed, history, limits, tables};
+use super::{distribute, explained, hand_parsed, history, limits, tables};
 
 /// How deep the parser itself may recurse; it runs on a large stack.
 pub(super) const PARSER_DEPTH_MAX: usize = 600;
@@ -56,10 +56,19 @@ fn parse_one(
     sql: &str,
     facts: &SessionFacts,
 ) -> Result<Command> {
-    if let Some(command) = hand_parsed::parse(tokens) {
+    let mut tokens = tokens.to_vec();
+    if let Some(explain) = explained::take(&mut tokens)? {
+        return match parse_one(&tokens, dialect, sql, facts)? {
+            Command::Query(mut query) => {
+                query.explain = Some(explain);
+                Ok(Command::Query(query))
+            }
+            _ => Err(Error::NotSupported { message: "EXPLAIN of a statement that is not a query".into() }),
+        };
+    }
+    if let Some(command) = hand_parsed::parse(&tokens) {
         return command;
     }
-    let mut tokens = tokens.to_vec();
     let is_user = spell_user_as_role(&mut tokens);
     spell_view_as_table(&mut tokens);
     history::take_moments(&mut tokens)?;

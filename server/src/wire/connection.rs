@@ -136,6 +136,7 @@ pub async fn serve_connection(
     // What a session may set for itself begins as the server was told.
     let (cluster, limits) = (&coordinator.config.cluster, &coordinator.config.limits);
     session.settings.set_fixed("sluice.broadcast_size", &cluster.broadcast_bytes_max.to_string());
+    session.settings.set_fixed("sluice.target_partition_size", &cluster.target_partition_size.to_string());
     let planning_timeout = format!("{}ms", limits.planning_timeout.0.as_millis());
     session.settings.set_fixed("sluice.planning_timeout", &planning_timeout);
     session.settings.begin_as(&role);
@@ -325,6 +326,7 @@ impl Connection {
 
     /// Queues CommandComplete.
     pub fn complete(&mut self, tag: String) {
+        self.tell();
         self.send(PgWireBackendMessage::CommandComplete(CommandComplete::new(tag)));
     }
 
@@ -427,17 +429,43 @@ impl Connection {
         interrupts: &Interrupts,
         work: impl Future<Output = Result<T>>,
     ) -> StdResult<T, Left> {
-        let outcome = tokio::select! {
-            biased;
-            error = interrupts.raised() => Err(Left::Failed(error)),
-            outcome = work => outcome.map_err(Left::Failed),
-            () = self.reader.gone() => Err(Left::Gone),
+        let mut work = std::pin::pin!(work);
+        let mut told_at = Instant::now();
+        let outcome = loop {
+            let next = self.session.settings.progress().and_then(|interval| told_at.checked_add(interval));
+            let turn = async {
+                match next {
+                    Some(next) => tokio::time::sleep_until(next.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                error = interrupts.raised() => break Err(Left::Failed(error)),
+                outcome = &mut work => break outcome.map_err(Left::Failed),
+                () = self.reader.gone() => break Err(Left::Gone),
+                () = turn => {}
+            }
+            told_at = Instant::now();
+            self.tell_progress(interrupts).await?;
         };
+        self.tell();
+        outcome
+    }
+
+    /// Queues what the client is still to be told of its queries.
+    fn tell(&mut self) {
         let told = std::mem::take(&mut *self.session.told.lock());
         for notice in told {
             self.notify(&notice);
         }
-        outcome
+    }
+
+    /// Tells the client how far the query is that it waits for.
+    async fn tell_progress(&mut self, interrupts: &Interrupts) -> StdResult<(), Left> {
+        let Some(profile) = self.session.profile.lock().clone() else { return Ok(()) };
+        self.notify(&Notice::info("00000", format!("progress: {}", profile.progress())));
+        self.write_out(interrupts).await
     }
 
     /// What statements may ask about the session.

@@ -49,13 +49,15 @@ pub fn error(error: &Error, severity: Severity) -> PgWireBackendMessage {
 
 /// The message for `notice`.
 pub fn notice(notice: &Notice) -> PgWireBackendMessage {
-    let Notice { severity, sqlstate, message } = notice;
-    PgWireBackendMessage::NoticeResponse(NoticeResponse::new(vec![
+    let Notice { severity, sqlstate, message, hint } = notice;
+    let mut fields = vec![
         (b'S', (*severity).to_owned()),
         (b'V', (*severity).to_owned()),
         (b'C', (*sqlstate).to_owned()),
         (b'M', message.clone()),
-    ]))
+    ];
+    fields.extend(hint.iter().map(|hint| (b'H', hint.clone())));
+    PgWireBackendMessage::NoticeResponse(NoticeResponse::new(fields))
 }
 
 /// Tells a client that has no session why it gets none.

@@ -7,6 +7,7 @@ use pgwire::api::auth::sasl::scram::{
     ScramSecret, ScramServerAuth, ScramServerAuthWaitingForClientFinal, gen_salted_password,
 };
 use rand::RngExt;
+use subtle::ConstantTimeEq;
 
 const PREFIX: &str = "SCRAM-SHA-256$";
 /// Bytes of salt, as PostgreSQL draws.
@@ -50,6 +51,17 @@ fn secret(verifier: &str) -> Option<ScramSecret> {
         stored_key,
         server_key,
     })
+}
+
+/// True when `password` is the one that `verifier` was made of. Takes some milliseconds of computing.
+pub fn fits(verifier: &str, password: &str) -> bool {
+    let Some(ScramSecret::Verifier { salt, iterations, stored_key, .. }) = secret(verifier) else {
+        return false;
+    };
+    let salted = gen_salted_password(password, &salt, iterations);
+    let shown = ScramSecret::verifier_from_salted_password(salt, salted, iterations);
+    matches!(shown, ScramSecret::Verifier { stored_key: shown, .. }
+        if bool::from(shown.ct_eq(&stored_key)))
 }
 
 /// A secret nobody knows the password of, for roles that have none: a client learns nothing from being

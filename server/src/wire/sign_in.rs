@@ -242,7 +242,8 @@ async fn authenticate(
     Ok(Some(role))
 }
 
-fn is_expired(role: &Role) -> bool {
+/// True once nobody may sign in as `role` any more.
+pub fn is_expired(role: &Role) -> bool {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_micros();
     role.valid_until.is_some_and(|until| i128::from(until) < now as i128)
 }

@@ -70,6 +70,8 @@ pub struct Repair {
     pub told: Told,
     /// Tasks that run and whose rows nobody wants any more.
     pub needless: Vec<RunningTaskInfo>,
+    /// All that do not count any more: stage and number.
+    pub given_up: Vec<(usize, usize)>,
     /// Finished tasks that are kept.
     pub kept: usize,
     /// Tasks that had been begun and are run anew.
@@ -264,6 +266,7 @@ impl Ledger {
         for (id, stage) in &mut stages {
             for (number, task) in stage.tasks.iter_mut().enumerate() {
                 if !keeps[id][number] {
+                    repair.given_up.push((*id, number));
                     job.void.insert((*id, number));
                     give_up(task);
                 }

@@ -171,9 +171,8 @@ fn arguments_text(call: &[Value]) -> Option<String> {
 }
 
 fn comment(view: &View, wanted: impl Fn(i64, i64, i32) -> bool) -> Option<String> {
-    let comments = view.snapshot.metadata().comments.iter();
-    let mut placed = comments.filter_map(|(target, text)| Some((database::comment_key(view, target)?, text)));
-    placed.find(|((class, object, sub), _)| wanted(*class, *object, *sub)).map(|(_, text)| text.clone())
+    let mut placed = database::placed_comments(view);
+    placed.find(|((class, object, sub), _)| wanted(*class, *object, *sub)).map(|(_, text)| text.to_owned())
 }
 
 fn object_comment(view: &View, call: &[Value]) -> Outcome<String> {

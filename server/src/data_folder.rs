@@ -1,0 +1,59 @@
+//! The server's data folder, which is one server's alone: at its start a server removes what unfinished writes have left
+//! there, and those of another may be going on.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+const LOCK: &str = "sluice.lock";
+/// One that was told to end may take so long to be gone.
+const WAIT: Duration = Duration::from_secs(3);
+const LOOKS_EVERY: Duration = Duration::from_millis(50);
+
+/// A data folder that no other server uses until this is dropped, or the process ends.
+#[derive(Debug)]
+pub struct DataFolder {
+    _lock: File,
+}
+
+impl DataFolder {
+    /// Makes the folder where there is none. Fails with [`io::ErrorKind::ResourceBusy`] when another server goes on using
+    /// it.
+    pub async fn claim(path: &Path) -> io::Result<Self> {
+        fs::create_dir_all(path)?;
+        let lock = File::options().create(true).truncate(false).write(true).open(path.join(LOCK))?;
+        let began_at = Instant::now();
+        loop {
+            match lock.try_lock() {
+                Ok(()) => return Ok(Self { _lock: lock }),
+                Err(TryLockError::WouldBlock) if began_at.elapsed() < WAIT => {
+                    tokio::time::sleep(LOOKS_EVERY).await;
+                }
+                Err(TryLockError::WouldBlock) => {
+                    return Err(io::Error::new(
+                        io::ErrorKind::ResourceBusy,
+                        "another server uses it: give this one a --data-dir of its own",
+                    ));
+                }
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_folder_is_one_servers() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("data");
+        let first = DataFolder::claim(&path).await.expect("a free folder");
+        let second = DataFolder::claim(&path).await.expect_err("a folder in use");
+        assert_eq!(second.kind(), io::ErrorKind::ResourceBusy);
+        drop(first);
+        DataFolder::claim(&path).await.expect("a folder that is free again");
+    }
+}

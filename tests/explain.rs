@@ -1,0 +1,105 @@
+//! The plans of TPC-H as `EXPLAIN` shows them, on both routes: snapshots. `INSTA_UPDATE=always cargo test --release --test
+//! explain` accepts what has changed.
+
+use std::path::Path;
+
+use sql_tests::{Options, TestCluster, rows, tpch};
+use tokio_postgres::Client;
+
+async fn start() -> TestCluster {
+    let binary = Path::new(env!("CARGO_BIN_EXE_sluice"));
+    let data = tpch::data(binary, Path::new(env!("CARGO_TARGET_TMPDIR")), "0.01").await.expect("data");
+    let options = Options {
+        locations: vec![data],
+        // Plans have as many partitions as there are threads.
+        environment: vec![("SLUICE_SERVER__THREADS".into(), "2".into())],
+        ..Options::default()
+    };
+    TestCluster::start(binary, &options).await.expect("a cluster")
+}
+
+async fn explained(client: &Client, options: &str, query: &str) -> String {
+    let rows = rows(client, &format!("explain {options} {query}")).await;
+    rows.concat().join("\n")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_plans_of_tpch() {
+    let cluster = start().await;
+    for route in ["local", "cluster"] {
+        let client = cluster.connect_with(&format!("-c sluice.route={route}")).await.expect("a session");
+        for number in 1..=22 {
+            let query = tpch::query(number).expect("a query");
+            let plan = explained(&client, "(costs off)", &query).await;
+            insta::assert_snapshot!(format!("{route}_q{number:02}"), plan);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_explain_tells() {
+    let cluster = start().await;
+    let client = cluster.connect_with("-c sluice.route=cluster").await.expect("a session");
+    let query = "select o_orderpriority, count(*) from orders group by 1 order by 1";
+    let text = explained(&client, "", query).await;
+    for expected in [
+        "Route: cluster: sluice.route is cluster",
+        "Input: public.orders: 1 file, ",
+        "Memory: a task takes about ",
+        ": fits",
+        "Exchange: hash by o_orderpriority into 2 partitions  (rows=",
+        "Gather Merge: o_orderpriority",
+        "->  ",
+    ] {
+        assert!(text.contains(expected), "{expected:?} is missing:\n{text}");
+    }
+    assert!(!text.contains("actual"), "{text}");
+    for route in ["local", "cluster"] {
+        client.batch_execute(&format!("set sluice.route = {route}")).await.expect("a route");
+        let text = explained(&client, "analyze", query).await;
+        for expected in
+            ["(actual rows=5", "(actual rows=15000", "Planning Time: ", "Execution Time: ", " computed for "]
+        {
+            assert!(text.contains(expected), "{route}: {expected:?} is missing:\n{text}");
+        }
+        let text = explained(&client, "(analyze, timing off, costs off)", query).await;
+        assert!(
+            text.contains("actual rows=5)") && !text.contains(" ms") && !text.contains("Memory: "),
+            "{route}:\n{text}"
+        );
+        let json = explained(&client, "(analyze, verbose, buffers, format json)", query).await;
+        let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+        let plan = &json[0]["Plan"];
+        assert_eq!(plan["Actual Rows"], 5, "{route}: {json:#}");
+        assert!(json[0]["Profile"]["stages"].as_array().is_some_and(|stages| !stages.is_empty()), "{json:#}");
+        let mut deepest = plan;
+        while let Some(input) = deepest["Plans"].get(0) {
+            deepest = input;
+        }
+        assert_eq!(deepest["Relation Name"], "public.orders", "{route}: {json:#}");
+        assert_eq!(deepest["Actual Rows"], 15000, "{route}: {json:#}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_explain_refuses() {
+    let cluster = start().await;
+    let client = cluster.connect().await.expect("a session");
+    for (statement, code) in [
+        ("explain (format xml) select 1", "0A000"),
+        ("explain (format toast) select 1", "42601"),
+        ("explain (depth) select 1", "42601"),
+        ("explain (analyze maybe) select 1", "42601"),
+        ("explain (analyze select 1", "42601"),
+        ("explain explain select 1", "0A000"),
+        ("explain create table t (a int)", "0A000"),
+        ("explain select * from nowhere", "42P01"),
+        ("explain analyze select 1 / 0 from nation", "22012"),
+        ("explain", "42601"),
+    ] {
+        let error = client.simple_query(statement).await.err().and_then(|error| error.code().cloned());
+        let error = error.map(|code| code.code().to_owned());
+        assert_eq!(error.as_deref(), Some(code), "{statement}");
+    }
+    assert_eq!(rows(&client, "explain (select 1)").await[0][0], "Route: local: it reads no table");
+}
