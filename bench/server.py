@@ -30,6 +30,7 @@ class Server:
     process: subprocess.Popen[bytes]
     port: int
     state: Path
+    dashboard: int
     executor_pids: list[int] = field(default_factory=list)
 
     def replaced_executors(self) -> int:
@@ -67,7 +68,7 @@ def running(
         )
         try:
             wait_until_ready(process, dashboard_port, log_file)
-            yield Server(process, port, Path(state), children(process.pid))
+            yield Server(process, port, Path(state), dashboard_port, children(process.pid))
         finally:
             stop(process)
 
