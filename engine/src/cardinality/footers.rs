@@ -60,14 +60,21 @@ fn distinct_in(chunk: &ColumnChunkMetaData, value_bytes: Option<f64>) -> Option<
     if page <= 0.0 || stored >= value * rows * PLAIN_SHARE {
         return None;
     }
-    // Compressed; how much is known of the whole chunk alone.
-    let expansion = (stored / chunk.compressed_size().max(1) as f64).clamp(1.0, 2.5);
-    let by_page = page * expansion.sqrt() / value;
-    let bits = ((stored - page * expansion).max(0.0) * 8.0 / rows).floor();
-    let by_bits = if bits >= 1.0 { 2.0_f64.powf(bits - 0.5) } else { 1.0 };
-    // A dictionary of a few values is smaller than what surrounds it. Runs take fewer bits than single values.
-    let most = if bits >= 1.0 { 2.0_f64.powf(bits + 0.7) } else { f64::INFINITY };
-    Some(by_page.min(most).max(by_bits).clamp(1.0, rows.max(1.0)))
+    // The page is compressed: there are as many values as fit into it at least. What is stored in all is not: a dictionary
+    // of more values would have left less for the rows that name them, unless these come in runs.
+    let least = page / value;
+    Some(named_in(stored, value, rows).max(least).clamp(1.0, rows.max(1.0)))
+}
+
+/// As many values of `value` bytes as fill `stored` bytes together with what `rows` take to name one of them each.
+fn named_in(stored: f64, value: f64, rows: f64) -> f64 {
+    let (mut low, mut high) = (1.0, rows.max(1.0));
+    for _ in 0..40 {
+        let middle = (low + high) / 2.0;
+        let bits = middle.log2().ceil().max(1.0);
+        if middle * value + rows * bits / 8.0 < stored { low = middle } else { high = middle }
+    }
+    low
 }
 
 /// So many different values were seen in `rows` drawn from all: how many there are (Cardenas, turned round).
