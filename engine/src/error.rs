@@ -217,7 +217,7 @@ impl Error {
                 "Name another place, or say OVERWRITE to put the new files in place of what is there.".into(),
             ),
             Self::LocationBusy { .. } => Some("Run the statement again when the other one has ended.".into()),
-            Self::SerializationFailure => Some("Run the statement again.".into()),
+            Self::SerializationFailure => Some("Run the whole transaction again.".into()),
             Self::ConnectionsReserved => Some("Sign in as a superuser, or close other sessions.".into()),
             Self::DiskFull { message } if message == TABLE_DISK_FULL => {
                 Some("Free space there, or choose another place with --warehouse.".into())

@@ -213,7 +213,8 @@ impl ClusterState for CountedSlots {
                 if let Some(slots) = slots.get_mut(executor_id) {
                     slots.believed_free = slots.believed_free.saturating_sub(task.vcores_consumed);
                 }
-                self.profiles.sent(executor_id, task);
+                let (key, partitions) = (&task.key, &task.global_input_partition_ids);
+                self.profiles.sent(executor_id, &key.job_id, key.stage_id, key.task_id, partitions);
             }
             bound.extend(tasks);
         }

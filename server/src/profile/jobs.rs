@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use ballista_core::JobId;
 use ballista_core::serde::protobuf::TaskStatus;
-use ballista_scheduler::state::execution_graph::TaskDescription;
 use parking_lot::Mutex;
 
 use super::live::LiveProfile;
@@ -42,10 +41,9 @@ impl JobProfiles {
         JobProfile { profiles: Arc::clone(self), job }
     }
 
-    /// A task is sent to an executor.
-    pub fn sent(&self, executor: &str, task: &TaskDescription) {
-        let job = task.key.job_id.as_str();
-        let Some(profile) = self.of(job) else { return };
+    /// A task of a stage of `job` is sent to an executor, to compute `partitions` of the stage.
+    pub fn sent(&self, executor: &str, job: &JobId, stage_id: usize, task_id: usize, partitions: &[usize]) {
+        let Some(profile) = self.of(job.as_str()) else { return };
         let slot = {
             let mut all = self.places.lock();
             let places = all.entry(executor.to_owned()).or_default();
@@ -53,10 +51,11 @@ impl JobProfiles {
                 places.push(None);
                 places.len() - 1
             });
-            places[at] = Some((job.to_owned(), task.key.stage_id, task.key.task_id));
+            places[at] = Some((job.as_str().to_owned(), stage_id, task_id));
             at as u32
         };
-        profile.sent(executor, task, slot);
+        let partitions = partitions.iter().map(|partition| *partition as u32).collect();
+        profile.sent(executor, stage_id, task_id, partitions, slot);
     }
 
     /// An executor did not take the tasks of a job that were sent to it.

@@ -5,7 +5,6 @@ use std::sync::{Arc, Weak};
 
 use ballista_core::serde::protobuf::TaskStatus;
 use ballista_core::serde::protobuf::task_status::Status;
-use ballista_scheduler::state::execution_graph::TaskDescription;
 use datafusion::physical_plan::ExecutionPlan;
 use engine::memory::TaskMemory;
 use engine::telemetry::{PEAK_MEMORY, ROWS_READ, TaskProgress};
@@ -185,18 +184,23 @@ impl LiveProfile {
     }
 
     /// A task is sent to an executor, to a place there.
-    pub(super) fn sent(&self, executor: &str, task: &TaskDescription, slot: u32) {
+    pub(super) fn sent(
+        &self,
+        executor: &str,
+        stage_id: usize,
+        task_id: usize,
+        partitions: Vec<u32>,
+        slot: u32,
+    ) {
         let mut live = self.inner.lock();
         if live.has_ended {
             return;
         }
         live.has_run = true;
-        let stage_id = task.key.stage_id;
-        let partitions: Vec<u32> = task.global_input_partition_ids.iter().map(|id| *id as u32).collect();
         let task = Task {
             run: live.profile.runs,
             stage_id,
-            task_id: task.key.task_id,
+            task_id,
             attempt: live.attempt(stage_id, &partitions),
             executor_id: executor.into(),
             slot,

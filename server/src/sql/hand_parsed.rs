@@ -158,12 +158,20 @@ pub fn parse(tokens: &[TokenWithSpan]) -> Option<Result<Command>> {
     None
 }
 
-/// `[schema.]name`.
+/// `[[database.]schema.]name`.
 fn relation(words: &mut Words<'_>) -> Result<(Option<String>, String)> {
     let mut table = words.name()?;
     let mut schema = None;
     if words.take_token(&Token::Period) {
         schema = Some(std::mem::replace(&mut table, words.name()?));
+    }
+    if words.take_token(&Token::Period)
+        && let Some(database) = schema.take()
+    {
+        schema = Some(std::mem::replace(&mut table, words.name()?));
+        if database != catalog::DATABASE {
+            return Err(refused(&format!("a reference to another database ({database})")));
+        }
     }
     Ok((schema, table))
 }
@@ -347,6 +355,18 @@ mod tests {
         assert!(matches!(parsed("move 3 in c"), Some(Ok(Command::Fetch(Fetch { is_move: true, .. })))));
         let back = parsed("fetch backward 1 from c").expect("read here").expect_err("forward only");
         assert_eq!(back.sqlstate().as_str(), "0A000");
+    }
+
+    #[test]
+    fn relations_may_be_named_in_full() {
+        let Some(Ok(Command::CheckLayout { schema, table })) = parsed("check layout \"postgres\".public.t")
+        else {
+            panic!("it is read here")
+        };
+        assert_eq!((schema.as_deref(), table.as_str()), (Some("public"), "t"));
+        let other =
+            parsed("refresh table elsewhere.public.t").expect("read here").expect_err("another database");
+        assert_eq!(other.sqlstate().as_str(), "0A000");
     }
 
     #[test]

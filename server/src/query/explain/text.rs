@@ -41,7 +41,7 @@ pub fn lines(explained: &Explained) -> Vec<String> {
         ));
     }
     for lint in &profile.lint_list {
-        lines.push(format!("Lint: {}: {} {}", lint.code, lint.message, lint.hint));
+        lines.push(format!("Lint: {}: {}. {}", lint.code, lint.message, lint.hint));
     }
     if explain.summary && explain.timing && explained.execution_ms.is_some() {
         let ms = |name: &str, ms: Option<f64>| ms.map(|ms| format!("{name}: {ms:.3} ms"));
