@@ -958,7 +958,9 @@ async fn a_second_server_on_the_same_folder_does_not_start() {
     let first = TestCluster::start(binary(), &options).await.expect("a server");
     let client = first.connect().await.expect("a session");
     client.batch_execute("begin; create table kept as select * from nation").await.expect("a table");
-    let refused = TestCluster::start(binary(), &options).await.err().expect("it is refused");
+    let Err(refused) = TestCluster::start(binary(), &options).await else {
+        panic!("two servers on one folder")
+    };
     assert!(format!("{refused:#}").contains("another server uses it"), "{refused:#}");
     client.batch_execute("commit").await.expect("committed");
     let row =
