@@ -13,7 +13,7 @@ use ballista_core::serde::protobuf::{JobStatus, PartitionLocation, UpdateTaskSta
 use ballista_scheduler::cluster::{BallistaCluster, JobState};
 use ballista_scheduler::config::{SchedulerConfig, TaskDistributionPolicy};
 use ballista_scheduler::metrics::default_metrics_collector;
-use ballista_scheduler::scheduler_server::SchedulerServer;
+use ballista_scheduler::scheduler_server::{JobIdGenerator, SchedulerServer};
 use ballista_scheduler::state::execution_stage::ExecutionStage;
 use datafusion::execution::context::SessionContext;
 use datafusion::physical_plan::ExecutionPlan;
@@ -302,6 +302,16 @@ impl Scheduler {
     }
 }
 
+/// Names jobs. Ballista's own generator keeps a thread that wakes every millisecond for as long as the server runs.
+struct JobIds;
+
+#[async_trait::async_trait]
+impl JobIdGenerator for JobIds {
+    async fn next_id(&self) -> String {
+        engine::new_uuid()
+    }
+}
+
 fn options(config: &Config, listener: &TcpListener, identity: &ClusterIdentity) -> Result<SchedulerConfig> {
     let address = listener.local_addr().map_err(|e| Error::internal(e.to_string()))?;
     // Executors report to the address they are told here.
@@ -312,6 +322,7 @@ fn options(config: &Config, listener: &TcpListener, identity: &ClusterIdentity) 
     let mut options = SchedulerConfig::default()
         .with_hostname(host)
         .with_port(port)
+        .with_job_id_generator(Arc::new(JobIds))
         .with_scheduler_policy(TaskSchedulingPolicy::PushStaged);
     options.task_distribution = TaskDistributionPolicy::RoundRobin;
     options.executor_timeout_seconds = BALLISTA_TIMEOUT_SECONDS;
