@@ -20,7 +20,7 @@ use opentelemetry_sdk::trace::{
 use parking_lot::Mutex;
 use tracing::warn;
 
-use crate::profile::{Profile, Stage, Task, TaskState};
+use crate::profile::{Profile, Stage, Task, TaskState, time_at};
 use crate::query::QueryRecord;
 
 /// Queries whose traces wait to be made.
@@ -118,10 +118,6 @@ fn make(tracer: &SdkTracer, records: &Receiver<(QueryRecord, Asker)>) {
     }
 }
 
-fn at(ms: f64) -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::try_from_secs_f64(ms / 1000.0).unwrap_or_default()
-}
-
 /// One span that is over, with what lies in it.
 struct Span<'a> {
     name: String,
@@ -186,8 +182,8 @@ fn trace(tracer: &SdkTracer, record: &QueryRecord, asker: &Asker, profile: &Prof
             Span {
                 name: "job".to_owned(),
                 kind: SpanKind::Internal,
-                began: at(first.started_at_ms),
-                ended: at(last),
+                began: time_at(first.started_at_ms),
+                ended: time_at(last),
                 attributes: vec![KeyValue::new("job.recoveries", profile.recoveries.len() as i64)],
                 error: None,
             }
@@ -213,8 +209,8 @@ fn stage_span(stage: &Stage, began_ms: f64, ended_ms: f64) -> Span<'static> {
     Span {
         name: format!("stage {}", stage.stage_id),
         kind: SpanKind::Internal,
-        began: at(began_ms),
-        ended: at(ended_ms),
+        began: time_at(began_ms),
+        ended: time_at(ended_ms),
         attributes: vec![
             KeyValue::new("stage.id", stage.stage_id as i64),
             KeyValue::new("stage.partitions", stage.partitions as i64),
@@ -235,8 +231,8 @@ fn task_span(task: &Task) -> Span<'_> {
     Span {
         name: format!("task {}.{}", task.stage_id, task.task_id),
         kind: SpanKind::Internal,
-        began: at(task.started_at_ms),
-        ended: at(task.ended_at_ms.unwrap_or(task.started_at_ms)),
+        began: time_at(task.started_at_ms),
+        ended: time_at(task.ended_at_ms.unwrap_or(task.started_at_ms)),
         attributes: vec![
             KeyValue::new("executor.id", Arc::clone(&task.executor_id)),
             KeyValue::new("task.attempt", i64::from(task.attempt + task.run)),

@@ -7,14 +7,11 @@ use engine::QueryId;
 use serde_json::{Map, Value, json};
 
 use crate::coordinator::Coordinator;
+use crate::profile::ms_of;
 use crate::query::{QueryRecord, QueryState};
 
 /// Places in the queue.
 pub type Places = HashMap<QueryId, usize>;
-
-fn ms(time: SystemTime) -> f64 {
-    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64() * 1000.0
-}
 
 /// How long a query has taken, or takes, in milliseconds.
 pub fn elapsed_ms(record: &QueryRecord) -> f64 {
@@ -50,8 +47,8 @@ pub fn summary(record: &QueryRecord, places: &Places) -> Map<String, Value> {
         "sql": &*record.sql,
         "route": route,
         "reason": reason,
-        "started_at_ms": ms(record.started_at),
-        "ended_at_ms": record.ended_at.map(ms),
+        "started_at_ms": ms_of(record.started_at),
+        "ended_at_ms": record.ended_at.map(ms_of),
         "elapsed_ms": elapsed_ms(record),
         "rows": record.rows,
         "retries": record.retries,

@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 use super::refusal;
 use crate::auth::{Peer, method};
 use crate::coordinator::Coordinator;
-use crate::wire::{is_expired, scram};
+use crate::wire::{is_expired, scram, wait_after_failure};
 
 /// For so long who has shown a password need not be computed with again.
 const TRUSTED_FOR: Duration = Duration::from_secs(60);
@@ -75,8 +75,7 @@ impl Doorman {
             }
             return true;
         }
-        let wait = self.coordinator.guard.failed(peer.ip(), &user);
-        tokio::time::sleep(wait).await;
+        wait_after_failure(&self.coordinator, peer.ip(), &user).await;
         false
     }
 

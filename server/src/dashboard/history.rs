@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::accounts::{elapsed_ms, find, state, summary, whole};
 use super::{Desk, refusal};
+use crate::profile::ms_of;
 
 /// Queries that one answer holds, at most.
 const LIMIT_MAX: usize = 1000;
@@ -29,14 +30,11 @@ pub struct Search {
 pub async fn search(State(desk): State<Desk>, Query(wanted): Query<Search>) -> Json<Value> {
     let places = desk.coordinator.admission.positions();
     let text = wanted.search.to_lowercase();
-    let began_ms = |at: std::time::SystemTime| {
-        at.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64() * 1000.0
-    };
     let mut records = desk.coordinator.queries.records();
     records.retain(|record| {
         let holds = |of: &str| of.to_lowercase().contains(&text);
         (wanted.state.is_empty() || state(record, &places) == wanted.state)
-            && wanted.before_ms.is_none_or(|before| began_ms(record.started_at) < before)
+            && wanted.before_ms.is_none_or(|before| ms_of(record.started_at) < before)
             && (text.is_empty()
                 || holds(&record.sql)
                 || holds(&record.user)

@@ -1,7 +1,6 @@
 //! The stream of tasks, in columns: there may be a hundred thousand.
 
 use std::collections::HashMap;
-use std::time::SystemTime;
 
 use axum::Json;
 use axum::extract::{Query, State};
@@ -9,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Desk;
 use crate::coordinator::Coordinator;
-use crate::profile::now_ms;
+use crate::profile::{ms_of, now_ms};
 use crate::query::{QueryRecord, QueryState};
 
 /// Tasks that one answer holds, at most; the latest are kept.
@@ -70,10 +69,6 @@ pub async fn since(State(desk): State<Desk>, Query(wanted): Query<Since>) -> Jso
     Json(changed(&desk.coordinator, wanted.since_ms))
 }
 
-fn ms(time: SystemTime) -> f64 {
-    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64() * 1000.0
-}
-
 /// Tasks that run, or have ended since `since_ms`.
 pub fn changed(coordinator: &Coordinator, since_ms: f64) -> TaskColumns {
     let now = now_ms();
@@ -83,7 +78,7 @@ pub fn changed(coordinator: &Coordinator, since_ms: f64) -> TaskColumns {
     for record in coordinator.queries.records() {
         // A task ends before its query does, and is told of a moment after it.
         const TOLD_WITHIN_MS: f64 = 2000.0;
-        if record.ended_at.is_some_and(|ended| ms(ended) + TOLD_WITHIN_MS < since_ms) {
+        if record.ended_at.is_some_and(|ended| ms_of(ended) + TOLD_WITHIN_MS < since_ms) {
             continue;
         }
         let query = columns.queries.len();
@@ -145,8 +140,8 @@ fn here(record: &QueryRecord, query: usize, executor: usize, spilled_bytes: u64)
         attempt: record.retries,
         executor,
         slot: record.slot,
-        started_ms: ms(record.started_at),
-        ended_ms: record.ended_at.map(ms),
+        started_ms: ms_of(record.started_at),
+        ended_ms: record.ended_at.map(ms_of),
         state: match record.state {
             QueryState::Running => "running",
             QueryState::Finished | QueryState::Cancelled => "finished",

@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
 
 use engine::{ByteSize, QueryId};
 use parking_lot::Mutex;
@@ -21,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::log::{QueryRecord, QueryState};
-use crate::profile::{LiveProfile, Profile};
+use crate::profile::{LiveProfile, Profile, ms_of, time_at};
 
 /// Queries that wait to be written.
 const WAITING_MAX: usize = 1024;
@@ -53,14 +52,6 @@ struct Line {
     profile: Profile,
 }
 
-fn ms(time: SystemTime) -> f64 {
-    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64() * 1000.0
-}
-
-fn time(ms: f64) -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::try_from_secs_f64(ms / 1000.0).unwrap_or_default()
-}
-
 impl Line {
     fn of(record: &QueryRecord) -> Self {
         let elapsed = record.ended_at.and_then(|end| end.duration_since(record.started_at).ok());
@@ -84,8 +75,8 @@ impl Line {
             sql: record.sql.to_string(),
             state: record.state,
             route: record.route.clone(),
-            started_at_ms: ms(record.started_at),
-            ended_at_ms: record.ended_at.map(ms),
+            started_at_ms: ms_of(record.started_at),
+            ended_at_ms: record.ended_at.map(ms_of),
             rows: record.rows,
             retries: record.retries,
             error: record.error.clone(),
@@ -102,8 +93,8 @@ impl Line {
             sql: Arc::from(self.sql),
             state: self.state,
             route: self.route,
-            started_at: time(self.started_at_ms),
-            ended_at: self.ended_at_ms.map(time),
+            started_at: time_at(self.started_at_ms),
+            ended_at: self.ended_at_ms.map(time_at),
             rows: self.rows,
             retries: self.retries,
             error: self.error,

@@ -22,4 +22,4 @@ mod startup;
 mod stream;
 
 pub use connection::{Ends, serve_connection, turn_away};
-pub use sign_in::is_expired;
+pub use sign_in::{is_expired, wait_after_failure};

@@ -2,7 +2,7 @@
 //!
 //! Nothing here returns a session after an error: the caller tells the client (FATAL) and closes.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
@@ -204,7 +204,7 @@ async fn authenticate(
         }
         AuthMethod::Certificate => {
             if shown.client_name != Some(user) {
-                wait_after_failure(coordinator, peer, user).await;
+                wait_after_failure(coordinator, peer.address, user).await;
                 let message = format!("certificate authentication failed for user \"{user}\"");
                 return Err(Error::InvalidAuthorization { message });
             }
@@ -216,7 +216,7 @@ async fn authenticate(
                 Proof::Given => coordinator.guard.succeeded(peer.address, user),
                 Proof::Gone => return Ok(None),
                 Proof::Wrong => {
-                    wait_after_failure(coordinator, peer, user).await;
+                    wait_after_failure(coordinator, peer.address, user).await;
                     return Err(Error::InvalidPassword { user: user.to_owned() });
                 }
             }
@@ -248,9 +248,10 @@ pub fn is_expired(role: &Role) -> bool {
     role.valid_until.is_some_and(|until| i128::from(until) < now as i128)
 }
 
-async fn wait_after_failure(coordinator: &Coordinator, peer: &Peer, user: &str) {
-    let wait = coordinator.guard.failed(peer.address, user);
-    tracing::warn!(user, address = %peer.address, "a sign-in failed");
+/// Counts a failed sign-in, and waits for longer after each: whoever guesses learns slowly.
+pub async fn wait_after_failure(coordinator: &Coordinator, peer: IpAddr, user: &str) {
+    let wait = coordinator.guard.failed(peer, user);
+    tracing::warn!(user, address = %peer, "a sign-in failed");
     tokio::time::sleep(wait).await;
 }
 
