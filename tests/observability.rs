@@ -112,6 +112,12 @@ async fn all_tell_the_same_of_a_query() {
         .expect("tasks")
         .get(0);
     assert_eq!(told["tasks"].as_array().expect("tasks").len() as i64, tasks);
+    // Tasks that read what others gave tell how long they read, or waited for it.
+    let readers = "select count(*), count(*) filter (where transfer_ms > 0) from sys.tasks where query_id = $1 \
+        and state = 'finished' and stage_id in (select to_stage from sys.exchanges where query_id = $1)";
+    let readers = client.query_one(readers, &[&id]).await.expect("tasks");
+    let (all, told_of): (i64, i64) = (readers.get(0), readers.get(1));
+    assert!(all > 1 && told_of == all, "{told_of} of {all}");
     let scanned: i64 = client
         .query_one(
             "select rows from sys.operators where query_id = $1 and name = 'Parquet Scan on public.lineitem'",

@@ -145,8 +145,8 @@ pub enum Error {
     NotReady { message: String },
     #[error("{message}")]
     ExecutorsLost { message: String, hint: String },
-    #[error("executor {which} was lost")]
-    ExecutorLost { which: String },
+    #[error("{message}")]
+    ExecutorLost { message: String },
     #[error("could not read data: {message}")]
     Io { message: String },
     #[error("could not read data: {message}")]
@@ -569,8 +569,7 @@ fn from_fetch(message: &str) -> Error {
     } else if is_any(&["403 Forbidden", "401 Unauthorized", "permissions", "valid authentication"]) {
         Error::AccessRefused { message: format!("the store refused access to {file}") }
     } else {
-        tracing::warn!(error = problem, "a store did not answer as it should");
-        Error::Io { message: "the store did not answer as it should".into() }
+        unanswered(problem)
     }
 }
 
@@ -585,7 +584,7 @@ fn from_object_store(error: &object_store::Error) -> Error {
             Error::AccessRefused { message } => Error::AccessRefused { message },
             Error::MissingFile { message } => Error::MissingFile { message },
             told @ (Error::DiskFull { .. } | Error::Stamped { .. }) => told,
-            _ => unanswered(error),
+            _ => unanswered(&error.to_string()),
         },
         object_store::Error::Precondition { path, .. } => {
             Error::Io { message: format!("{} was replaced while it was read", file_name(path)) }
@@ -594,7 +593,7 @@ fn from_object_store(error: &object_store::Error) -> Error {
         | object_store::Error::Unauthenticated { path, .. } => {
             Error::AccessRefused { message: format!("the store refused access to {}", file_name(path)) }
         }
-        _ => unanswered(error),
+        _ => unanswered(&error.to_string()),
     }
 }
 
@@ -604,10 +603,16 @@ fn is_unlistable(problem: &str) -> bool {
     problem.contains("PROPFIND") && refused.iter().any(|status| problem.contains(status))
 }
 
-/// What exactly happened is for the log: it names addresses that are not the client's to know.
-fn unanswered(error: &object_store::Error) -> Error {
-    tracing::warn!(%error, "a store did not answer as it should");
-    Error::Io { message: "the store did not answer as it should".into() }
+/// What exactly happened is for the log: it names addresses that are not the client's to know. The status alone is told.
+fn unanswered(problem: &str) -> Error {
+    tracing::warn!(error = problem, "a store did not answer as it should");
+    let status = problem.split_once("status code: ").and_then(|(_, status)| status.split(':').next());
+    let message = match status {
+        Some(status) => format!("the store answered {}", status.trim()),
+        None if problem.contains("error sending request") => "the store could not be reached".to_owned(),
+        None => "the store did not answer as it should".to_owned(),
+    };
+    Error::Io { message }
 }
 
 fn from_io(error: &std::io::Error) -> Error {

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use ballista_core::client_pool::BallistaClientPool;
 use ballista_core::error::BallistaError;
@@ -21,7 +22,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_plan::metrics::MetricsSet;
+use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricBuilder, MetricsSet, Time};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
 use futures::stream::BoxStream;
@@ -43,6 +44,7 @@ pub fn streaming(
             reader: reader.with_work_dir(work_dir.to_owned()),
             work_dir: work_dir.to_owned(),
             clients: Arc::clone(clients),
+            metrics: ExecutionPlanMetricsSet::new(),
         }) as Arc<dyn ExecutionPlan>)),
         None => Ok(Transformed::no(node)),
     })?;
@@ -54,6 +56,7 @@ struct StreamingShuffleReader {
     reader: ShuffleReaderExec,
     work_dir: String,
     clients: Arc<dyn BallistaClientPool>,
+    metrics: ExecutionPlanMetricsSet,
 }
 
 impl fmt::Debug for StreamingShuffleReader {
@@ -110,15 +113,19 @@ impl ExecutionPlan for StreamingShuffleReader {
         elsewhere.shuffle(&mut rand::rng());
         let schema = self.schema();
         let rows_max = config.batch_size();
-        let local = self.local(here, &context);
+        let metric = || MetricBuilder::new(&self.metrics);
+        metric().counter("local_partitions", partition).add(here.len());
+        metric().counter("remote_partitions", partition).add(elsewhere.len());
+        let local = timed(self.local(here, &context), metric().subset_time("local_read_time", partition));
         let client_config = Arc::new(GrpcClientConfig::from(&config.ballista_config()));
         let remote = fetched(Arc::clone(&self.clients), client_config, elsewhere);
+        let remote = timed(remote, metric().subset_time("fetch_time", partition));
         let rows = coalesced(local.chain(remote), Arc::clone(&schema), rows_max);
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
     }
 
     fn metrics(&self) -> Option<MetricsSet> {
-        self.reader.metrics()
+        Some(self.metrics.clone_inner())
     }
 }
 
@@ -139,6 +146,24 @@ impl StreamingShuffleReader {
         };
         futures::stream::iter(parts).map(read).try_flatten()
     }
+}
+
+/// The same batches; adds to `time` how long each was waited for.
+fn timed(
+    batches: impl Stream<Item = Result<RecordBatch>> + Send,
+    time: Time,
+) -> impl Stream<Item = Result<RecordBatch>> + Send {
+    let mut batches = Box::pin(batches);
+    let mut asked_at = None;
+    futures::stream::poll_fn(move |context| {
+        let since = *asked_at.get_or_insert_with(Instant::now);
+        let polled = batches.as_mut().poll_next(context);
+        if polled.is_ready() {
+            time.add_duration(since.elapsed());
+            asked_at = None;
+        }
+        polled
+    })
 }
 
 /// The rows of `parts`, one part after the other.

@@ -17,7 +17,7 @@ pub fn error_of(job_text: &str) -> Error {
     // Ballista's own words; a user's names are never in its unstamped text.
     let speaks_of_loss = ["all executors were lost", "FetchFailed", "Executor Lost", "GrpcConnectionError"];
     if speaks_of_loss.iter().any(|words| job_text.contains(words)) {
-        return Error::ExecutorLost { which: "one".into() };
+        return Error::ExecutorLost { message: "an executor was lost".into() };
     }
     Error::internal(job_text)
 }

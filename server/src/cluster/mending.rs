@@ -17,6 +17,8 @@ pub const LOSS_MAY_FOLLOW: Duration = Duration::from_millis(2500);
 const HEIR_MAX: Duration = Duration::from_secs(3);
 /// One loss makes several tasks fail, one after the other.
 const SETTLES_IN: Duration = Duration::from_millis(200);
+/// Tasks that were to read files of a lost executor fail for so long after it was mended, at most.
+const ECHOES_FOR: Duration = Duration::from_secs(5);
 
 /// Executors that were lost and tasks that failed.
 #[derive(Debug, Default)]
@@ -111,12 +113,16 @@ impl Damage {
     /// In one error.
     pub fn error(&self) -> Error {
         let which: Vec<String> = self.lost.iter().map(ToString::to_string).collect();
-        match self.troubles.first() {
-            _ if self.lost_others => Error::ExecutorLost { which: "several".to_owned() },
-            _ if !which.is_empty() => Error::ExecutorLost { which: which.join(", ") },
-            Some(trouble) => trouble.clone(),
-            None => Error::ExecutorLost { which: "one".to_owned() },
-        }
+        let message = match which.as_slice() {
+            _ if self.lost_others => "several executors were lost".to_owned(),
+            [] => match self.troubles.first() {
+                Some(trouble) => return trouble.clone(),
+                None => "an executor was lost".to_owned(),
+            },
+            [one] => format!("executor {one} was lost"),
+            several => format!("executors {} were lost", several.join(", ")),
+        };
+        Error::ExecutorLost { message }
     }
 }
 
@@ -124,14 +130,6 @@ impl Damage {
 fn may_be_owed_to_loss(error: &Error) -> bool {
     let is_fetch = error.is_passing() && error.to_string().contains(engine::INTERMEDIATE_RESULTS);
     is_fetch || matches!(error, Error::ExecutorLost { .. }) || failure::may_be_owed_to_loss(error)
-}
-
-/// What happened, in words.
-pub fn cause(error: &Error) -> String {
-    match error {
-        Error::ExecutorLost { which } => format!("executor {which} was lost"),
-        other => other.to_string(),
-    }
 }
 
 /// About how much longer a job takes that waited so long for a repair, and computes on so many slots what was lost.
@@ -148,9 +146,17 @@ pub struct Recovery {
     anew: usize,
     time: Duration,
     repairs_in_vain: usize,
+    /// When an executor was last lost that the job went on without.
+    lost_at: Option<Instant>,
 }
 
 impl Recovery {
+    /// True for failures that a loss had which was mended a moment ago: tasks that were on their way to its files.
+    pub fn has_mended(&self, damage: &Damage) -> bool {
+        let is_recent = self.lost_at.is_some_and(|at| at.elapsed() < ECHOES_FOR);
+        is_recent && !damage.has_loss() && damage.troubles.iter().all(may_be_owed_to_loss)
+    }
+
     /// A run came to nothing, in which `tasks` had been begun.
     pub fn run_again(&mut self, error: &Error, tasks: usize, time: Duration) {
         self.note(error);
@@ -164,8 +170,11 @@ impl Recovery {
     /// A job went on after `damage`, which cost it so much. With it, how often it has since more was finished.
     pub fn kept(&mut self, damage: &Damage, repair: &Repair, cost: Duration) -> usize {
         // Of memory that ran out nothing is told: it is planned for.
-        if damage.has_loss() || damage.out_of_memory().is_none() {
+        if damage.has_loss() || damage.out_of_memory().is_none() && !self.has_mended(damage) {
             self.note(&damage.error());
+        }
+        if damage.has_loss() {
+            self.lost_at = Some(Instant::now());
         }
         self.anew += repair.anew;
         self.time += cost;
@@ -175,7 +184,7 @@ impl Recovery {
     }
 
     fn note(&mut self, error: &Error) {
-        self.causes.push(cause(error));
+        self.causes.push(error.to_string());
     }
 
     /// What the client is told.

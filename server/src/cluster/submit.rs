@@ -9,7 +9,7 @@ use std::time::Duration;
 use ballista_core::JobId;
 use ballista_core::serde::protobuf::{JobStatus, PartitionLocation, job_status::Status};
 use datafusion::execution::context::SessionContext;
-use engine::{Error, ExecutorId, Result};
+use engine::{ByteSize, Error, ExecutorId, Result};
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -60,14 +60,14 @@ pub async fn run(cluster: &Cluster, context: &QueryContext, plan: Plan, permit: 
         let error = match ended {
             Ended::Failed(error) => return Err(error),
             Ended::MayPass(error, _) if retries >= retries_max && !follows(retried_at) => {
-                return Err(given_up(retries, error));
+                return Err(given_up(context, retries, error));
             }
             Ended::MayPass(error, tasks) => {
                 let cost = started_at.elapsed() + RETRY_WAIT;
                 recovery.run_again(&error, tasks, cost);
                 context.profile.recovered(profile::Recovery {
                     at_ms: profile::now_ms(),
-                    cause: mending::cause(&error),
+                    cause: error.to_string(),
                     kept_tasks: 0,
                     rerun_tasks: tasks,
                     added_ms: cost.as_secs_f64() * 1000.0,
@@ -93,15 +93,33 @@ fn follows(retried_at: Option<Instant>) -> bool {
 }
 
 /// After the last attempt: what failed, or that executors kept being lost.
-fn given_up(retries: usize, error: Error) -> Error {
+fn given_up(context: &QueryContext, retries: usize, error: Error) -> Error {
     if !matches!(error, Error::ExecutorLost { .. }) {
         return error;
     }
+    let tries = retries + 1;
+    let where_it_was = context.profile.read(where_it_was);
     Error::ExecutorsLost {
-        message: format!("the query was run {} times and each time lost executors: {error}", retries + 1),
+        message: format!(
+            "the query was run {tries} times, and each time executors were lost: at last {error}{where_it_was}"
+        ),
         hint: "See sys.executors for which executors are alive, and the server's log for why others ended."
             .into(),
     }
+}
+
+/// What a run was at, and what its tasks had of memory: a stage that kills executors is the first suspect.
+fn where_it_was(profile: &profile::Profile) -> String {
+    let Some(stage) = profile.stages.iter().find(|stage| stage.state == profile::StageState::Running) else {
+        return String::new();
+    };
+    let operator = stage.operators.first().map_or("its tasks", |operator| operator.name.as_str());
+    let share = profile.memory.as_ref().map(|memory| ByteSize(memory.task_share_bytes));
+    let memory = match (stage.peak_task_bytes, share) {
+        (Some(peak), Some(share)) => format!(", whose tasks held up to {} of {share}", ByteSize(peak)),
+        _ => String::new(),
+    };
+    format!(", in stage {} ({operator}{memory})", stage.stage_id)
 }
 
 /// Waits until an executor is alive that can read the plan's tables.
@@ -241,7 +259,10 @@ async fn fetched(
         };
         tries += 1;
         let mut damage = Damage::default();
-        damage.troubled(Trouble { error: Error::ExecutorLost { which: "one".into() }, full: None });
+        damage.troubled(Trouble {
+            error: Error::ExecutorLost { message: "an executor was lost".into() },
+            full: None,
+        });
         // It is noticed sooner or later than the rows are missed.
         let _ = tokio::time::timeout(RETRY_WAIT, async { damage.lost(losses.recv().await.ok()) }).await;
         damage.settled(cluster, took).await;
@@ -285,14 +306,19 @@ async fn mend(
             context.profile.given_up(&repair.given_up);
             let waited = damage.age() + started_at.elapsed();
             let cost = mending::cost(&repair, waited, cluster.slots());
-            context.profile.recovered(profile::Recovery {
+            let added = profile::Recovery {
                 at_ms: profile::now_ms(),
-                cause: mending::cause(&damage.error()),
+                cause: damage.error().to_string(),
                 kept_tasks: kept,
                 rerun_tasks: anew,
                 added_ms: cost.as_secs_f64() * 1000.0,
                 was_whole: false,
-            });
+            };
+            if recovery.has_mended(damage) {
+                context.profile.recovered_further(&added);
+            } else {
+                context.profile.recovered(added);
+            }
             let repairs = recovery.kept(damage, &repair, cost);
             let repairs_max = cluster.config.cluster.executor_loss_retries;
             if repairs > repairs_max {

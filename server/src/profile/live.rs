@@ -335,6 +335,15 @@ impl LiveProfile {
         self.inner.lock().profile.recoveries.push(recovery);
     }
 
+    /// What it went on after last had more tasks to run again.
+    pub fn recovered_further(&self, more: &Recovery) {
+        if let Some(last) = self.inner.lock().profile.recoveries.last_mut() {
+            last.kept_tasks = last.kept_tasks.max(more.kept_tasks);
+            last.rerun_tasks += more.rerun_tasks;
+            last.added_ms += more.added_ms;
+        }
+    }
+
     /// Something was found wrong with it.
     pub fn linted(&self, lint: super::Lint) {
         let lints = &mut self.inner.lock().profile.lint_list;
