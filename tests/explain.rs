@@ -84,6 +84,76 @@ async fn what_explain_tells() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn row_groups_are_counted_before_and_after() {
+    let cluster = start().await;
+    let client = cluster.connect_with("-c sluice.route=local").await.expect("a session");
+    // Row groups end after 1,048,576 rows.
+    let made = "create table numbers as select value as n, value % 7 as r from generate_series(1, 3000000) g(value) order by 1";
+    client.batch_execute(made).await.expect("a table");
+    // Its footer is known from then on.
+    assert_eq!(rows(&client, "select count(*) from numbers where r = 1").await[0][0], "428572");
+    for (condition, groups) in [
+        ("n < 1000", "1 of 3"),
+        ("n > 1500000", "2 of 3"),
+        ("r = 1", "3 of 3"),
+        ("n between 1048000 and 1049000", "2 of 3"),
+    ] {
+        for route in ["local", "cluster"] {
+            client.batch_execute(&format!("set sluice.route = {route}")).await.expect("a route");
+            let query = format!("select max(r) from numbers where {condition}");
+            let told = format!("Input: public.numbers: 1 file, {groups} row groups, ");
+            let plan = explained(&client, "", &query).await;
+            assert!(plan.contains(&told), "{route}: {told:?} is missing:\n{plan}");
+        }
+        let analyzed =
+            explained(&client, "analyze", &format!("select max(r) from numbers where {condition}")).await;
+        assert!(analyzed.contains(&format!("{groups} row groups")), "{groups}:\n{analyzed}");
+    }
+}
+
+/// Small inputs, what fits into the server's memory, what does not, and what is written.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_route_is_chosen_by_what_a_query_reads_and_holds() {
+    let binary = Path::new(env!("CARGO_BIN_EXE_sluice"));
+    let data = tpch::data(binary, Path::new(env!("CARGO_TARGET_TMPDIR")), "0.1").await.expect("data");
+    let options = Options {
+        locations: vec![data],
+        environment: vec![
+            ("SLUICE_SERVER__THREADS".into(), "2".into()),
+            ("SLUICE_CLUSTER__ROUTE_POOL_SHARE".into(), "0.01".into()),
+        ],
+        memory: "192MB".into(),
+        ..Options::default()
+    };
+    let cluster = TestCluster::start(binary, &options).await.expect("a cluster");
+    let client = cluster.connect().await.expect("a session");
+    for (query, route) in [
+        ("select count(*) from nation where n_regionkey = 1", "Route: local: it reads "),
+        ("select sum(l_quantity), max(l_comment) from lineitem", "Route: local: it reads "),
+        (
+            "select count(*) from (select distinct l_orderkey, l_comment from lineitem) x",
+            "Route: cluster: it reads ",
+        ),
+        ("select l_comment from lineitem order by l_comment", "Route: cluster: it reads "),
+    ] {
+        let plan = explained(&client, "", query).await;
+        let first = plan.lines().next().unwrap_or_default();
+        assert!(first.starts_with(route), "{query}: {first}");
+        let is_weighed = first.contains(" and holds about ");
+        assert_eq!(is_weighed, !query.contains("nation"), "{query}: {first}");
+        rows(&client, query).await;
+        let last = &rows(&client, "show sluice.last_route").await[0][0];
+        assert_eq!(&format!("Route: {last}"), first, "what is told is what is done");
+    }
+    client
+        .batch_execute("create table copy as select l_orderkey, l_comment from lineitem")
+        .await
+        .expect("a table");
+    let last = &rows(&client, "show sluice.last_route").await[0][0];
+    assert!(last.starts_with("cluster: it writes, and reads "), "{last}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_explain_refuses() {
     let cluster = start().await;
     let client = cluster.connect().await.expect("a session");

@@ -119,7 +119,8 @@ pub struct ClusterConfig {
     /// When an executor is lost, a query goes on with what is finished of it where its tasks have computed for at least
     /// this long, together; otherwise it is run again as a whole.
     pub kept_work_min: Interval,
-    /// A query whose estimated input exceeds this share of the server's pool goes to the cluster.
+    /// A query that reads at most this share of the server's pool runs in the server. One that reads more goes to the
+    /// cluster where it is not expected to fit into the server's free memory, or executors have more threads.
     pub route_pool_share: f64,
     /// Bytes of input that one partition of a distributed scan should hold.
     pub target_partition_size: ByteSize,

@@ -189,6 +189,13 @@ impl Cluster {
         self.membership.members().iter().map(|member| member.report.threads).sum::<usize>().max(1)
     }
 
+    /// Partitions that those executors compute at once which can read `tables` and lie on other machines, as far as is
+    /// known: those that this server started share its cores.
+    pub fn threads_elsewhere(&self, tables: &[Arc<TableDefinition>]) -> usize {
+        let readers = self.membership.readers(tables);
+        readers.iter().filter(|member| !member.report.is_supervised).map(|member| member.report.threads).sum()
+    }
+
     /// Slots of the supervised executors, also while they still start.
     fn expected_slots(&self) -> usize {
         self.config.cluster.executors * self.config.cluster.executor_threads

@@ -3,6 +3,7 @@
 //! `EXPLAIN`, the views of `sys`, the dashboard and the history all show this one account, for both routes. A plan for
 //! executors has the stages that Ballista cuts it into; a plan for this process is cut at its exchanges in the same way.
 
+mod clock;
 mod describe;
 mod jobs;
 mod live;
@@ -13,15 +14,17 @@ mod resolved;
 mod sums;
 mod tables;
 mod walk;
+mod wording;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use clock::{ms_of, now_ms, time_at};
 pub use jobs::JobProfiles;
 pub use live::{Counts, LiveProfile};
-pub use plan::{Destination, StagePlan, planned};
+pub use plan::{Destination, StagePlan, held_bytes, planned};
 
 /// Tasks remembered of one run, at most; those that began first go first.
 pub const TASKS_MAX: usize = 5000;
@@ -69,6 +72,9 @@ pub struct Input {
     pub bytes: u64,
     /// Rows in them.
     pub predicted_rows: u64,
+    /// Row groups that will be read, and those that statistics rule out; only for who asks before it runs.
+    #[serde(default)]
+    pub predicted_row_groups: Option<(u64, u64)>,
     /// Row groups that were read, and those that statistics ruled out, once it has run.
     pub row_groups: Option<(u64, u64)>,
     /// Columns that its rows are filtered by.
@@ -401,10 +407,4 @@ impl Profile {
     fn stage_mut(&mut self, id: usize) -> Option<&mut Stage> {
         self.stages.iter_mut().find(|stage| stage.stage_id == id)
     }
-}
-
-/// Now, in milliseconds since 1970.
-pub fn now_ms() -> f64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH);
-    since.unwrap_or_default().as_secs_f64() * 1000.0
 }

@@ -70,27 +70,44 @@ pub struct Planned {
     pub counting: HashMap<usize, Vec<(String, Place)>>,
 }
 
-/// The account of `plan` over `tables`, of whose files `footers` has some, before it runs.
+/// Bytes that `plan` is expected to hold at its peak when it runs in this process, with what it would spill; `footers`
+/// has some of the footers of `tables`.
+pub fn held_bytes(
+    plan: &Arc<dyn ExecutionPlan>,
+    tables: &[Arc<TableDefinition>],
+    footers: &FileMetadataCache,
+) -> u64 {
+    let tables = Tables::of(tables);
+    let known = Facts { tables: &tables, footers, stages: &HashMap::new() };
+    let mut held = Held::default();
+    held.add(&cardinality::estimate(plan, &known), 1.0);
+    held.peak() as u64
+}
+
+/// The account of `plan` over `tables`, of whose files `footers` has some, before it runs. With the row groups that it will
+/// read when it is to be `explained`.
 pub fn planned(
     plan: &Arc<dyn ExecutionPlan>,
     tables: &[Arc<TableDefinition>],
     footers: &FileMetadataCache,
     destination: &Destination,
+    explained: bool,
 ) -> Planned {
+    let shown = explained.then_some(footers);
     let tables = Tables::of(tables);
     let mut planned = Planned::default();
     match destination {
         Destination::Local { pool_bytes } => {
             let known = Facts { tables: &tables, footers, stages: &HashMap::new() };
             let estimated = cardinality::estimate(plan, &known);
-            let mut walk = Walk::new(&tables, true);
+            let mut walk = Walk::new(&tables, shown, true);
             walk.stage(plan, &estimated);
             walk.finish_local(&mut planned);
             planned.profile.memory = Some(local_memory(&estimated, *pool_bytes));
         }
         Destination::Cluster { stages, task_share_bytes, pool_bytes, executors, threads } => {
             let mut outputs: HashMap<usize, Cardinality> = HashMap::new();
-            let mut walk = Walk::new(&tables, false);
+            let mut walk = Walk::new(&tables, shown, false);
             for stage in stages {
                 let known = Facts { tables: &tables, footers, stages: &outputs };
                 let estimated = cardinality::estimate(&stage.plan, &known);

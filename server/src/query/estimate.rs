@@ -25,6 +25,8 @@ pub struct Estimate {
     pub input_bytes: u64,
     /// Files that remain.
     pub files: usize,
+    /// Bytes that it is expected to hold at its peak in this process, where that was asked to choose a route.
+    pub held_bytes: Option<u64>,
 }
 
 /// Estimates the optimised `plan`.

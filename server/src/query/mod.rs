@@ -192,13 +192,16 @@ impl QueryContext {
         Asker { query: self.id.clone(), session: self.process_id }
     }
 
-    /// Waits for the memory that a query with this estimate takes where it runs.
+    /// Waits for the memory that a query with this estimate takes where it runs: as much as it reads, where nothing better is
+    /// known.
     async fn reserve(&self, permit: Permit, route: &Route, estimate: Estimate) -> Result<Permit> {
         let (pool, capacity) = match route {
             Route::Local(_) => (Pool::Local, self.coordinator.runtime.pool.limit_bytes() as u64),
             Route::Cluster(_) => (Pool::Cluster, self.coordinator.cluster.pool_bytes()),
         };
-        let bytes = self.max_memory.map_or(estimate.input_bytes, |most| estimate.input_bytes.min(most));
+        let held = estimate.held_bytes.filter(|_| pool == Pool::Local);
+        let held = held.map_or(u64::MAX, |held| held.saturating_mul(route::FREE_FACTOR));
+        let bytes = estimate.input_bytes.min(held).min(self.max_memory.unwrap_or(u64::MAX));
         self.coordinator.admission.reserve(permit, &self.asker(), pool, bytes, capacity).await
     }
 
@@ -280,7 +283,7 @@ async fn start(
         Some(explain) if !explain.is_analyze => permit,
         _ => context.reserve(permit, &choice.route, choice.estimate).await?,
     };
-    attempts::account(context, &choice.route, &choice.plan);
+    attempts::account(context, &choice.route, &choice.plan, query.explain.is_some());
     if let Some(explain) = query.explain
         && !explain.is_analyze
     {

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::logical_expr::expr::NullTreatment;
 use datafusion::logical_expr::{Expr, LogicalPlan, WindowFunctionDefinition};
 use engine::session_state::Thrift;
@@ -13,6 +14,7 @@ use engine::{ByteSize, Error, Result};
 use super::QueryContext;
 use super::estimate::Estimate;
 use super::plan::{Plan, Planner};
+use crate::profile;
 use crate::session::RouteSetting;
 
 /// Where a query runs, with a reason that EXPLAIN can print.
@@ -35,6 +37,14 @@ impl fmt::Display for Route {
 
 /// What a small query reads in this process, at most.
 const SMALL_BYTES_MAX: u64 = 64 << 20;
+
+/// Times the threads of this server that executors elsewhere must have to be worth their exchanges: with as many threads
+/// they take 1.46 times as long (bench/RESULTS.md, "Router").
+const WORTHWHILE_THREADS: f64 = 1.5;
+
+/// Times what a query is expected to hold in this process that must be free for it: most hold less than twice as much
+/// (bench/RESULTS.md, "Estimates").
+pub const FREE_FACTOR: u64 = 2;
 
 /// Why a query without tables stays here.
 pub const READS_NO_TABLE: &str = "it reads no table";
@@ -59,38 +69,56 @@ pub async fn choose(context: &QueryContext, planner: &Arc<Planner>) -> Result<Ch
         let plan = planner.physical(state, logical).await?;
         return Ok(local(reason, plan, Estimate::default(), false));
     }
-    let estimate = planner.estimate(&state, &logical).await?;
+    let mut estimate = planner.estimate(&state, &logical).await?;
     let threshold = threshold(context);
-    let reason = match context.route {
-        RouteSetting::Local => Err("sluice.route is local".to_owned()),
-        RouteSetting::Cluster => Ok("sluice.route is cluster".to_owned()),
+    let reads = ByteSize(estimate.input_bytes);
+    let mut made = None;
+    let route = match context.route {
+        RouteSetting::Local => Route::Local("sluice.route is local".to_owned()),
+        RouteSetting::Cluster => Route::Cluster("sluice.route is cluster".to_owned()),
         RouteSetting::Auto if !cluster.can_read(planner.tables()) => {
-            Err("no executor that can read its tables is alive".to_owned())
+            Route::Local("no executor that can read its tables is alive".to_owned())
         }
-        RouteSetting::Auto if estimate.input_bytes > threshold.0 => {
-            Ok(format!("it reads {}, more than {threshold}", ByteSize(estimate.input_bytes)))
+        RouteSetting::Auto if reads <= threshold => {
+            Route::Local(format!("it reads {reads}, at most {threshold}"))
+        }
+        // What writing holds is not in the plan.
+        RouteSetting::Auto if planner.writes() => {
+            Route::Cluster(format!("it writes, and reads {reads}, more than {threshold}"))
         }
         RouteSetting::Auto => {
-            Err(format!("it reads {}, at most {threshold}", ByteSize(estimate.input_bytes)))
-        }
-    };
-    match reason {
-        Ok(reason) => {
-            // What cannot be planned or sent there, a function only this process knows say, runs here.
-            match planner.plan_for_cluster(estimate, Thrift::None).await {
-                Ok(plan) => {
-                    Ok(Choice { route: Route::Cluster(reason), plan, estimate, may_move_to_cluster: false })
-                }
-                Err(Error::PlanningTimeout) => Err(Error::PlanningTimeout),
-                Err(refusal) => {
-                    let plan = planner.physical(state, logical).await?;
-                    Ok(local(format!("executors cannot run it: {refusal}"), plan, estimate, false))
-                }
+            let here = context.coordinator.config.server_threads();
+            let there = cluster.threads_elsewhere(planner.tables());
+            if there as f64 >= here as f64 * WORTHWHILE_THREADS {
+                Route::Cluster(format!(
+                    "it reads {reads}, and executors have {there} threads where this server has {here}"
+                ))
+            } else {
+                let plan = planner.physical(state.clone(), logical.clone()).await?;
+                let plan = made.insert(plan);
+                let footers = context.coordinator.runtime.env.cache_manager.get_file_metadata_cache();
+                let holds = profile::held_bytes(&plan.physical, &plan.tables, footers.as_ref());
+                estimate.held_bytes = Some(holds);
+                weighed(context, reads, ByteSize(holds))
             }
         }
-        Err(reason) => {
+    };
+    match route {
+        // What cannot be planned or sent there, a function only this process knows say, runs here.
+        Route::Cluster(_) => match planner.plan_for_cluster(estimate, Thrift::None).await {
+            Ok(plan) => Ok(Choice { route, plan, estimate, may_move_to_cluster: false }),
+            Err(Error::PlanningTimeout) => Err(Error::PlanningTimeout),
+            Err(refusal) => {
+                let plan = planner.physical(state, logical).await?;
+                Ok(local(format!("executors cannot run it: {refusal}"), plan, estimate, false))
+            }
+        },
+        Route::Local(reason) => {
             let may_move = context.route == RouteSetting::Auto && cluster.can_read(planner.tables());
-            let plan = planner.physical(state, logical).await?;
+            let plan = match made {
+                Some(plan) => plan,
+                None => planner.physical(state, logical).await?,
+            };
             Ok(local(reason, plan, estimate, may_move))
         }
     }
@@ -101,7 +129,22 @@ fn local(reason: impl Into<String>, plan: Plan, estimate: Estimate, may_move: bo
     Choice { route: Route::Local(reason.into()), plan, estimate, may_move_to_cluster: may_move }
 }
 
-/// A share of this process's pool: past it, a join or a sort may not fit.
+/// Here when a query that reads and holds so much fits into this process's memory.
+fn weighed(context: &QueryContext, reads: ByteSize, holds: ByteSize) -> Route {
+    let pool = &context.coordinator.runtime.pool;
+    let free = ByteSize(pool.limit_bytes().saturating_sub(pool.reserved()) as u64);
+    if holds.0 <= free.0 / FREE_FACTOR {
+        Route::Local(format!(
+            "it reads {reads} and holds about {holds}, which fits into the {free} that are free"
+        ))
+    } else {
+        Route::Cluster(format!(
+            "it reads {reads} and holds about {holds}, more than half of the {free} that are free here"
+        ))
+    }
+}
+
+/// A share of this process's pool: what reads no more fits, whatever it does.
 pub fn threshold(context: &QueryContext) -> ByteSize {
     let share = context.coordinator.config.cluster.route_pool_share;
     ByteSize((context.coordinator.runtime.pool.limit_bytes() as f64 * share) as u64)

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use catalog::TableDefinition;
 use catalog::lake::NewFile;
@@ -81,9 +82,13 @@ async fn run(
     sink: &Sink,
     record: &log::RecordHandle,
 ) -> Result<Written> {
+    let began_at = Instant::now();
     let permit = context.admit(query).await?;
+    context.profile.admitted(began_at.elapsed().as_secs_f64() * 1000.0);
+    let planned_at = Instant::now();
     let planner = Planner::new(context, query, parameters, Some(sink.place()))?;
     let choice = route::choose(context, &planner).await?;
+    context.profile.was_planned(planned_at.elapsed().as_secs_f64() * 1000.0);
     *context.last_route.lock() = choice.route.to_string();
     record.routed(&choice.route);
     let columns = choice.plan.physical.schema();
