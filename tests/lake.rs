@@ -502,6 +502,9 @@ async fn what_was_read_of_a_store_is_not_asked_for_again() {
         assert_eq!(rows(&client, &kept).await, expected, "{route}");
         let asked = store.take_requests();
         assert!(asked.is_empty(), "{route}: {asked:?}");
+        let plan = rows(&client, &format!("explain (analyze, costs off) {kept}")).await.concat().join("\n");
+        let scan = plan.lines().find(|line| line.contains("Scan on public.kept")).expect("a scan");
+        assert!(scan.contains(" from cache, 0B fetched"), "{route}: {scan}");
     }
     // An object of the same name is another one.
     for rows_of in [100, 200, 300] {

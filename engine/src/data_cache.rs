@@ -29,6 +29,7 @@ use tokio::sync::OnceCell;
 use tracing::warn;
 
 use crate::ByteSize;
+use crate::cache_counts::CacheCounts;
 
 /// Large enough that a request's latency does not outweigh it, and no larger than the gap that object_store reads over
 /// anyway when it joins ranges (1 MiB).
@@ -256,13 +257,14 @@ impl CachedStore {
             let found = cache.get(&key(*index)).await.ok().flatten();
             (*index, found.map(|entry| entry.value().clone()))
         });
-        let (mut blocks, mut missing) = (BTreeMap::new(), Vec::new());
+        let (mut blocks, mut missing): (BTreeMap<u64, Bytes>, _) = (BTreeMap::new(), Vec::new());
         for (index, found) in futures::future::join_all(asked).await {
             match found {
                 Some(block) => drop(blocks.insert(index, block)),
                 None => missing.push(index),
             }
         }
+        let from_cache: usize = blocks.values().map(Bytes::len).sum();
         let fetched = futures::stream::iter(runs(&missing)).map(|run| async move {
             let bytes = self.fetch(path, version, run.start * BLOCK_BYTES..run.end * BLOCK_BYTES).await?;
             Ok::<_, object_store::Error>((run, bytes))
@@ -276,6 +278,8 @@ impl CachedStore {
                 blocks.insert(index, block);
             }
         }
+        let all: usize = blocks.values().map(Bytes::len).sum();
+        CacheCounts::note(from_cache, all - from_cache);
         Ok(blocks)
     }
 

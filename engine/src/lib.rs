@@ -4,6 +4,7 @@
 //! the one place here, so they cannot differ.
 
 pub mod broadcast;
+pub mod cache_counts;
 pub mod cardinality;
 mod cluster_identity;
 pub mod codec;

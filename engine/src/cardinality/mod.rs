@@ -10,6 +10,7 @@ mod columns;
 mod filters;
 mod footers;
 mod joins;
+mod row_groups;
 mod state;
 
 use std::sync::Arc;
@@ -33,6 +34,7 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Physical
 use object_store::path::Path;
 
 pub use columns::{ColumnFacts, TableFacts};
+pub use row_groups::{RowGroups, row_groups};
 
 /// What an Arrow file has besides its columns and their values: schema, marks, ends.
 const FILE_BYTES: f64 = 280.0;

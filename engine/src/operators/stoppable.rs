@@ -2,7 +2,8 @@
 //!
 //! A task that is aborted ends when it waits, and what Ballista starts for one is not even aborted. So operators that
 //! may go on for long are asked each time they give a batch, scans each time they are read, and the filter of a
-//! nested-loop join for each piece of pairs: it compares a batch with all of its other side before it gives a row.
+//! nested-loop join for each piece of pairs: it compares a batch with all of its other side before it gives a row. Scans
+//! also count what they read through the data cache, since it is here that they are polled.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -34,6 +35,7 @@ use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
 
 use crate::Error;
+use crate::cache_counts::CacheCounts;
 
 /// The same plan, which ends in [`Error::Cancelled`] after `stop`. It shows and counts itself as before.
 pub fn stoppable(plan: Arc<dyn ExecutionPlan>, stop: &CancellationToken) -> Result<Arc<dyn ExecutionPlan>> {
@@ -52,8 +54,9 @@ pub fn stoppable(plan: Arc<dyn ExecutionPlan>, stop: &CancellationToken) -> Resu
             || node.is::<WindowAggExec>()
             || node.is::<BoundedWindowAggExec>();
         if takes_long {
-            let stop = stop.clone();
-            Ok(Transformed::yes(Arc::new(Stoppable { inner: node, stop }) as Arc<dyn ExecutionPlan>))
+            let reads = node.is::<DataSourceExec>().then(CacheCounts::default);
+            let stoppable = Stoppable { inner: node, stop: stop.clone(), reads };
+            Ok(Transformed::yes(Arc::new(stoppable) as Arc<dyn ExecutionPlan>))
         } else {
             Ok(Transformed::no(node))
         }
@@ -81,11 +84,14 @@ fn cancelled() -> DataFusionError {
 struct Stoppable {
     inner: Arc<dyn ExecutionPlan>,
     stop: CancellationToken,
+    /// Of a scan: what it reads through the data cache.
+    reads: Option<CacheCounts>,
 }
 
 impl Stoppable {
     fn around(&self, inner: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
-        Arc::new(Self { inner, stop: self.stop.clone() })
+        let reads = self.reads.as_ref().map(|_| CacheCounts::default());
+        Arc::new(Self { inner, stop: self.stop.clone(), reads })
     }
 }
 
@@ -141,19 +147,24 @@ impl ExecutionPlan for Stoppable {
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let mut batches = self.inner.execute(partition, context)?;
-        let (schema, stop) = (batches.schema(), self.stop.clone());
+        let (schema, stop, reads) = (batches.schema(), self.stop.clone(), self.reads.clone());
         let checked = futures::stream::poll_fn(move |context| {
             if stop.is_cancelled() {
-                Poll::Ready(Some(Err(cancelled())))
-            } else {
-                batches.poll_next_unpin(context)
+                return Poll::Ready(Some(Err(cancelled())));
+            }
+            let mut poll = || batches.poll_next_unpin(context);
+            match &reads {
+                Some(reads) => reads.during(poll),
+                None => poll(),
             }
         });
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, checked)))
     }
 
     fn metrics(&self) -> Option<MetricsSet> {
-        self.inner.metrics()
+        let mut metrics = self.inner.metrics()?;
+        self.reads.iter().flat_map(CacheCounts::metrics).for_each(|metric| metrics.push(metric));
+        Some(metrics)
     }
 }
 

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use datafusion::common::JoinType;
 use datafusion::datasource::physical_plan::FileScanConfig;
 use datafusion::datasource::source::DataSourceExec;
-use datafusion::physical_expr::{Partitioning, PhysicalExpr, PhysicalSortExpr};
-use datafusion::physical_expr_common::physical_expr::fmt_sql;
+use datafusion::physical_expr::{Partitioning, PhysicalSortExpr};
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::display::DisplayableExecutionPlan;
@@ -21,6 +20,8 @@ use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
+
+use super::wording::{condition, plain, sql};
 
 /// Longer details are cut: a list of ten thousand constants says no more than its beginning.
 const DETAIL_CHARS_MAX: usize = 400;
@@ -41,7 +42,8 @@ fn named(plan: &Arc<dyn ExecutionPlan>, table: Option<&str>) -> (String, String)
     if let Some(projection) = plan.downcast_ref::<ProjectionExec>() {
         let columns = projection.expr().iter().map(|of| {
             let text = sql(&of.expr);
-            if text == of.alias { text } else { format!("{text} AS {}", of.alias) }
+            let name = plain(&of.alias);
+            if text == name { text } else { format!("{text} AS {name}") }
         });
         return ("Project".into(), joined(columns));
     }
@@ -114,7 +116,8 @@ fn scanned(scan: &DataSourceExec, table: Option<&str>) -> (String, String) {
     let count: usize = files.file_groups.iter().map(|group| group.len()).sum();
     let bytes: u64 =
         files.file_groups.iter().flat_map(|group| group.iter()).map(|file| file.effective_size()).sum();
-    let condition = files.file_source().filter().map(|of| format!(", {}", sql(&of))).unwrap_or_default();
+    let condition = files.file_source().filter().and_then(|of| condition(&of));
+    let condition = condition.map(|of| format!(", {of}")).unwrap_or_default();
     let limit = files.limit.map(|rows| format!(", first {rows}")).unwrap_or_default();
     let paths =
         files.file_groups.iter().flat_map(|group| group.iter()).map(|file| &file.object_meta.location);
@@ -134,7 +137,7 @@ fn aggregated(aggregate: &AggregateExec) -> (String, String) {
     let groups = aggregate.group_expr().expr();
     let name = if groups.is_empty() { "Aggregate" } else { "HashAggregate" };
     let keys = joined(groups.iter().map(|(key, _)| sql(key)));
-    let functions = joined(aggregate.aggr_expr().iter().map(|function| function.name().to_owned()));
+    let functions = joined(aggregate.aggr_expr().iter().map(|function| plain(function.name())));
     let detail = match (keys.is_empty(), functions.is_empty()) {
         (true, _) => functions,
         (false, true) => format!("by {keys}"),
@@ -171,11 +174,6 @@ pub fn keys(partitioning: &Partitioning) -> Vec<String> {
         Partitioning::Hash(keys, _) => keys.iter().map(|key| shortened(sql(key))).collect(),
         _ => Vec::new(),
     }
-}
-
-/// An expression as SQL.
-pub fn sql(expr: &Arc<dyn PhysicalExpr>) -> String {
-    fmt_sql(expr.as_ref()).to_string()
 }
 
 fn joined(texts: impl Iterator<Item = String>) -> String {

@@ -6,6 +6,8 @@ use ballista_core::serde::protobuf::OperatorMetricsSet;
 use ballista_core::serde::protobuf::operator_metric::Metric;
 use datafusion::physical_plan::metrics::{MetricValue, MetricsSet};
 
+use engine::cache_counts::{FETCHED, FROM_CACHE};
+
 use super::Operator;
 
 /// What one operator, or one task of it, has counted.
@@ -26,6 +28,8 @@ pub struct Measured {
 /// Counts that a reader of a plan can do something with. Others are about DataFusion's own works.
 const TOLD: &[&str] = &[
     "bytes_scanned",
+    FROM_CACHE,
+    FETCHED,
     "files_ranges_pruned_statistics_matched",
     "files_ranges_pruned_statistics_pruned",
     "row_groups_pruned_statistics_matched",

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ballista_core::execution_plans::UnresolvedShuffleExec;
 use datafusion::datasource::physical_plan::FileScanConfig;
 use datafusion::datasource::source::DataSourceExec;
-use datafusion::physical_expr::expressions::DynamicFilterPhysicalExpr;
+use datafusion::execution::cache::cache_manager::FileMetadataCache;
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr::{Partitioning, PhysicalExpr, split_conjunction};
 use datafusion::physical_plan::ExecutionPlan;
@@ -14,12 +14,12 @@ use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::joins::{HashJoinExec, PartitionMode};
 use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
-use engine::cardinality::{Cardinality, Estimated};
+use engine::cardinality::{Cardinality, Estimated, cached_footer, row_groups};
 use engine::operators::RecordedPartitioning;
 
 use super::plan::{Place, Planned, StagePlan};
 use super::tables::Tables;
-use super::{Avoided, Exchange, ExchangeKind, Input, Operator, Stage, describe};
+use super::{Avoided, Exchange, ExchangeKind, Input, Operator, Stage, describe, wording};
 
 fn location_of(plan: &Arc<dyn ExecutionPlan>) -> Option<(String, &FileScanConfig)> {
     let scan = plan.downcast_ref::<DataSourceExec>()?;
@@ -30,19 +30,17 @@ fn location_of(plan: &Arc<dyn ExecutionPlan>) -> Option<(String, &FileScanConfig
 
 /// The columns that the statement itself filters by: joins and sorts may add conditions of their own.
 fn columns_of(condition: &Arc<dyn PhysicalExpr>) -> Vec<String> {
-    let own = split_conjunction(condition).into_iter().filter(|part| !is_dynamic(part));
+    let own = split_conjunction(condition).into_iter().filter(|part| !wording::is_dynamic(part));
     let columns: BTreeSet<String> =
         own.flat_map(collect_columns).map(|column| column.name().to_owned()).collect();
     columns.into_iter().collect()
 }
 
-fn is_dynamic(expr: &Arc<dyn PhysicalExpr>) -> bool {
-    expr.downcast_ref::<DynamicFilterPhysicalExpr>().is_some() || expr.children().into_iter().any(is_dynamic)
-}
-
 /// Walks a plan, each node before its inputs.
 pub(super) struct Walk<'a> {
     tables: &'a Tables,
+    /// To look for row groups in, when somebody asks for them.
+    footers: Option<&'a FileMetadataCache>,
     is_local: bool,
     pub(super) stages: Vec<Stage>,
     exchanges: Vec<Exchange>,
@@ -55,9 +53,10 @@ pub(super) struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn new(tables: &'a Tables, is_local: bool) -> Self {
+    pub(super) fn new(tables: &'a Tables, footers: Option<&'a FileMetadataCache>, is_local: bool) -> Self {
         Self {
             tables,
+            footers,
             is_local,
             stages: Vec::new(),
             exchanges: Vec::new(),
@@ -149,7 +148,7 @@ impl<'a> Walk<'a> {
             return;
         }
         if let Some(kept) = plan.downcast_ref::<RecordedPartitioning>() {
-            let keys = kept.keys().iter().map(describe::sql).collect();
+            let keys = kept.keys().iter().map(wording::sql).collect();
             let reason = "the tables' files are partitioned by it".to_owned();
             self.avoid(Avoided { keys, reason });
         }
@@ -157,7 +156,7 @@ impl<'a> Walk<'a> {
             && *join.partition_mode() == PartitionMode::CollectLeft
             && describe::partitions(join.right()) > 1
         {
-            let keys = join.on().iter().map(|(_, right)| describe::sql(right)).collect();
+            let keys = join.on().iter().map(|(_, right)| wording::sql(right)).collect();
             self.avoid(Avoided {
                 keys,
                 reason: "the other input is small enough to be broadcast".to_owned(),
@@ -181,6 +180,7 @@ impl<'a> Walk<'a> {
                 .map(|file| file.effective_size())
                 .sum();
             let condition = files.file_source().filter();
+            let groups = self.footers.and_then(|of| row_groups(files, |file| cached_footer(of, file)));
             let files = paths.len().min(count) as u64;
             let known = table.files.max(files);
             self.input.push(Input {
@@ -189,6 +189,7 @@ impl<'a> Walk<'a> {
                 files_pruned: Some(known - files),
                 bytes,
                 predicted_rows: whole(estimated.output.rows),
+                predicted_row_groups: groups.map(|groups| (groups.read, groups.pruned)),
                 row_groups: None,
                 filter_columns: condition.iter().flat_map(columns_of).collect(),
                 partition_columns: table.keys.clone(),

@@ -35,12 +35,12 @@ pub async fn run(
         let outcome = match &route {
             Route::Local(_) => {
                 let plan = made(plan, Destination::Local)?;
-                account(context, &route, &plan);
+                account(context, &route, &plan, false);
                 local::run(context, plan, permit.clone()).await
             }
             Route::Cluster(_) => {
                 let plan = made(plan, Destination::Cluster)?;
-                account(context, &route, &plan);
+                account(context, &route, &plan, false);
                 context.coordinator.cluster.run(context, plan, permit.clone()).await
             }
         };
@@ -75,8 +75,8 @@ pub async fn run(
     }
 }
 
-/// Begins the account of what `plan` is expected to do, and does.
-pub fn account(context: &QueryContext, route: &Route, plan: &Plan) {
+/// Begins the account of what `plan` is expected to do, and does; in more detail when it is to be `explained`.
+pub fn account(context: &QueryContext, route: &Route, plan: &Plan, explained: bool) {
     if context.profile.began_with(&plan.physical) {
         return;
     }
@@ -90,7 +90,7 @@ pub fn account(context: &QueryContext, route: &Route, plan: &Plan) {
         let footers = coordinator.runtime.env.cache_manager.get_file_metadata_cache();
         context.profile.begin(
             &plan.physical,
-            profile::planned(&plan.physical, &plan.tables, footers.as_ref(), &destination),
+            profile::planned(&plan.physical, &plan.tables, footers.as_ref(), &destination, explained),
         );
     }
 }

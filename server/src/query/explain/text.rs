@@ -1,6 +1,7 @@
 //! The lines of `EXPLAIN`, in the shape that readers of PostgreSQL's plans know.
 
 use engine::ByteSize;
+use engine::cache_counts::{FETCHED, FROM_CACHE};
 
 use super::Explained;
 use crate::profile::{Exchange, ExchangeKind, Input, Memory, Operator, Profile, Stage};
@@ -59,7 +60,8 @@ pub fn lines(explained: &Explained) -> Vec<String> {
 fn input(input: &Input) -> String {
     let pruned = input.files_pruned.filter(|pruned| *pruned > 0);
     let of = pruned.map(|pruned| format!(" of {}", input.files + pruned)).unwrap_or_default();
-    let groups = input.row_groups.map(|(read, pruned)| format!(", {read} of {} row groups", read + pruned));
+    let groups = input.row_groups.or(input.predicted_row_groups);
+    let groups = groups.map(|(read, pruned)| format!(", {read} of {} row groups", read + pruned));
     format!(
         "Input: {}: {}{of} {}{}, {}, about {} rows",
         input.table,
@@ -169,6 +171,11 @@ impl Tree<'_> {
             }
             if let Some(spilled) = operator.spilled_bytes.filter(|bytes| *bytes > 0) {
                 facts.push(format!("spilled {}", ByteSize(spilled)));
+            }
+            let count = |name: &str| operator.counts.iter().find(|(of, _)| of == name).map_or(0, |of| of.1);
+            let (kept, fetched) = (count(FROM_CACHE), count(FETCHED));
+            if kept + fetched > 0 {
+                facts.push(format!("{} from cache, {} fetched", ByteSize(kept), ByteSize(fetched)));
             }
             line.push_str(&format!(" (actual {})", facts.join(", ")));
         }
