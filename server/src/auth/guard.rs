@@ -38,6 +38,7 @@ pub struct SignInGuard {
 impl SignInGuard {
     /// Notes a failure and gives the time to wait before it is told.
     pub fn failed(&self, address: IpAddr, user: &str) -> Duration {
+        let user = remembered(user);
         let mut places = self.places.lock();
         places.retain(|_, place| place.noted.elapsed() < FORGET_AFTER);
         if places.len() >= PLACES_MAX
@@ -61,13 +62,19 @@ impl SignInGuard {
 
     /// A sign-in that succeeded ends the row.
     pub fn succeeded(&self, address: IpAddr, user: &str) {
-        self.places.lock().remove(&(address, user.to_owned()));
+        self.places.lock().remove(&(address, remembered(user).to_owned()));
     }
 
     /// Every place that has failed of late.
     pub fn list(&self) -> Vec<FailedSignIns> {
         self.places.lock().values().cloned().collect()
     }
+}
+
+/// No role has a longer name, so none is kept in full.
+fn remembered(user: &str) -> &str {
+    const NAME_BYTES_MAX: usize = 63;
+    &user[..user.floor_char_boundary(NAME_BYTES_MAX)]
 }
 
 #[cfg(test)]

@@ -102,10 +102,12 @@ impl Doorman {
             .roles
             .get(user)
             .filter(|role| role.is_superuser && role.can_login && !is_expired(role));
-        let Some(verifier) = role.and_then(|role| role.verifier.clone()) else { return false };
+        let verifier = role.and_then(|role| role.verifier.clone());
+        let (user, iterations) = (user.to_owned(), config.auth.scram_iterations);
         let Ok(_check) = self.checks.acquire().await else { return false };
         // Thousands of rounds of a hash: not on a thread of the network.
-        tokio::task::spawn_blocking(move || scram::fits(&verifier, &password)).await.unwrap_or(false)
+        let check = move || scram::fits(&user, verifier.as_deref(), &password, iterations);
+        tokio::task::spawn_blocking(check).await.unwrap_or(false)
     }
 }
 

@@ -53,11 +53,11 @@ fn secret(verifier: &str) -> Option<ScramSecret> {
     })
 }
 
-/// True when `password` is the one that `verifier` was made of. Takes some milliseconds of computing.
-pub fn fits(verifier: &str, password: &str) -> bool {
-    let Some(ScramSecret::Verifier { salt, iterations, stored_key, .. }) = secret(verifier) else {
-        return false;
-    };
+/// True when `password` is the one that the `verifier` of `user` was made of. Takes some milliseconds of computing, as long
+/// without a verifier: whoever tries names learns nothing from the time.
+pub fn fits(user: &str, verifier: Option<&str>, password: &str, iterations: u32) -> bool {
+    let secret = verifier.and_then(secret).unwrap_or_else(|| mock(user, iterations));
+    let ScramSecret::Verifier { salt, iterations, stored_key, .. } = secret else { return false };
     let salted = gen_salted_password(password, &salt, iterations);
     let shown = ScramSecret::verifier_from_salted_password(salt, salted, iterations);
     matches!(shown, ScramSecret::Verifier { stored_key: shown, .. }
