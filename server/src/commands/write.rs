@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use catalog::lake::{NewColumn, NewFile};
+use catalog::lake::{NewColumn, NewFile, NewTable};
 use catalog::table::external::Declared;
 use catalog::{Change, ExternalFormat, GrantObject, Privilege, TableDefinition, TableName, Target, lake};
 use datafusion::arrow::array::{AsArray, RecordBatch};
@@ -17,13 +17,15 @@ use engine::{Error, Result};
 use futures::StreamExt;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 
 use super::managed::{self, Named};
 use super::{Outcome, change_from, export, rewrite, tables, views};
+use crate::coordinator::Coordinator;
 use crate::locations;
 use crate::query::{self, QueryContext, Sink, Written};
 use crate::session::{Notice, Session, TEMPORARY_SCHEMA};
-use crate::sql::{self, CopyFrom, CopyIn, Query, RowChange, TableMake, Write, WriteTo};
+use crate::sql::{self, CopyFrom, CopyIn, Explain, Query, RowChange, TableMake, Write, WriteTo};
 use crate::writes::PendingFiles;
 
 /// What is ready to be committed.
@@ -74,6 +76,43 @@ pub async fn prepare(context: &QueryContext, write: &Write, parameters: &[Scalar
     }
 }
 
+/// What `write` is expected to take. It does nothing.
+pub async fn explain(
+    coordinator: &Arc<Coordinator>,
+    session: &mut Session,
+    write: &Write,
+    explain: Explain,
+) -> Result<Outcome> {
+    if write.to.is_temporary() {
+        super::open_temporary(coordinator, session)?;
+    }
+    let context = QueryContext::new(coordinator, session, Arc::clone(&write.text), CancellationToken::new());
+    let sink = match &write.to {
+        WriteTo::Insert { schema, table } => {
+            let target = target(&context, schema.as_deref(), table)?;
+            check_privilege(&context, &target, Privilege::Insert)?;
+            Sink::Table(target, None)
+        }
+        WriteTo::Create(make) => {
+            let kind = (make.if_not_exists, make.is_temporary);
+            match managed::name_for(&context, make.schema.as_deref(), &make.table, kind)? {
+                Named::Free(name) => {
+                    let columns = query::describe(&context, &write.query, &[]).await?.columns;
+                    let (_, target) = made(&context, make, &name, &columns)?;
+                    Sink::Table(target, make.partitions)
+                }
+                Named::Exists(notice) => return Ok(Outcome::with_notices("EXPLAIN", vec![notice])),
+            }
+        }
+        WriteTo::Location(_) | WriteTo::Rewrite => {
+            return Err(Error::NotSupported { message: "EXPLAIN of COPY".into() });
+        }
+    };
+    let mut rows = query::explain_write(&context, &write.query, &sink, explain).await?;
+    let batch = rows.next().await.transpose()?;
+    Ok(Outcome { rows: batch, ..Outcome::tag("EXPLAIN") })
+}
+
 /// Refuses an INSERT into what cannot take rows, before anything of it is planned.
 pub fn check_target(context: &QueryContext, write: &Write) -> Result<()> {
     match &write.to {
@@ -122,9 +161,7 @@ async fn create(
     }
     let columns = query::describe(context, &write.query, &[]).await?.columns;
     let given: Vec<String> = columns.fields().iter().map(|field| field.name().clone()).collect();
-    let columns = renamed(&columns, make)?;
-    let table = Arc::new(managed::new_table(&name, columns, make)?);
-    let target = Arc::new(managed::defined(context, &table)?);
+    let (table, target) = made(context, make, &name, &columns)?;
     let owned = Change::SetOwner { table: name.clone(), owner: context.role_oid };
     let mut changes = vec![Change::CreateTable(table), owned];
     if let Some(view) = &make.materialized {
@@ -148,6 +185,18 @@ async fn create(
     let tag = format!("SELECT {}", written.rows());
     changes.push(added(&target, written.table_files()));
     Ok(ready(changes, pending, written, tag))
+}
+
+/// The table that `make` makes for rows of these `columns`.
+fn made(
+    context: &QueryContext,
+    make: &TableMake,
+    name: &TableName,
+    columns: &Schema,
+) -> Result<(Arc<NewTable>, Arc<TableDefinition>)> {
+    let table = Arc::new(managed::new_table(name, renamed(columns, make)?, make)?);
+    let target = Arc::new(managed::defined(context, &table)?);
+    Ok((table, target))
 }
 
 /// The query's columns as those of a table, under the names that the statement gives.

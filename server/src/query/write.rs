@@ -30,7 +30,7 @@ use super::files::{Input, Sink, into_files, into_table, without_rows};
 use super::plan::{Plan, Planner};
 use super::route::{self, Route};
 use super::{QueryContext, Rows, attempts, history, local, log};
-use crate::sql::Query;
+use crate::sql::{Explain, Query};
 
 /// What a query has written.
 #[derive(Debug, Default)]
@@ -73,6 +73,40 @@ pub async fn write(
         Err(error) => record.fail(error),
     }
     outcome
+}
+
+/// What writing the rows of `query` to `sink` is expected to take.
+pub async fn explain(context: &QueryContext, query: &Query, sink: &Sink, explain: Explain) -> Result<Rows> {
+    let record = context.coordinator.queries.start(context);
+    let outcome = explained(context, query, sink, explain, &record).await;
+    match &outcome {
+        Ok(_) => record.finish(),
+        Err(error) => record.fail(error),
+    }
+    outcome
+}
+
+async fn explained(
+    context: &QueryContext,
+    query: &Query,
+    sink: &Sink,
+    explain: Explain,
+    record: &log::RecordHandle,
+) -> Result<Rows> {
+    let then = history::with_history(context, query).await?;
+    let context = then.as_ref().unwrap_or(context);
+    let _permit = context.admit(query).await?;
+    let planner = Planner::new(context, query, &[], Some(sink.place()))?;
+    let mut choice = route::choose(context, &planner).await?;
+    record.routed(&choice.route);
+    let on = match &choice.route {
+        Route::Local(_) => Destination::Local,
+        Route::Cluster(_) => Destination::Cluster,
+    };
+    let input = Input { estimate: choice.estimate, on };
+    choice.plan = into_files(context, choice.plan, query, sink, input)?;
+    attempts::account(context, &choice.route, &choice.plan, true);
+    super::explain::planned(context, &choice, explain)
 }
 
 async fn run(

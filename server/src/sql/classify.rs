@@ -77,6 +77,8 @@ pub enum Command {
     MakeTable(TableMake),
     /// Rows that go to a table: `INSERT`, `CREATE TABLE … AS`.
     Write(Box<Write>),
+    /// `EXPLAIN` of one of these.
+    ExplainWrite(Box<Write>, Explain),
     /// `DELETE` and `UPDATE`.
     ChangeRows(Box<RowChange>),
     /// `CREATE VIEW`.

@@ -63,7 +63,13 @@ fn parse_one(
                 query.explain = Some(explain);
                 Ok(Command::Query(query))
             }
-            _ => Err(Error::NotSupported { message: "EXPLAIN of a statement that is not a query".into() }),
+            Command::Write(_) if explain.is_analyze => Err(Error::NotSupported {
+                message: "EXPLAIN ANALYZE of a statement that writes; run it, and look at sys.stages".into(),
+            }),
+            Command::Write(write) => Ok(Command::ExplainWrite(write, explain)),
+            _ => Err(Error::NotSupported {
+                message: "EXPLAIN of a statement other than SELECT, INSERT and CREATE TABLE AS".into(),
+            }),
         };
     }
     if let Some(command) = hand_parsed::parse(&tokens) {
