@@ -36,12 +36,20 @@ fn join_at(coordinator: SocketAddr, secret_file: &Path, arguments: &[&str]) -> J
 }
 
 async fn start() -> (TestCluster, PathBuf) {
+    start_with(&[]).await
+}
+
+async fn start_with(settings: &[(&str, &str)]) -> (TestCluster, PathBuf) {
     let binary = Path::new(env!("CARGO_BIN_EXE_sluice"));
     let data = tpch::data(binary, Path::new(env!("CARGO_TARGET_TMPDIR")), "0.01").await.expect("data");
     let options = Options {
         locations: vec![data.clone()],
         executors: 0,
-        environment: vec![("SLUICE_CLUSTER__EXECUTOR_GRACE".into(), "1s".into())],
+        environment: [("SLUICE_CLUSTER__EXECUTOR_GRACE", "1s")]
+            .iter()
+            .chain(settings)
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
         ..Options::default()
     };
     (TestCluster::start(binary, &options).await.expect("a server"), data)
@@ -98,6 +106,27 @@ async fn an_executor_keeps_to_its_locations_whatever_it_is_asked() {
 }
 
 /// What the executor says in a report that it made after this was called.
+/// What fits into the server stays there, until executors elsewhere have one and a half times its threads.
+#[tokio::test(flavor = "multi_thread")]
+async fn executors_with_more_threads_are_sent_what_would_fit() {
+    let settings = [("SLUICE_SERVER__THREADS", "2"), ("SLUICE_CLUSTER__ROUTE_POOL_SHARE", "0.00001")];
+    let (cluster, data) = start_with(&settings).await;
+    let client = cluster.connect().await.expect("a session");
+    let shared = data.parent().expect("the data has a folder").to_string_lossy().into_owned();
+    let mut joined = Vec::new();
+    for (executors, route) in [
+        (0, "no executor that can read its tables is alive"),
+        (2, "which fits into the "),
+        (3, "and executors have 3 threads where this server has 2"),
+    ] {
+        joined.resize_with(executors, || join(&cluster, &["--shared-path", &shared]));
+        until_alive(&client, executors as i64).await;
+        client.query("select max(l_comment) from lineitem", &[]).await.expect("an answer");
+        let last = client.query_one("show sluice.last_route", &[]).await.expect("a route");
+        assert!(last.get::<_, &str>(0).contains(route), "{executors}: {}", last.get::<_, &str>(0));
+    }
+}
+
 async fn tasks_finished_by_now(client: &Client, executor: &Joined) -> i64 {
     let process = executor.child.id().expect("it runs") as i32;
     let asked = Instant::now();

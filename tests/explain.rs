@@ -104,11 +104,44 @@ async fn row_groups_are_counted_before_and_after() {
             let told = format!("Input: public.numbers: 1 file, {groups} row groups, ");
             let plan = explained(&client, "", &query).await;
             assert!(plan.contains(&told), "{route}: {told:?} is missing:\n{plan}");
+            let plan = explained(&client, "analyze", &query).await;
+            assert!(plan.contains(&told), "{route}, analyzed: {told:?} is missing:\n{plan}");
         }
-        let analyzed =
-            explained(&client, "analyze", &format!("select max(r) from numbers where {condition}")).await;
-        assert!(analyzed.contains(&format!("{groups} row groups")), "{groups}:\n{analyzed}");
     }
+}
+
+/// Files that do not have all columns of their table, and columns that no file has.
+#[tokio::test(flavor = "multi_thread")]
+async fn row_groups_are_counted_whatever_columns_files_have() {
+    let cluster = start().await;
+    let client = cluster.connect_with("-c sluice.route=local").await.expect("a session");
+    let files = cluster.data_dir().join("warehouse/files");
+    let files = files.display();
+    let made = format!(
+        "copy (select 1 as x) to '{files}/grown/a.parquet';
+         copy (select 2::bigint as y, 2 as x) to '{files}/grown/b.parquet';
+         copy (select 7 as x, 1 as k union all select 8, 2) to '{files}/keyed/' (partition_by (k));
+         create external table grown stored as parquet location '{files}/grown/';
+         create external table keyed stored as parquet partitioned by (k int) location '{files}/keyed/';
+         select * from grown; select * from keyed"
+    );
+    client.batch_execute(&made).await.expect("tables");
+    for (query, answer) in [
+        ("select count(*) from grown where y = 2", "1"),
+        ("select count(*) from grown where y is null", "1"),
+        ("select count(*) from grown where x = 1 or y = 5", "1"),
+        ("select count(*) from keyed where k = 1 or x = 8", "2"),
+        ("select count(*) from keyed where k = 1 and x = 7", "1"),
+        ("select count(*) from keyed where k + x = 8", "1"),
+        // Read as a constant, not as one of the engine's.
+        ("select count(*) from nation where n_name = 'Decimal128(Some(12345),1,3)'", "0"),
+    ] {
+        let plan = explained(&client, "", query).await;
+        assert!(plan.contains("Route: local"), "{query}:\n{plan}");
+        assert_eq!(rows(&client, query).await[0][0], answer, "{query}");
+    }
+    let plan = explained(&client, "", "select x from grown where y = 2").await;
+    assert!(plan.contains("1 of 2 row groups"), "a file without the column has no such row:\n{plan}");
 }
 
 /// Small inputs, what fits into the server's memory, what does not, and what is written.
@@ -154,6 +187,36 @@ async fn the_route_is_chosen_by_what_a_query_reads_and_holds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_write_is_explained_and_not_done() {
+    let cluster = start().await;
+    for route in ["local", "cluster"] {
+        let client = cluster.connect_with(&format!("-c sluice.route={route}")).await.expect("a session");
+        let make = "create table made partitioned by (o_orderpriority) as select * from orders";
+        let plan = explained(&client, "", make).await;
+        for expected in [
+            "Input: public.orders: 1 file, ",
+            "Memory: ",
+            "Write Files: ",
+            "partitioned by [o_orderpriority]",
+        ] {
+            assert!(plan.contains(expected), "{route}: {expected:?} is missing:\n{plan}");
+        }
+        let missing = client.simple_query("select * from made").await.expect_err("nothing was made");
+        assert_eq!(missing.code().map(|code| code.code()), Some("42P01"));
+        client.batch_execute(make).await.expect("a table");
+        let plan = explained(&client, "(costs off)", "insert into made select * from orders").await;
+        assert!(plan.contains("Write Files"), "{route}:\n{plan}");
+        let json = client
+            .query("explain (format json) insert into made select * from orders where o_orderkey < 10", &[])
+            .await
+            .expect("by the extended protocol");
+        assert!(json[0].get::<_, &str>(0).contains("Write Files"));
+        assert_eq!(rows(&client, "select count(*) from made").await[0][0], "15000", "{route}");
+        client.batch_execute("drop table made").await.expect("it goes");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_explain_refuses() {
     let cluster = start().await;
     let client = cluster.connect().await.expect("a session");
@@ -165,6 +228,10 @@ async fn what_explain_refuses() {
         ("explain (analyze select 1", "42601"),
         ("explain explain select 1", "0A000"),
         ("explain create table t (a int)", "0A000"),
+        ("explain analyze create table t as select 1 as a", "0A000"),
+        ("explain delete from orders", "0A000"),
+        ("explain create table orders as select 1 as a", "42P07"),
+        ("explain insert into nowhere select 1", "42P01"),
         ("explain select * from nowhere", "42P01"),
         ("explain analyze select 1 / 0 from nation", "22012"),
         ("explain", "42601"),

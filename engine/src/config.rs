@@ -120,7 +120,8 @@ pub struct ClusterConfig {
     /// this long, together; otherwise it is run again as a whole.
     pub kept_work_min: Interval,
     /// A query that reads at most this share of the server's pool runs in the server. One that reads more goes to the
-    /// cluster where it is not expected to fit into the server's free memory, or executors have more threads.
+    /// cluster when it writes, when it is expected to hold more than half of what is free of the pool, or when executors
+    /// that this server did not start have one and a half times its threads.
     pub route_pool_share: f64,
     /// Bytes of input that one partition of a distributed scan should hold.
     pub target_partition_size: ByteSize,

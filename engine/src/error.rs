@@ -609,7 +609,9 @@ fn unanswered(problem: &str) -> Error {
     let status = problem.split_once("status code: ").and_then(|(_, status)| status.split(':').next());
     let message = match status {
         Some(status) => format!("the store answered {}", status.trim()),
-        None if problem.contains("error sending request") => "the store could not be reached".to_owned(),
+        None if problem.contains("error sending request") => {
+            "the store could not be reached, or did not answer in time".to_owned()
+        }
         None => "the store did not answer as it should".to_owned(),
     };
     Error::Io { message }
@@ -793,6 +795,23 @@ mod tests {
     fn text_without_a_stamp_has_none() {
         assert!(Error::from_stamp("h2 protocol error").is_none());
         assert!(Error::from_stamp("sqlstate=22").is_none());
+    }
+
+    #[test]
+    fn a_store_is_quoted_without_its_address() {
+        let told = |problem: &str| {
+            let error = object_store::Error::Generic { store: "S3", source: problem.to_owned().into() };
+            Error::from(DataFusionError::ObjectStore(Box::new(error))).to_string()
+        };
+        let refused = "Error performing GET http://10.0.0.1/b/k in 2.1s, after 5 retries - Server returned non-2xx status \
+            code: 503 Service Unavailable: <Error>slow down</Error>";
+        assert_eq!(told(refused), "could not read data: the store answered 503 Service Unavailable");
+        let silent = "Error performing GET http://10.0.0.1/b/k in 2.1s - HTTP error: error sending request";
+        assert_eq!(
+            told(silent),
+            "could not read data: the store could not be reached, or did not answer in time"
+        );
+        assert_eq!(told("who knows"), "could not read data: the store did not answer as it should");
     }
 
     #[test]

@@ -162,7 +162,7 @@ impl Recovery {
         self.note(error);
         self.runs += 1;
         // Of a run that came to nothing, nothing is kept.
-        (self.kept, self.repairs_in_vain) = (0, 0);
+        (self.kept, self.repairs_in_vain, self.lost_at) = (0, 0, None);
         self.anew += tasks;
         self.time += time;
     }
@@ -170,11 +170,12 @@ impl Recovery {
     /// A job went on after `damage`, which cost it so much. With it, how often it has since more was finished.
     pub fn kept(&mut self, damage: &Damage, repair: &Repair, cost: Duration) -> usize {
         // Of memory that ran out nothing is told: it is planned for.
-        if damage.has_loss() || damage.out_of_memory().is_none() && !self.has_mended(damage) {
+        let is_mended = self.has_mended(damage);
+        if damage.has_loss() || damage.out_of_memory().is_none() && !is_mended {
             self.note(&damage.error());
         }
-        if damage.has_loss() {
-            self.lost_at = Some(Instant::now());
+        if !is_mended {
+            self.lost_at = damage.has_loss().then(Instant::now);
         }
         self.anew += repair.anew;
         self.time += cost;
@@ -202,5 +203,39 @@ impl Recovery {
             )
         };
         Some(Notice::info("00000", message))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn troubled(error: Error) -> Damage {
+        let mut damage = Damage::default();
+        damage.troubled(Trouble { error, full: None });
+        damage
+    }
+
+    #[tokio::test]
+    async fn what_follows_a_loss_is_no_second_one() {
+        let fetch =
+            || troubled(Error::Io { message: format!("{} could not be read", engine::INTERMEDIATE_RESULTS) });
+        let lost = |name: &str| {
+            let mut damage = fetch();
+            damage.lost(Some(ExecutorId::from(name.to_owned())));
+            damage
+        };
+        let (mut recovery, repair) = (Recovery::default(), Repair { kept: 3, anew: 2, ..Repair::default() });
+        assert!(!recovery.has_mended(&fetch()), "nothing was lost before");
+        recovery.kept(&lost("a"), &repair, Duration::ZERO);
+        assert!(recovery.has_mended(&fetch()));
+        assert!(!recovery.has_mended(&lost("b")), "another loss");
+        assert!(!recovery.has_mended(&troubled(Error::OutOfMemory { message: String::new() })));
+        recovery.kept(&fetch(), &repair, Duration::ZERO);
+        let told = recovery.notice().expect("a notice").message;
+        assert_eq!(told.matches("was lost").count(), 1, "{told}");
+        assert!(told.contains("4 run anew"), "{told}");
+        recovery.run_again(&Error::ExecutorLost { message: String::new() }, 5, Duration::ZERO);
+        assert!(!recovery.has_mended(&fetch()), "the files are others");
     }
 }

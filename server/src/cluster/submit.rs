@@ -98,7 +98,7 @@ fn given_up(context: &QueryContext, retries: usize, error: Error) -> Error {
         return error;
     }
     let tries = retries + 1;
-    let where_it_was = context.profile.read(where_it_was);
+    let where_it_was = where_it_was(&context.profile.snapshot());
     Error::ExecutorsLost {
         message: format!(
             "the query was run {tries} times, and each time executors were lost: at last {error}{where_it_was}"
@@ -108,9 +108,12 @@ fn given_up(context: &QueryContext, retries: usize, error: Error) -> Error {
     }
 }
 
-/// What a run was at, and what its tasks had of memory: a stage that kills executors is the first suspect.
+/// The stage whose tasks were lost last, and what its tasks had of memory: a stage that kills executors is the first
+/// suspect.
 fn where_it_was(profile: &profile::Profile) -> String {
-    let Some(stage) = profile.stages.iter().find(|stage| stage.state == profile::StageState::Running) else {
+    let lost = profile.tasks.iter().filter(|task| task.state == profile::TaskState::Lost);
+    let Some(stage) = lost.max_by_key(|task| task.stage_id).and_then(|task| profile.stage(task.stage_id))
+    else {
         return String::new();
     };
     let operator = stage.operators.first().map_or("its tasks", |operator| operator.name.as_str());
@@ -302,7 +305,6 @@ async fn mend(
             let (kept, anew) = (repair.kept, repair.anew);
             let cause = damage.error();
             info!(query.id = %context.id, job.id = %job, kept, anew, %cause, "the job goes on");
-            context.coordinator.queries.retried(&context.id);
             context.profile.given_up(&repair.given_up);
             let waited = damage.age() + started_at.elapsed();
             let cost = mending::cost(&repair, waited, cluster.slots());
@@ -317,6 +319,7 @@ async fn mend(
             if recovery.has_mended(damage) {
                 context.profile.recovered_further(&added);
             } else {
+                context.coordinator.queries.retried(&context.id);
                 context.profile.recovered(added);
             }
             let repairs = recovery.kept(damage, &repair, cost);

@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use ballista_core::serde::protobuf::TaskStatus;
 use ballista_core::serde::protobuf::task_status::Status;
 use datafusion::physical_plan::ExecutionPlan;
+use engine::cardinality::RowGroups;
 use engine::memory::TaskMemory;
 use engine::telemetry::{PEAK_MEMORY, ROWS_READ, TaskProgress};
 use engine::{ByteSize, Error, ExecutorId};
@@ -599,7 +600,7 @@ impl Live {
                         .iter_mut()
                         .find(|input| Some(input.table.as_str()) == table && input.row_groups.is_none())
                 {
-                    input.row_groups = Some((read, pruned));
+                    input.row_groups = Some(RowGroups { read, pruned });
                 }
             }
         }

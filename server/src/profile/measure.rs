@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use ballista_core::serde::protobuf::OperatorMetricsSet;
 use ballista_core::serde::protobuf::operator_metric::Metric;
 use datafusion::physical_plan::metrics::{MetricValue, MetricsSet};
-
 use engine::cache_counts::{FETCHED, FROM_CACHE};
 
 use super::Operator;

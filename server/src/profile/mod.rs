@@ -19,6 +19,7 @@ mod wording;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use engine::cardinality::RowGroups;
 use serde::{Deserialize, Serialize};
 
 pub use clock::{ms_of, now_ms, time_at};
@@ -74,9 +75,10 @@ pub struct Input {
     pub predicted_rows: u64,
     /// Row groups that will be read, and those that statistics rule out; only for who asks before it runs.
     #[serde(default)]
-    pub predicted_row_groups: Option<(u64, u64)>,
+    pub predicted_row_groups: Option<RowGroups>,
     /// Row groups that were read, and those that statistics ruled out, once it has run.
-    pub row_groups: Option<(u64, u64)>,
+    #[serde(default)]
+    pub row_groups: Option<RowGroups>,
     /// Columns that its rows are filtered by.
     #[serde(default)]
     pub filter_columns: Vec<String>,

@@ -85,15 +85,15 @@ pub fn held_bytes(
 }
 
 /// The account of `plan` over `tables`, of whose files `footers` has some, before it runs. With the row groups that it will
-/// read when it is to be `explained`.
+/// read when it `is_explained`.
 pub fn planned(
     plan: &Arc<dyn ExecutionPlan>,
     tables: &[Arc<TableDefinition>],
     footers: &FileMetadataCache,
     destination: &Destination,
-    explained: bool,
+    is_explained: bool,
 ) -> Planned {
-    let shown = explained.then_some(footers);
+    let shown = is_explained.then_some(footers);
     let tables = Tables::of(tables);
     let mut planned = Planned::default();
     match destination {

@@ -189,7 +189,7 @@ impl<'a> Walk<'a> {
                 files_pruned: Some(known - files),
                 bytes,
                 predicted_rows: whole(estimated.output.rows),
-                predicted_row_groups: groups.map(|groups| (groups.read, groups.pruned)),
+                predicted_row_groups: groups,
                 row_groups: None,
                 filter_columns: condition.iter().flat_map(columns_of).collect(),
                 partition_columns: table.keys.clone(),

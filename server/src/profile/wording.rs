@@ -4,14 +4,12 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{Decimal128Type, DecimalType};
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{Column, DynamicFilterPhysicalExpr, Literal};
-use datafusion::physical_expr::split_conjunction;
+use datafusion::physical_expr::{PhysicalExpr, conjunction, split_conjunction};
 use datafusion::physical_expr_common::physical_expr::fmt_sql;
 
-/// Arrow's types of constants and casts, and SQL's; longer names before their beginnings.
+/// Arrow's types of constants and casts, and SQL's.
 const TYPES: &[(&str, &str)] = &[
     ("Decimal128", "numeric"),
     ("Decimal256", "numeric"),
@@ -34,25 +32,26 @@ const TYPES: &[(&str, &str)] = &[
 
 /// An expression as SQL.
 pub fn sql(expr: &Arc<dyn PhysicalExpr>) -> String {
-    let quoted = Arc::clone(expr).transform_up(|part| {
-        let Some(text) = part.downcast_ref::<Literal>().and_then(|literal| literal.value().try_as_str())
-        else {
+    let shown = Arc::clone(expr).transform_up(|part| {
+        // A column is shown by its name alone: so is, here, a constant as it is written.
+        let shown = if let Some(column) = part.downcast_ref::<Column>() {
+            plain(column.name())
+        } else if let Some(Some(text)) = part.downcast_ref::<Literal>().and_then(|of| of.value().try_as_str())
+        {
+            quoted(text)
+        } else {
             return Ok(Transformed::no(part));
         };
-        let Some(text) = text else { return Ok(Transformed::no(part)) };
-        // A column is shown by its name alone: here, by the constant as it is written.
-        let shown = format!("'{}'", text.replace('\'', "''"));
         Ok(Transformed::yes(Arc::new(Column::new(&shown, 0)) as Arc<dyn PhysicalExpr>))
     });
-    let expr = quoted.map_or_else(|_| Arc::clone(expr), |quoted| quoted.data);
+    let expr = shown.map_or_else(|_| Arc::clone(expr), |shown| shown.data);
     plain(&fmt_sql(expr.as_ref()).to_string())
 }
 
 /// The condition of a statement as SQL, without what joins and sorts add to it while they run.
 pub fn condition(expr: &Arc<dyn PhysicalExpr>) -> Option<String> {
-    let own = split_conjunction(expr).into_iter().filter(|part| !is_dynamic(part));
-    let parts: Vec<String> = own.map(sql).collect();
-    (!parts.is_empty()).then(|| parts.join(" AND "))
+    let own: Vec<_> = split_conjunction(expr).into_iter().filter(|part| !is_dynamic(part)).cloned().collect();
+    (!own.is_empty()).then(|| sql(&conjunction(own)))
 }
 
 /// True for a condition that a join or a sort makes while it runs.
@@ -60,15 +59,35 @@ pub fn is_dynamic(expr: &Arc<dyn PhysicalExpr>) -> bool {
     expr.downcast_ref::<DynamicFilterPhysicalExpr>().is_some() || expr.children().into_iter().any(is_dynamic)
 }
 
-/// A name of DataFusion's without Arrow's types: `count(Int64(1))` is `count(*)`.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// A name of DataFusion's without Arrow's types: `count(Int64(1))` is `count(*)`. What stands in quotes is left as it is.
 pub fn plain(name: &str) -> String {
+    const COUNT_OF_ROWS: &str = "count(Int64(1))";
     let mut plain = String::with_capacity(name.len());
     let mut rest = name;
     while let Some(first) = rest.chars().next() {
-        let begins_word = !plain.ends_with(|before: char| before.is_alphanumeric() || before == '_');
-        let typed = TYPES.iter().find(|(arrow, _)| begins_word && rest.starts_with(arrow));
-        if let Some((arrow, sql)) = typed {
-            let after = &rest[arrow.len()..];
+        let is_word = |of: char| of.is_alphanumeric() || of == '_';
+        let begins_word = !plain.ends_with(is_word);
+        if first == '\'' {
+            // Quotes within are doubled: each half ends and begins a text anew.
+            let end = rest[1..].find('\'').map_or(rest.len(), |end| end + 2);
+            plain.push_str(&rest[..end]);
+            rest = &rest[end..];
+            continue;
+        }
+        if let Some(after) = rest.strip_prefix(COUNT_OF_ROWS).filter(|_| begins_word) {
+            plain.push_str("count(*)");
+            rest = after;
+            continue;
+        }
+        let typed = TYPES.iter().find_map(|(arrow, sql)| {
+            let after = rest.strip_prefix(arrow).filter(|_| begins_word)?;
+            (!after.starts_with(is_word)).then_some((sql, after))
+        });
+        if let Some((sql, after)) = typed {
             if plain.ends_with(" AS ") {
                 plain.push_str(sql);
                 rest = after;
@@ -83,48 +102,65 @@ pub fn plain(name: &str) -> String {
         plain.push(first);
         rest = &rest[first.len_utf8()..];
     }
-    plain.replace("count(1)", "count(*)")
+    plain
 }
 
-/// The constant in the brackets at the beginning of `text`, and what follows them.
+/// The constant in the brackets at the beginning of `text`, and what follows them. Of a decimal, its digits come first.
 fn constant(text: &str) -> Option<(String, &str)> {
     let inner = text.strip_prefix('(')?;
-    if let Some(quoted) = inner.strip_prefix('"') {
-        let (value, after) = quoted.split_once("\")")?;
-        return Some((format!("'{}'", value.replace('\'', "''")), after));
-    }
-    if let Some(decimal) = inner.strip_prefix("Some(") {
-        let (value, after) = decimal.split_once("),")?;
-        let (shape, after) = after.split_once(')')?;
-        let (precision, scale) = shape.split_once(',')?;
-        let (precision, scale) = (precision.trim().parse().ok()?, scale.trim().parse().ok()?);
-        return Some((Decimal128Type::format_decimal(value.parse().ok()?, precision, scale), after));
+    if let Some(value) = inner.strip_prefix('"') {
+        let (value, after) = value.split_once("\")")?;
+        return Some((quoted(value), after));
     }
     let (value, after) = inner.split_once(')')?;
+    let value = value.split(',').next()?;
     let is_plain = value.chars().all(|of| of.is_ascii_alphanumeric() || ['-', '+', '.'].contains(&of));
     (is_plain && !value.is_empty()).then(|| (value.to_owned(), after))
 }
 
 #[cfg(test)]
 mod tests {
+    use datafusion::common::ScalarValue;
+    use datafusion::logical_expr::Operator;
+    use datafusion::physical_expr::expressions::{BinaryExpr, lit};
+
     use super::*;
 
     #[test]
     fn names_are_told_in_the_words_of_sql() {
+        let decimal = format!("sum(x > {:?})", ScalarValue::Decimal128(Some(150), 4, 2));
+        let text = format!("max({:?})", ScalarValue::from("it's"));
         for (name, told) in [
             ("count(Int64(1))", "count(*)"),
+            ("my_count(Int64(1))", "my_count(1)"),
             ("sum(l.price * Int64(1) - l.discount)", "sum(l.price * 1 - l.discount)"),
             ("round(x,Int64(-2))", "round(x,-2)"),
-            ("max(Utf8(\"it's\"))", "max('it''s')"),
-            ("sum(x > Decimal128(Some(150),4,2))", "sum(x > 1.50)"),
+            (&text, "max('it''s')"),
+            (&decimal, "sum(x > 1.50)"),
             ("CAST(x AS Decimal128(19, 6)) > y", "CAST(x AS numeric(19, 6)) > y"),
             ("CAST(x AS Utf8View)", "CAST(x AS text)"),
+            ("x AS Utf8s", "x AS Utf8s"),
             ("myInt64(1)", "myInt64(1)"),
             ("Int64", "Int64"),
             ("Int64(", "Int64("),
             ("coalesce(Int64(NULL), é)", "coalesce(NULL, é)"),
+            ("x = 'Int64(1)' or y = 'count(Int64(1))'", "x = 'Int64(1)' or y = 'count(Int64(1))'"),
+            ("x = 'it''s Int64(1)' and Int64(2)", "x = 'it''s Int64(1)' and 2"),
+            ("'", "'"),
+            ("é'Int64(1)", "é'Int64(1)"),
+            ("Decimal128(Some(12345),1,3)", "Decimal128(Some(12345),1,3)"),
         ] {
             assert_eq!(plain(name), told, "{name}");
         }
+    }
+
+    #[test]
+    fn conditions_keep_their_brackets() {
+        let column = |name| Arc::new(Column::new(name, 0)) as Arc<dyn PhysicalExpr>;
+        let both = |left, of, right| Arc::new(BinaryExpr::new(left, of, right)) as Arc<dyn PhysicalExpr>;
+        let is = |name, value| both(column(name), Operator::Eq, lit(value));
+        let either = both(is("a", "x"), Operator::Or, is("b", "Int64(1)"));
+        let all = both(is("c", "z"), Operator::And, either);
+        assert_eq!(condition(&all).as_deref(), Some("c = 'z' AND (a = 'x' OR b = 'Int64(1)')"));
     }
 }

@@ -381,6 +381,11 @@ impl Admission {
         Ok(permit)
     }
 
+    /// Bytes of a pool that queries have been given leave to take.
+    pub fn reserved_bytes(&self, pool: Pool) -> u64 {
+        self.state.lock().reserved_bytes.get(&pool).copied().unwrap_or(0)
+    }
+
     /// The places of those that wait, from 1.
     pub fn positions(&self) -> HashMap<QueryId, usize> {
         let state = self.state.lock();

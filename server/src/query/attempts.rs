@@ -75,8 +75,8 @@ pub async fn run(
     }
 }
 
-/// Begins the account of what `plan` is expected to do, and does; in more detail when it is to be `explained`.
-pub fn account(context: &QueryContext, route: &Route, plan: &Plan, explained: bool) {
+/// Begins the account of what `plan` is expected to do, and does; in more detail when it `is_explained`.
+pub fn account(context: &QueryContext, route: &Route, plan: &Plan, is_explained: bool) {
     if context.profile.began_with(&plan.physical) {
         return;
     }
@@ -90,7 +90,7 @@ pub fn account(context: &QueryContext, route: &Route, plan: &Plan, explained: bo
         let footers = coordinator.runtime.env.cache_manager.get_file_metadata_cache();
         context.profile.begin(
             &plan.physical,
-            profile::planned(&plan.physical, &plan.tables, footers.as_ref(), &destination, explained),
+            profile::planned(&plan.physical, &plan.tables, footers.as_ref(), &destination, is_explained),
         );
     }
 }

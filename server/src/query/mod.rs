@@ -38,7 +38,7 @@ pub use plan::{Description, Plan, SOURCE, check_may_read, output_schema};
 pub use route::Route;
 pub use rows::Rows;
 pub use single_row::SingleRow;
-pub use write::{Written, write, write_rows};
+pub use write::{Written, explain as explain_write, write, write_rows};
 
 use crate::coordinator::Coordinator;
 use crate::pg_catalog;
@@ -192,16 +192,22 @@ impl QueryContext {
         Asker { query: self.id.clone(), session: self.process_id }
     }
 
-    /// Waits for the memory that a query with this estimate takes where it runs: as much as it reads, where nothing better is
-    /// known.
+    /// Waits for the memory that a query with this estimate takes where it runs: twice what it is expected to hold where that
+    /// was asked, else as much as it reads.
     async fn reserve(&self, permit: Permit, route: &Route, estimate: Estimate) -> Result<Permit> {
         let (pool, capacity) = match route {
             Route::Local(_) => (Pool::Local, self.coordinator.runtime.pool.limit_bytes() as u64),
             Route::Cluster(_) => (Pool::Cluster, self.coordinator.cluster.pool_bytes()),
         };
-        let held = estimate.held_bytes.filter(|_| pool == Pool::Local);
-        let held = held.map_or(u64::MAX, |held| held.saturating_mul(route::FREE_FACTOR));
-        let bytes = estimate.input_bytes.min(held).min(self.max_memory.unwrap_or(u64::MAX));
+        /// Of the pool, for what a scan holds: it is in no estimate.
+        const SCAN_SHARE: u64 = 16;
+        let bytes = match estimate.held_bytes.filter(|_| pool == Pool::Local) {
+            Some(held) => {
+                held.saturating_mul(route::FREE_FACTOR).max(estimate.input_bytes.min(capacity / SCAN_SHARE))
+            }
+            None => estimate.input_bytes,
+        };
+        let bytes = bytes.min(self.max_memory.unwrap_or(u64::MAX));
         self.coordinator.admission.reserve(permit, &self.asker(), pool, bytes, capacity).await
     }
 

@@ -12,6 +12,7 @@ use engine::session_state::Thrift;
 use engine::{ByteSize, Error, Result};
 
 use super::QueryContext;
+use super::admission::Pool;
 use super::estimate::Estimate;
 use super::plan::{Plan, Planner};
 use crate::profile;
@@ -132,7 +133,10 @@ fn local(reason: impl Into<String>, plan: Plan, estimate: Estimate, may_move: bo
 /// Here when a query that reads and holds so much fits into this process's memory.
 fn weighed(context: &QueryContext, reads: ByteSize, holds: ByteSize) -> Route {
     let pool = &context.coordinator.runtime.pool;
-    let free = ByteSize(pool.limit_bytes().saturating_sub(pool.reserved()) as u64);
+    // Who was let in a moment ago has taken little yet.
+    let taken = (pool.reserved() as u64).max(context.coordinator.admission.reserved_bytes(Pool::Local));
+    let free = (pool.limit_bytes() as u64).saturating_sub(taken);
+    let free = ByteSize(context.max_memory.map_or(free, |most| free.min(most)));
     if holds.0 <= free.0 / FREE_FACTOR {
         Route::Local(format!(
             "it reads {reads} and holds about {holds}, which fits into the {free} that are free"
@@ -144,7 +148,7 @@ fn weighed(context: &QueryContext, reads: ByteSize, holds: ByteSize) -> Route {
     }
 }
 
-/// A share of this process's pool: what reads no more fits, whatever it does.
+/// A share of this process's pool: what reads no more is not weighed.
 pub fn threshold(context: &QueryContext) -> ByteSize {
     let share = context.coordinator.config.cluster.route_pool_share;
     ByteSize((context.coordinator.runtime.pool.limit_bytes() as f64 * share) as u64)

@@ -15,7 +15,8 @@ pub fn lines(explained: &Explained) -> Vec<String> {
     let Explained { explain, profile, .. } = explained;
     let mut lines = vec![format!("Route: {}", explained.route)];
     if explain.costs {
-        lines.extend(profile.input.iter().take(INPUTS_MAX).map(input));
+        let has_run = explained.execution_ms.is_some();
+        lines.extend(profile.input.iter().take(INPUTS_MAX).map(|of| input(of, has_run)));
         if let Some(memory) = profile.memory.as_ref().filter(|memory| memory.predicted_task_bytes > 0) {
             lines.push(remembered(memory, explain));
         }
@@ -57,11 +58,11 @@ pub fn lines(explained: &Explained) -> Vec<String> {
     lines
 }
 
-fn input(input: &Input) -> String {
+fn input(input: &Input, has_run: bool) -> String {
     let pruned = input.files_pruned.filter(|pruned| *pruned > 0);
     let of = pruned.map(|pruned| format!(" of {}", input.files + pruned)).unwrap_or_default();
-    let groups = input.row_groups.or(input.predicted_row_groups);
-    let groups = groups.map(|(read, pruned)| format!(", {read} of {} row groups", read + pruned));
+    let groups = if has_run { input.row_groups } else { input.predicted_row_groups };
+    let groups = groups.map(|of| format!(", {} of {} row groups", of.read, of.read + of.pruned));
     format!(
         "Input: {}: {}{of} {}{}, {}, about {} rows",
         input.table,
