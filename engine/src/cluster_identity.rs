@@ -29,8 +29,10 @@ const PURPOSE: &[u8] = b"sluice cluster authority 1";
 /// What precedes the 32 bytes of an Ed25519 key in PKCS #8 (RFC 8410, section 7).
 const ED25519_PKCS8: [u8; 16] =
     [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
-/// A peer that does not answer, or stops answering, is found out within seconds.
+/// A peer that does not answer is found out within seconds.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// One that stops answering may share its processor with others that keep it busy.
+const PONG_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// One node's certificate, its key, and the authority that its peers' must come from.
 #[derive(Clone)]
@@ -122,7 +124,7 @@ fn attentive(endpoint: Endpoint) -> Endpoint {
         .connect_timeout(PATIENCE)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(PATIENCE / 2)
-        .keep_alive_timeout(PATIENCE)
+        .keep_alive_timeout(PONG_WAIT_MAX)
         .keep_alive_while_idle(true)
 }
 

@@ -477,6 +477,7 @@ fn from_ballista(error: &BallistaError) -> Error {
         | BallistaError::GrpcError(_)
         | BallistaError::GrpcConnectionError(_)
         | BallistaError::GrpcActionError(_) => {
+            tracing::warn!(%error, "intermediate results could not be fetched");
             Error::Io { message: format!("{INTERMEDIATE_RESULTS} could not be fetched") }
         }
         BallistaError::NotImplemented(message) => Error::NotSupported { message: first_line(message) },
@@ -494,7 +495,10 @@ fn from_ballista(error: &BallistaError) -> Error {
 fn from_arrow(error: &ArrowError) -> Error {
     match error {
         // Batches travel between nodes as IPC streams: a stream that ends early is a lost peer.
-        ArrowError::IpcError(_) => Error::Io { message: format!("{INTERMEDIATE_RESULTS} could not be read") },
+        ArrowError::IpcError(cause) => {
+            tracing::warn!(error = cause, "intermediate results could not be read");
+            Error::Io { message: format!("{INTERMEDIATE_RESULTS} could not be read") }
+        }
         ArrowError::DivideByZero => Error::DivisionByZero,
         ArrowError::ArithmeticOverflow(message) => Error::OutOfRange { message: first_line(message) },
         ArrowError::CastError(message) if message.starts_with("Can't cast value") => {

@@ -4,20 +4,25 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use ballista_core::client::BallistaClient;
 use ballista_core::client_pool::{BallistaClientPool, PooledClient};
-use ballista_core::error::Result;
+use ballista_core::error::{BallistaError, Result};
 use ballista_core::extension::BallistaConfigGrpcEndpoint;
 use ballista_core::utils::GrpcClientConfig;
 use engine::{ByteSize, ClusterIdentity};
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio_util::task::AbortOnDropHandle;
 
 /// Idle connections kept to one executor.
 const IDLE_PER_PEER_MAX: usize = 8;
 const IO_RETRIES: u8 = 2;
 const IO_RETRY_WAIT_MS: u64 = 100;
+/// For all attempts, with what TLS takes.
+const CONNECTING_MAX: Duration = Duration::from_secs(15);
 /// What may be on its way of one part, unread: a share of the cap, within these bounds.
 const STREAM_WINDOW_SHARE: u64 = 128;
 const STREAM_WINDOW_BYTES_MIN: u64 = 1 << 20;
@@ -32,13 +37,20 @@ pub struct ClientPool {
     idle: Idle,
     peers: Arc<BallistaConfigGrpcEndpoint>,
     stream_window_bytes: u32,
+    /// Connections live here. On the threads of a task they would wait while it computes, and be taken for dead.
+    network: Handle,
 }
 
 impl ClientPool {
-    /// The connections of a node whose memory is capped.
+    /// The connections of a node whose memory is capped, on the threads of the calling runtime.
     pub fn for_cap(cap: ByteSize, identity: &ClusterIdentity) -> Self {
         let window = (cap.0 / STREAM_WINDOW_SHARE).clamp(STREAM_WINDOW_BYTES_MIN, STREAM_WINDOW_BYTES_MAX);
-        Self { idle: Idle::default(), peers: identity.flight_peers(), stream_window_bytes: window as u32 }
+        Self {
+            idle: Idle::default(),
+            peers: identity.flight_peers(),
+            stream_window_bytes: window as u32,
+            network: Handle::current(),
+        }
     }
 }
 
@@ -62,18 +74,28 @@ impl BallistaClientPool for ClientPool {
         let client = match idle {
             Some(client) => client,
             None => {
-                BallistaClient::try_new(
-                    host,
-                    port,
-                    engine::codec::MESSAGE_BYTES_MAX as usize,
-                    true,
-                    Some(Arc::clone(&self.peers)),
-                    IO_RETRIES,
-                    IO_RETRY_WAIT_MS,
-                    self.stream_window_bytes * STREAMS,
-                    self.stream_window_bytes,
-                )
-                .await?
+                let (host, peers, window) =
+                    (host.to_owned(), Arc::clone(&self.peers), self.stream_window_bytes);
+                let connecting = AbortOnDropHandle::new(self.network.spawn(async move {
+                    BallistaClient::try_new(
+                        &host,
+                        port,
+                        engine::codec::MESSAGE_BYTES_MAX as usize,
+                        true,
+                        Some(peers),
+                        IO_RETRIES,
+                        IO_RETRY_WAIT_MS,
+                        window * STREAMS,
+                        window,
+                    )
+                    .await
+                }));
+                let failed = |why: &str| BallistaError::GrpcConnectionError(format!("{peer:?}: {why}"));
+                match tokio::time::timeout(CONNECTING_MAX, connecting).await {
+                    Ok(Ok(connected)) => connected?,
+                    Ok(Err(_)) => return Err(failed("the attempt to connect was ended")),
+                    Err(_) => return Err(failed("it does not answer")),
+                }
             }
         };
         let pool = Arc::clone(&self.idle);

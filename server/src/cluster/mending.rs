@@ -17,8 +17,9 @@ pub const LOSS_MAY_FOLLOW: Duration = Duration::from_millis(2500);
 const HEIR_MAX: Duration = Duration::from_secs(3);
 /// One loss makes several tasks fail, one after the other.
 const SETTLES_IN: Duration = Duration::from_millis(200);
-/// Tasks that were to read files of a lost executor fail for so long after it was mended, at most.
-const ECHOES_FOR: Duration = Duration::from_secs(5);
+/// Tasks that were to read files of a lost executor fail for so long after it was mended, at most: some seconds go by until
+/// a connection is given up (engine/src/cluster_identity.rs).
+const ECHOES_FOR: Duration = Duration::from_secs(10);
 
 /// Executors that were lost and tasks that failed.
 #[derive(Debug, Default)]

@@ -18,7 +18,7 @@ use super::failure;
 use super::mending::{Damage, LOSS_MAY_FOLLOW, Recovery};
 use super::recovery::{Outcome, Trouble};
 use super::{Cluster, fetch, mending, watchdog};
-use crate::profile;
+use crate::profile::{self, TaskState};
 use crate::query::{Permit, Plan, QueryContext, Rows};
 
 /// Between two runs, so that whatever failed may settle.
@@ -92,30 +92,32 @@ fn follows(retried_at: Option<Instant>) -> bool {
     retried_at.is_some_and(|at| at.elapsed() <= LOSSES_FOLLOW_IN)
 }
 
-/// After the last attempt: what failed, or that executors kept being lost.
+/// After the last attempt: what failed, or that executors kept being lost, to the server or to each other.
 fn given_up(context: &QueryContext, retries: usize, error: Error) -> Error {
-    if !matches!(error, Error::ExecutorLost { .. }) {
-        return error;
-    }
-    let tries = retries + 1;
+    let what = match &error {
+        Error::ExecutorLost { message } => format!("executors were lost, at last: {message}"),
+        error if error.to_string().contains(engine::INTERMEDIATE_RESULTS) => {
+            "executors were lost, or, as at last, could not read what others had computed".to_owned()
+        }
+        _ => return error,
+    };
+    warn!(query.id = %context.id, %error, "the query is not run again");
     let where_it_was = where_it_was(&context.profile.snapshot());
     Error::ExecutorsLost {
-        message: format!(
-            "the query was run {tries} times, and each time executors were lost: at last {error}{where_it_was}"
-        ),
-        hint: "See sys.executors for which executors are alive, and the server's log for why others ended."
+        message: format!("the query was run {} times, and each time {what}{where_it_was}", retries + 1),
+        hint: "See sys.executors for which executors are alive, and the server's log for why others ended, or did not answer."
             .into(),
     }
 }
 
-/// The stage whose tasks were lost last, and what its tasks had of memory: a stage that kills executors is the first
+/// The stage whose task was lost or failed last, and what its tasks had of memory: a stage that kills executors is the first
 /// suspect.
 fn where_it_was(profile: &profile::Profile) -> String {
-    let lost = profile.tasks.iter().filter(|task| task.state == profile::TaskState::Lost);
-    let Some(stage) = lost.max_by_key(|task| task.stage_id).and_then(|task| profile.stage(task.stage_id))
-    else {
-        return String::new();
-    };
+    let is_last_run = |task: &&profile::Task| task.run == profile.runs;
+    let has_failed = |task: &&profile::Task| matches!(task.state, TaskState::Lost | TaskState::Failed);
+    let failed = profile.tasks.iter().filter(is_last_run).filter(has_failed);
+    let last = failed.max_by(|a, b| a.ended_at_ms.unwrap_or(0.0).total_cmp(&b.ended_at_ms.unwrap_or(0.0)));
+    let Some(stage) = last.and_then(|task| profile.stage(task.stage_id)) else { return String::new() };
     let operator = stage.operators.first().map_or("its tasks", |operator| operator.name.as_str());
     let share = profile.memory.as_ref().map(|memory| ByteSize(memory.task_share_bytes));
     let memory = match (stage.peak_task_bytes, share) {
