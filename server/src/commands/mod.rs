@@ -26,7 +26,6 @@ use datafusion::arrow::datatypes::SchemaRef;
 use engine::{Error, Result};
 
 use crate::coordinator::Coordinator;
-use crate::query;
 use crate::session::{Notice, Session, SettingDescription, TEMPORARY_SCHEMA, Temporary, is_temporary};
 use crate::sql::Command;
 
@@ -34,7 +33,6 @@ use crate::sql::Command;
 pub fn columns(command: &Command) -> Option<SchemaRef> {
     match command {
         Command::CheckLayout { .. } => Some(layout::columns()),
-        Command::ExplainWrite(..) => Some(query::explain_columns()),
         command => settings::columns(command),
     }
 }
@@ -93,7 +91,6 @@ pub async fn run(
         Command::CheckLayout { schema, table } => {
             layout::check(coordinator, session, schema.as_deref(), table).await
         }
-        Command::ExplainWrite(write, explain) => write::explain(coordinator, session, write, *explain).await,
         Command::Vacuum => vacuum::run(coordinator, session).await,
         Command::Schema(change) => schemas::run(coordinator, session, change).await,
         Command::MakeTable(make) => managed::create(coordinator, session, make).await,
@@ -102,6 +99,7 @@ pub async fn run(
         Command::Key(change) => keys::run(coordinator, session, change).await,
         Command::Query(_)
         | Command::Write(_)
+        | Command::ExplainWrite(..)
         | Command::ChangeRows(_)
         | Command::Declare(_)
         | Command::Fetch(_)

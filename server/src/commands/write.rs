@@ -17,11 +17,9 @@ use engine::{Error, Result};
 use futures::StreamExt;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::sync::CancellationToken;
 
 use super::managed::{self, Named};
 use super::{Outcome, change_from, export, rewrite, tables, views};
-use crate::coordinator::Coordinator;
 use crate::locations;
 use crate::query::{self, QueryContext, Sink, Written};
 use crate::session::{Notice, Session, TEMPORARY_SCHEMA};
@@ -76,41 +74,40 @@ pub async fn prepare(context: &QueryContext, write: &Write, parameters: &[Scalar
     }
 }
 
-/// What `write` is expected to take. It does nothing.
+/// What `write` is expected to take, as `explain` wants it told. Nothing is written. Empty, with a notice, where there is
+/// nothing to do.
 pub async fn explain(
-    coordinator: &Arc<Coordinator>,
-    session: &mut Session,
+    context: &QueryContext,
     write: &Write,
     explain: Explain,
-) -> Result<Outcome> {
-    if write.to.is_temporary() {
-        super::open_temporary(coordinator, session)?;
-    }
-    let context = QueryContext::new(coordinator, session, Arc::clone(&write.text), CancellationToken::new());
+    parameters: &[ScalarValue],
+) -> Result<(RecordBatch, Option<Notice>)> {
+    let nothing = || RecordBatch::new_empty(query::explain_columns());
     let sink = match &write.to {
         WriteTo::Insert { schema, table } => {
-            let target = target(&context, schema.as_deref(), table)?;
-            check_privilege(&context, &target, Privilege::Insert)?;
+            let target = target(context, schema.as_deref(), table)?;
+            check_privilege(context, &target, Privilege::Insert)?;
             Sink::Table(target, None)
         }
         WriteTo::Create(make) => {
             let kind = (make.if_not_exists, make.is_temporary);
-            match managed::name_for(&context, make.schema.as_deref(), &make.table, kind)? {
-                Named::Free(name) => {
-                    let columns = query::describe(&context, &write.query, &[]).await?.columns;
-                    let (_, target) = made(&context, make, &name, &columns)?;
-                    Sink::Table(target, make.partitions)
-                }
-                Named::Exists(notice) => return Ok(Outcome::with_notices("EXPLAIN", vec![notice])),
+            let name = match managed::name_for(context, make.schema.as_deref(), &make.table, kind)? {
+                Named::Free(name) => name,
+                Named::Exists(notice) => return Ok((nothing(), Some(notice))),
+            };
+            if make.materialized.is_some() {
+                views::check_sources(context, &write.query)?;
             }
+            let columns = query::describe(context, &write.query, &[]).await?.columns;
+            let (_, target) = made(context, make, &name, &columns)?;
+            Sink::Table(target, make.partitions)
         }
         WriteTo::Location(_) | WriteTo::Rewrite => {
             return Err(Error::NotSupported { message: "EXPLAIN of COPY".into() });
         }
     };
-    let mut rows = query::explain_write(&context, &write.query, &sink, explain).await?;
-    let batch = rows.next().await.transpose()?;
-    Ok(Outcome { rows: batch, ..Outcome::tag("EXPLAIN") })
+    let mut rows = query::explain_write(context, &write.query, parameters, &sink, explain).await?;
+    Ok((rows.next().await.transpose()?.unwrap_or_else(nothing), None))
 }
 
 /// Refuses an INSERT into what cannot take rows, before anything of it is planned.

@@ -29,6 +29,17 @@ pub struct Estimate {
     pub held_bytes: Option<u64>,
 }
 
+impl Estimate {
+    /// What is set aside of this process's pool of `capacity` bytes for a query that was asked what it holds: twice as much,
+    /// since most hold less than that (bench/RESULTS.md, "Estimates"), and a little for scans, which no estimate counts.
+    pub fn set_aside(&self, capacity: u64) -> Option<u64> {
+        const FACTOR: u64 = 2;
+        const SCAN_SHARE: u64 = 16;
+        let for_scans = self.input_bytes.min(capacity / SCAN_SHARE);
+        self.held_bytes.map(|held| held.saturating_mul(FACTOR).max(for_scans))
+    }
+}
+
 /// Estimates the optimised `plan`.
 pub async fn estimate(snapshot: &Snapshot, state: &SessionState, plan: &LogicalPlan) -> Result<Estimate> {
     let mut total = Estimate::default();

@@ -199,14 +199,8 @@ impl QueryContext {
             Route::Local(_) => (Pool::Local, self.coordinator.runtime.pool.limit_bytes() as u64),
             Route::Cluster(_) => (Pool::Cluster, self.coordinator.cluster.pool_bytes()),
         };
-        /// Of the pool, for what a scan holds: it is in no estimate.
-        const SCAN_SHARE: u64 = 16;
-        let bytes = match estimate.held_bytes.filter(|_| pool == Pool::Local) {
-            Some(held) => {
-                held.saturating_mul(route::FREE_FACTOR).max(estimate.input_bytes.min(capacity / SCAN_SHARE))
-            }
-            None => estimate.input_bytes,
-        };
+        let here = estimate.set_aside(capacity).filter(|_| pool == Pool::Local);
+        let bytes = here.unwrap_or(estimate.input_bytes);
         let bytes = bytes.min(self.max_memory.unwrap_or(u64::MAX));
         self.coordinator.admission.reserve(permit, &self.asker(), pool, bytes, capacity).await
     }

@@ -8,7 +8,7 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::logical_expr::expr::NullTreatment;
 use datafusion::logical_expr::{Expr, LogicalPlan, WindowFunctionDefinition};
-use engine::session_state::Thrift;
+use engine::session_state::{Destination, Thrift};
 use engine::{ByteSize, Error, Result};
 
 use super::QueryContext;
@@ -27,6 +27,16 @@ pub enum Route {
     Cluster(String),
 }
 
+impl Route {
+    /// Who computes there.
+    pub fn destination(&self) -> Destination {
+        match self {
+            Self::Local(_) => Destination::Local,
+            Self::Cluster(_) => Destination::Cluster,
+        }
+    }
+}
+
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -42,10 +52,6 @@ const SMALL_BYTES_MAX: u64 = 64 << 20;
 /// Times the threads of this server that executors elsewhere must have to be worth their exchanges: with as many threads
 /// they take 1.46 times as long (bench/RESULTS.md, "Router").
 const WORTHWHILE_THREADS: f64 = 1.5;
-
-/// Times what a query is expected to hold in this process that must be free for it: most hold less than twice as much
-/// (bench/RESULTS.md, "Estimates").
-pub const FREE_FACTOR: u64 = 2;
 
 /// Why a query without tables stays here.
 pub const READS_NO_TABLE: &str = "it reads no table";
@@ -100,7 +106,7 @@ pub async fn choose(context: &QueryContext, planner: &Arc<Planner>) -> Result<Ch
                 let footers = context.coordinator.runtime.env.cache_manager.get_file_metadata_cache();
                 let holds = profile::held_bytes(&plan.physical, &plan.tables, footers.as_ref());
                 estimate.held_bytes = Some(holds);
-                weighed(context, reads, ByteSize(holds))
+                weighed(context, &estimate)
             }
         }
     };
@@ -131,19 +137,22 @@ fn local(reason: impl Into<String>, plan: Plan, estimate: Estimate, may_move: bo
 }
 
 /// Here when a query that reads and holds so much fits into this process's memory.
-fn weighed(context: &QueryContext, reads: ByteSize, holds: ByteSize) -> Route {
+fn weighed(context: &QueryContext, estimate: &Estimate) -> Route {
     let pool = &context.coordinator.runtime.pool;
+    let capacity = pool.limit_bytes() as u64;
     // Who was let in a moment ago has taken little yet.
     let taken = (pool.reserved() as u64).max(context.coordinator.admission.reserved_bytes(Pool::Local));
-    let free = (pool.limit_bytes() as u64).saturating_sub(taken);
-    let free = ByteSize(context.max_memory.map_or(free, |most| free.min(most)));
-    if holds.0 <= free.0 / FREE_FACTOR {
+    let free = capacity.saturating_sub(taken);
+    let fits = estimate.set_aside(capacity).is_some_and(|bytes| bytes <= free);
+    let (reads, holds) = (ByteSize(estimate.input_bytes), ByteSize(estimate.held_bytes.unwrap_or(0)));
+    let free = ByteSize(free);
+    if fits {
         Route::Local(format!(
             "it reads {reads} and holds about {holds}, which fits into the {free} that are free"
         ))
     } else {
         Route::Cluster(format!(
-            "it reads {reads} and holds about {holds}, more than half of the {free} that are free here"
+            "it reads {reads} and holds about {holds}, which may not fit into the {free} that are free here"
         ))
     }
 }

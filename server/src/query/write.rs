@@ -28,8 +28,8 @@ use parking_lot::Mutex;
 use super::estimate::Estimate;
 use super::files::{Input, Sink, into_files, into_table, without_rows};
 use super::plan::{Plan, Planner};
-use super::route::{self, Route};
-use super::{QueryContext, Rows, attempts, history, local, log};
+use super::route::{self, Choice, Route};
+use super::{Permit, QueryContext, Rows, attempts, history, local, log};
 use crate::sql::{Explain, Query};
 
 /// What a query has written.
@@ -76,9 +76,18 @@ pub async fn write(
 }
 
 /// What writing the rows of `query` to `sink` is expected to take.
-pub async fn explain(context: &QueryContext, query: &Query, sink: &Sink, explain: Explain) -> Result<Rows> {
+pub async fn explain(
+    context: &QueryContext,
+    query: &Query,
+    parameters: &[ScalarValue],
+    sink: &Sink,
+    explain: Explain,
+) -> Result<Rows> {
     let record = context.coordinator.queries.start(context);
-    let outcome = explained(context, query, sink, explain, &record).await;
+    let outcome = tokio::select! {
+        outcome = explained(context, query, parameters, sink, explain, &record) => outcome,
+        () = context.cancel.cancelled() => Err(Error::Cancelled),
+    };
     match &outcome {
         Ok(_) => record.finish(),
         Err(error) => record.fail(error),
@@ -89,33 +98,28 @@ pub async fn explain(context: &QueryContext, query: &Query, sink: &Sink, explain
 async fn explained(
     context: &QueryContext,
     query: &Query,
+    parameters: &[ScalarValue],
     sink: &Sink,
     explain: Explain,
     record: &log::RecordHandle,
 ) -> Result<Rows> {
     let then = history::with_history(context, query).await?;
     let context = then.as_ref().unwrap_or(context);
-    let _permit = context.admit(query).await?;
-    let planner = Planner::new(context, query, &[], Some(sink.place()))?;
-    let mut choice = route::choose(context, &planner).await?;
-    record.routed(&choice.route);
-    let on = match &choice.route {
-        Route::Local(_) => Destination::Local,
-        Route::Cluster(_) => Destination::Cluster,
-    };
-    let input = Input { estimate: choice.estimate, on };
+    let (_permit, _, mut choice) = chosen(context, query, parameters, sink, record).await?;
+    let input = Input { estimate: choice.estimate, on: choice.route.destination() };
     choice.plan = into_files(context, choice.plan, query, sink, input)?;
     attempts::account(context, &choice.route, &choice.plan, true);
     super::explain::planned(context, &choice, explain)
 }
 
-async fn run(
+/// Admits and plans `query`, whose rows go to `sink`.
+async fn chosen(
     context: &QueryContext,
     query: &Query,
     parameters: &[ScalarValue],
     sink: &Sink,
     record: &log::RecordHandle,
-) -> Result<Written> {
+) -> Result<(Permit, Arc<Planner>, Choice)> {
     let began_at = Instant::now();
     let permit = context.admit(query).await?;
     context.profile.admitted(began_at.elapsed().as_secs_f64() * 1000.0);
@@ -125,6 +129,17 @@ async fn run(
     context.profile.was_planned(planned_at.elapsed().as_secs_f64() * 1000.0);
     *context.last_route.lock() = choice.route.to_string();
     record.routed(&choice.route);
+    Ok((permit, planner, choice))
+}
+
+async fn run(
+    context: &QueryContext,
+    query: &Query,
+    parameters: &[ScalarValue],
+    sink: &Sink,
+    record: &log::RecordHandle,
+) -> Result<Written> {
+    let (permit, planner, choice) = chosen(context, query, parameters, sink, record).await?;
     let columns = choice.plan.physical.schema();
     let estimate = choice.estimate;
     let into = |plan: Plan, on| into_files(context, plan, query, sink, Input { estimate, on });

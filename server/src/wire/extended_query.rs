@@ -16,7 +16,7 @@ use super::encode::{self, DataRows, RowEncoder};
 use super::frames::checked_text;
 use super::parameters;
 use super::portal::{Hold, Portal, Progress};
-use super::simple_query::{check_transaction, run_with_formats, run_write, tag};
+use super::simple_query::{check_transaction, explain_write, run_with_formats, run_write, tag};
 use crate::commands;
 use crate::pg_catalog::types;
 use crate::query::{self, QueryContext};
@@ -87,7 +87,7 @@ pub async fn prepare(
             let query = query.clone();
             return prepare_query(connection, text, query, type_oids, interrupts).await;
         }
-        Some(Command::Write(write)) => {
+        Some(Command::Write(write) | Command::ExplainWrite(write, _)) => {
             let context = QueryContext::new(
                 &connection.coordinator,
                 &connection.session,
@@ -97,7 +97,9 @@ pub async fn prepare(
             commands::write::check_target(&context, write)?;
             let query = Box::new(write.query.clone());
             let inner = prepare_query(connection, Arc::clone(&text), query, type_oids, interrupts).await?;
-            return Ok(Prepared { columns: None, command, single_row: None, ..inner });
+            let is_explained = matches!(command, Some(Command::ExplainWrite(..)));
+            let columns = is_explained.then(crate::query::explain_columns);
+            return Ok(Prepared { columns, command, single_row: None, ..inner });
         }
         Some(Command::ChangeRows(change)) if !(change.is_delete() && change.is_of_all()) => {
             let context = QueryContext::new(
@@ -275,6 +277,12 @@ async fn execute(
         ) => {
             let values = std::mem::take(&mut portal.parameters);
             run_write(connection, command, &values, interrupts).await?;
+            portal.progress = Progress::Done;
+        }
+        Some(Command::ExplainWrite(write, explain)) => {
+            let values = std::mem::take(&mut portal.parameters);
+            let formats = Some(portal.formats.clone());
+            explain_write(connection, (write, *explain), &values, formats, interrupts).await?;
             portal.progress = Progress::Done;
         }
         Some(command) => {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use datafusion::arrow::array::RecordBatch;
 use datafusion::common::ScalarValue;
 use engine::{Error, Result};
 use pgwire::messages::PgWireBackendMessage;
@@ -16,7 +17,7 @@ use super::{copy, copy_in, cursor};
 use crate::commands;
 use crate::query::{self, QueryContext, Rows};
 use crate::session::Transaction;
-use crate::sql::{self, Command, TransactionCommand};
+use crate::sql::{self, Command, Explain, TransactionCommand, Write};
 
 /// Runs the statements of `text`. An error ends the text; ReadyForQuery follows in any case.
 pub async fn run(connection: &mut Connection, text: &str) -> StdResult<(), Left> {
@@ -132,8 +133,38 @@ pub async fn run_with_formats(
         | Command::CopyFrom(_)
         | Command::Rewrite(_)
         | Command::Analyze(_) => run_write(connection, command, &[], interrupts).await,
+        Command::ExplainWrite(write, explain) => {
+            explain_write(connection, (write, *explain), &[], formats, interrupts).await
+        }
         command => run_plain(connection, command, formats, interrupts).await,
     }
+}
+
+/// Tells what a statement that writes is expected to take.
+pub async fn explain_write(
+    connection: &mut Connection,
+    (write, explain): (&Write, Explain),
+    parameters: &[ScalarValue],
+    formats: Option<Vec<Format>>,
+    interrupts: &Interrupts,
+) -> StdResult<(), Left> {
+    if write.to.is_temporary() {
+        commands::open_temporary(&connection.coordinator, &mut connection.session)?;
+    }
+    let context = QueryContext::new(
+        &connection.coordinator,
+        &connection.session,
+        Arc::clone(&write.text),
+        interrupts.cancel.clone(),
+    );
+    let work = commands::write::explain(&context, write, explain, parameters);
+    let (batch, notice) = connection.guarded(interrupts, work).await?;
+    if let Some(notice) = &notice {
+        connection.notify(notice);
+    }
+    send_batch(connection, batch, formats, interrupts).await?;
+    connection.complete(tag(true, 0));
+    Ok(())
 }
 
 /// Runs a statement that writes rows to a table, or changes some.
@@ -219,22 +250,33 @@ async fn run_plain(
         connection.notify(notice);
     }
     if let Some(batch) = outcome.rows {
-        let schema = batch.schema();
-        let columns = schema.fields().len();
-        let describes = formats.is_none();
-        let formats = match formats {
-            Some(formats) if formats.len() == columns => formats,
-            _ => encode::formats(&[], columns)?,
-        };
-        if describes {
-            let description = encode::row_description(&schema, &formats);
-            connection.send(PgWireBackendMessage::RowDescription(description));
-        }
-        let encoder = RowEncoder::new(&schema, formats, connection.zone());
-        let mut cursor = Cursor::new(Rows::of_batch(batch));
-        connection.send_rows(&mut cursor, &encoder, &DataRows, 0, interrupts).await?;
+        send_batch(connection, batch, formats, interrupts).await?;
     }
     connection.report(&outcome.changed);
     connection.complete(outcome.tag);
+    Ok(())
+}
+
+/// Sends rows that are here; announces their columns to a client that did not ask for `formats`.
+async fn send_batch(
+    connection: &mut Connection,
+    batch: RecordBatch,
+    formats: Option<Vec<Format>>,
+    interrupts: &Interrupts,
+) -> StdResult<(), Left> {
+    let schema = batch.schema();
+    let columns = schema.fields().len();
+    let describes = formats.is_none();
+    let formats = match formats {
+        Some(formats) if formats.len() == columns => formats,
+        _ => encode::formats(&[], columns)?,
+    };
+    if describes {
+        let description = encode::row_description(&schema, &formats);
+        connection.send(PgWireBackendMessage::RowDescription(description));
+    }
+    let encoder = RowEncoder::new(&schema, formats, connection.zone());
+    let mut cursor = Cursor::new(Rows::of_batch(batch));
+    connection.send_rows(&mut cursor, &encoder, &DataRows, 0, interrupts).await?;
     Ok(())
 }
