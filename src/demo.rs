@@ -11,7 +11,7 @@ use crate::tpch;
 /// Flags of `sluice demo`.
 #[derive(Debug, Args)]
 pub struct DemoFlags {
-    /// Size of the data: 1 is about 1 GB uncompressed, 350 MB of Parquet
+    /// Size of the data: 1 is about 1 GB uncompressed, 320 MB of Parquet
     #[arg(long, value_name = "N", default_value = "1")]
     scale_factor: String,
     /// Generate the data and exit
@@ -38,6 +38,10 @@ pub fn run(flags: &DemoFlags) -> anyhow::Result<()> {
     serve.executor_memory = serve.executor_memory.or(Some(ByteSize(2 * ByteSize::GIB)));
     let executors = serve.executors.unwrap_or_default();
     let mut config = Config::for_server(&serve)?;
+    if serve.common.print_config {
+        print!("{}", config.to_toml());
+        return Ok(());
+    }
     let folder = tpch_folder(&config.server.data_dir, &flags.scale_factor);
     tpch::generate(&folder, &flags.scale_factor)?;
     if flags.generate_only {

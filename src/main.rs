@@ -28,7 +28,7 @@ enum Verb {
     Serve(ServeFlags),
     /// Run tasks for a coordinator
     Executor(ExecutorFlags),
-    /// Generate TPC-H data and serve it with two executors
+    /// Generate TPC-H data and serve it, by default with two executors of 2 GB
     Demo(demo::DemoFlags),
 }
 
@@ -110,7 +110,8 @@ fn executor(flags: &ExecutorFlags) -> anyhow::Result<()> {
         print!("{}", config.to_toml());
         return Ok(());
     }
-    log_to_stderr("warn,sluice_executor=info");
+    // Ballista warns of each buffer of an exchange that it writes to disk, which is what it does past a bounded size.
+    log_to_stderr("warn,sluice_executor=info,ballista_core::execution_plans::sort_shuffle=error");
     let is_supervised = flags.supervisor.is_some();
     let tasks = executor::Threads::start(config.executor_threads(), STACK_BYTES)?;
     let threads = tasks.handles();

@@ -105,7 +105,6 @@ async fn an_executor_keeps_to_its_locations_whatever_it_is_asked() {
     assert_eq!(refused.code().map(|code| code.code()), Some("42501"), "{refused:?}");
 }
 
-/// What the executor says in a report that it made after this was called.
 /// What fits into the server stays there, until executors elsewhere have one and a half times its threads.
 #[tokio::test(flavor = "multi_thread")]
 async fn executors_with_more_threads_are_sent_what_would_fit() {
@@ -127,6 +126,7 @@ async fn executors_with_more_threads_are_sent_what_would_fit() {
     }
 }
 
+/// What the executor says in a report that it made after this was called.
 async fn tasks_finished_by_now(client: &Client, executor: &Joined) -> i64 {
     let process = executor.child.id().expect("it runs") as i32;
     let asked = Instant::now();

@@ -20,6 +20,7 @@ use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
+use engine::operators::RecordedPartitioning;
 
 use super::wording::{condition, plain, sql};
 
@@ -43,7 +44,7 @@ fn named(plan: &Arc<dyn ExecutionPlan>, table: Option<&str>) -> (String, String)
         let columns = projection.expr().iter().map(|of| {
             let text = sql(&of.expr);
             let name = plain(&of.alias);
-            if text == name { text } else { format!("{text} AS {name}") }
+            if is_name_of(&name, &text) { text } else { format!("{text} AS {name}") }
         });
         return ("Project".into(), joined(columns));
     }
@@ -91,6 +92,9 @@ fn named(plan: &Arc<dyn ExecutionPlan>, table: Option<&str>) -> (String, String)
     if let Some(limit) = plan.downcast_ref::<LocalLimitExec>() {
         return ("Limit".into(), format!("{} of each partition", limit.fetch()));
     }
+    if let Some(kept) = plan.downcast_ref::<RecordedPartitioning>() {
+        return ("Recorded Partitioning".into(), format!("by {}", joined(kept.keys().iter().map(sql))));
+    }
     if plan.is::<UnionExec>() {
         return ("Append".into(), String::new());
     }
@@ -98,6 +102,15 @@ fn named(plan: &Arc<dyn ExecutionPlan>, table: Option<&str>) -> (String, String)
     let text = text.trim();
     let detail = text.split_once(": ").map_or("", |(_, detail)| detail);
     (spaced(plan.name().trim_end_matches("Exec")), detail.to_owned())
+}
+
+/// True when `name` is what DataFusion calls the expression `text` itself: with a number behind it where it stands twice.
+fn is_name_of(name: &str, text: &str) -> bool {
+    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let rest = name.strip_prefix(text);
+    rest.is_some_and(|rest| {
+        rest.is_empty() || text.ends_with(')') && rest.strip_prefix(' ').is_some_and(is_number)
+    })
 }
 
 fn scanned(scan: &DataSourceExec, table: Option<&str>) -> (String, String) {

@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Weak};
 
 use ballista_core::serde::protobuf::TaskStatus;
+use ballista_core::serde::protobuf::failed_task::FailedReason;
 use ballista_core::serde::protobuf::task_status::Status;
 use datafusion::physical_plan::ExecutionPlan;
 use engine::cardinality::RowGroups;
@@ -260,7 +261,7 @@ impl LiveProfile {
         told.places = places;
     }
 
-    /// A task ended on `executor`. One that `counts` adds to its stage; others were given up before.
+    /// A task ended on `executor`. One that succeeded and `counts` adds to its stage; others were given up before.
     pub(super) fn ended(&self, status: &TaskStatus, executor: &str, counts: bool) {
         let measured: Vec<Measured> = status.metrics.iter().map(Measured::of_task).collect();
         let mut live = self.inner.lock();
@@ -293,9 +294,17 @@ impl LiveProfile {
                 }
             }
             Some(Status::Failed(failed)) => {
-                task.state = TaskState::Failed;
-                let told = Error::from_stamp(&failed.error).map(|error| error.to_string());
-                error = Some(told.unwrap_or_else(|| "the task was ended".to_owned()));
+                let told = Error::from_stamp(&failed.error);
+                let is_cancelled = told.as_ref().is_some_and(|error| error.sqlstate().as_str() == "57014")
+                    || matches!(failed.failed_reason, Some(FailedReason::TaskKilled(_)));
+                // One that was given up before failed for that.
+                if is_cancelled || task.state == TaskState::Lost {
+                    task.state = TaskState::Lost;
+                } else {
+                    task.state = TaskState::Failed;
+                    error =
+                        Some(told.map_or_else(|| "the task failed".to_owned(), |error| error.to_string()));
+                }
             }
             _ => return,
         }

@@ -303,8 +303,11 @@ pub static VIEWS: &[ViewReference] = &[
         columns: &[
             ("snapshot", "Its number, for `AT (SNAPSHOT => n)`."),
             ("committed_at", "When."),
-            ("changes", "What was changed."),
-            ("author", "Who committed it."),
+            ("changes", "What was changed of tables and views; nothing where it was roles or privileges."),
+            (
+                "author",
+                "The program that committed it: sluice, or what another writer of the catalog calls itself.",
+            ),
         ],
     },
     ViewReference {
