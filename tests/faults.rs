@@ -22,13 +22,21 @@ async fn rows(client: &Client, sql: &str) -> Result<Vec<Vec<String>>, tokio_post
 }
 
 async fn start(executors: usize) -> TestCluster {
+    start_with(executors, &[]).await
+}
+
+async fn start_with(executors: usize, settings: &[(&str, &str)]) -> TestCluster {
     let binary = Path::new(env!("CARGO_BIN_EXE_sluice"));
     let data = tpch::data(binary, Path::new(env!("CARGO_TARGET_TMPDIR")), "1").await.expect("data");
     let options = Options {
         locations: vec![data],
         executors,
         // Otherwise a survivor reads a dead neighbour's files by their path and hides the loss.
-        environment: vec![("SLUICE_TEST_FORCE_REMOTE_READ".into(), "1".into())],
+        environment: [("SLUICE_TEST_FORCE_REMOTE_READ", "1")]
+            .iter()
+            .chain(settings)
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
         ..Options::default()
     };
     TestCluster::start(binary, &options).await.expect("a cluster")
@@ -150,6 +158,30 @@ async fn a_query_survives_the_kill_of_an_executor() {
     }
     let again = rows(&client, "select count(*) from lineitem").await.expect("the next query works");
     assert_eq!(again[0][0], "6001215");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_told_that_executors_were_lost_is_told_where() {
+    let cluster = start_with(2, &[("SLUICE_CLUSTER__EXECUTOR_LOSS_RETRIES", "0")]).await;
+    let client = cluster.connect_with("-c sluice.route=cluster").await.expect("a session");
+    let watcher = cluster.connect().await.expect("a session");
+    let query = tpch::query(18).expect("a query");
+    let running = tokio::spawn(async move { rows(&client, &query).await });
+    let victim = busy_executor(&watcher).await.expect("a busy executor");
+    let name = format!("select executor_id from sys.executors where process_id = {victim}");
+    let name = rows(&watcher, &name).await.expect("the server answers")[0][0].clone();
+    sql_tests::send_signal("KILL", victim).await.expect("killed");
+    remove_work_folder(&cluster, victim);
+    let outcome = tokio::time::timeout(Duration::from_secs(60), running).await.expect("it does not hang");
+    let error = outcome.expect("it does not panic").expect_err("it is not run again");
+    let error = error.as_db_error().expect("an error of the server");
+    let told = error.message();
+    assert_eq!(error.code().code(), "58000", "{told}");
+    let lost = format!(
+        "the query was run once, and executors were lost, at last: executor {name} was lost, in stage "
+    );
+    assert!(told.starts_with(&lost), "{told}");
+    assert!(error.hint().is_some_and(|hint| hint.contains("sys.executors")), "{error:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

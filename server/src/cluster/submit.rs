@@ -104,7 +104,10 @@ fn given_up(context: &QueryContext, retries: usize, error: Error) -> Error {
     warn!(query.id = %context.id, %error, "the query is not run again");
     let where_it_was = where_it_was(&context.profile.snapshot());
     Error::ExecutorsLost {
-        message: format!("the query was run {} times, and each time {what}{where_it_was}", retries + 1),
+        message: match retries {
+            0 => format!("the query was run once, and {what}{where_it_was}"),
+            _ => format!("the query was run {} times, and each time {what}{where_it_was}", retries + 1),
+        },
         hint: "See sys.executors for which executors are alive, and the server's log for why others ended, or did not answer."
             .into(),
     }
