@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 const LOCK: &str = "sluice.lock";
 /// One that was told to end may take so long to be gone.
 const WAIT: Duration = Duration::from_secs(3);
+/// Nothing tells that a lock was given up: a thread that blocked on it could not be called back after [`WAIT`], and would
+/// keep the process from ending.
 const LOOKS_EVERY: Duration = Duration::from_millis(50);
 
 /// A data folder that no other server uses until this is dropped, or the process ends.
