@@ -3,7 +3,7 @@
 //! What they hold is declared to the memory pool by its length, but a batch's arrays are longer inside, or parts of
 //! larger ones that live on with them; so they are given arrays with nothing to spare. Nor are the copies declared that
 //! are made when it is given: the value itself, and its form on the way to the next stage. They declare those
-//! beforehand. Everything else is DataFusion's.
+//! beforehand; in a window, which is given one for each row, every one. Everything else is DataFusion's.
 
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, make_arra
 use datafusion::arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::scalar::copy_array_data;
 use datafusion::common::{Result, ScalarValue};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::functions_aggregate::all_default_aggregate_functions;
 use datafusion::logical_expr::function::{AccumulatorArgs, AggregateFunctionSimplification, StateFieldsArgs};
 use datafusion::logical_expr::utils::AggregateOrderSensitivity;
@@ -20,6 +21,7 @@ use datafusion::logical_expr::{
 };
 
 use super::bounded::check_growing;
+use crate::scope::Scope;
 
 /// A list as it is held, as the value that is given, and as it is sent.
 const COPIES_OF_ONE: usize = 3;
@@ -80,7 +82,7 @@ impl AggregateUDFImpl for Gathering {
     }
 
     fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        Ok(Box::new(One { name: self.name().to_owned(), values: self.inner().accumulator(args)? }))
+        Ok(Box::new(One::new(self.name(), self.inner().accumulator(args)?)))
     }
 
     fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
@@ -96,8 +98,7 @@ impl AggregateUDFImpl for Gathering {
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        let values = self.inner().create_sliding_accumulator(args)?;
-        Ok(Box::new(One { name: self.name().to_owned(), values }))
+        Ok(Box::new(One::new(self.name(), self.inner().create_sliding_accumulator(args)?)))
     }
 
     fn with_beneficial_ordering(
@@ -167,9 +168,41 @@ fn compact_one(values: &ArrayRef) -> ArrayRef {
 struct One {
     name: String,
     values: Box<dyn Accumulator>,
+    given: Given,
+}
+
+/// What was given of one group: a window asks for all that has come so far at each row, and keeps every answer.
+#[derive(Debug, Default)]
+struct Given {
+    bytes: usize,
+    reservation: Option<MemoryReservation>,
+}
+
+impl Given {
+    /// Less is not worth asking for; a group is mostly asked once.
+    const SMALL: usize = 1 << 20;
+
+    /// Before `bytes` more are given.
+    fn add(&mut self, name: &str, bytes: usize) -> Result<()> {
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.bytes <= Self::SMALL {
+            return Ok(());
+        }
+        let Some(scope) = Scope::current() else { return Ok(()) };
+        scope.check()?;
+        let Some(pool) = scope.pool() else { return Ok(()) };
+        let reservation = self.reservation.get_or_insert_with(|| MemoryConsumer::new(name).register(pool));
+        // In steps: many rows give little each.
+        let wanted = self.bytes.next_multiple_of(Self::SMALL);
+        if wanted > reservation.size() { reservation.try_resize(wanted) } else { Ok(()) }
+    }
 }
 
 impl One {
+    fn new(name: &str, values: Box<dyn Accumulator>) -> Self {
+        Self { name: name.to_owned(), values, given: Given::default() }
+    }
+
     /// Before they are taken in: what arrives is held as well until then.
     fn check(&self, arriving: &[ArrayRef]) -> Result<()> {
         let arriving = arriving.iter().map(|values| values.to_data().get_slice_memory_size().unwrap_or(0));
@@ -184,6 +217,7 @@ impl Accumulator for One {
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
+        self.given.add(&self.name, self.values.size())?;
         self.values.evaluate()
     }
 
