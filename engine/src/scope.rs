@@ -37,6 +37,8 @@ enum Work {
     },
     Task {
         pool: Arc<dyn MemoryPool>,
+        /// What an aggregate gives is kept for each row.
+        is_window: bool,
     },
 }
 
@@ -52,7 +54,12 @@ impl Scope {
 
     /// A task that ends soon after `stop`, and takes its memory of `pool`.
     pub fn task(stop: CancellationToken, pool: Arc<dyn MemoryPool>) -> Self {
-        Self(Arc::new(Inner { stop, work: Work::Task { pool } }))
+        Self(Arc::new(Inner { stop, work: Work::Task { pool, is_window: false } }))
+    }
+
+    /// The same for the windows of a task.
+    pub fn window(stop: CancellationToken, pool: Arc<dyn MemoryPool>) -> Self {
+        Self(Arc::new(Inner { stop, work: Work::Task { pool, is_window: true } }))
     }
 
     /// What this thread computes for now.
@@ -89,9 +96,14 @@ impl Scope {
     /// The memory of a task.
     pub fn pool(&self) -> Option<&Arc<dyn MemoryPool>> {
         match &self.0.work {
-            Work::Task { pool } => Some(pool),
+            Work::Task { pool, .. } => Some(pool),
             Work::Planning { .. } => None,
         }
+    }
+
+    /// True within windows.
+    pub fn is_window(&self) -> bool {
+        matches!(self.0.work, Work::Task { is_window: true, .. })
     }
 
     /// True while a statement is planned.

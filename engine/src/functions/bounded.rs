@@ -25,7 +25,7 @@ use datafusion::logical_expr::{
     ScalarUDFImpl, Signature, StructFieldMapping,
 };
 
-use super::growth::{self, Arguments, Growth, held_bytes, value_bytes};
+use super::growth::{self, Arguments, Growth, held_bytes, is_flat, value_bytes};
 use super::{matching, slices};
 use crate::scope::Scope;
 use crate::{ByteSize, Error};
@@ -64,6 +64,19 @@ pub fn check_growing(name: &str, bytes: usize) -> Result<()> {
     }
     Err(DataFusionError::ResourcesExhausted(format!(
         "{name} asked for {} for one value; the memory cap leaves it {}",
+        ByteSize(bytes as u64),
+        ByteSize(most as u64)
+    )))
+}
+
+/// Refuses a value of `bytes` that holds for `rows`, when they had no room for it in each.
+fn check_spread(name: &str, bytes: usize, rows: usize) -> Result<()> {
+    let most = batch_bytes_max();
+    if rows == 1 || bytes.saturating_mul(rows) <= most {
+        return Ok(());
+    }
+    Err(DataFusionError::ResourcesExhausted(format!(
+        "{name} asked for {} in each of {rows} rows; the memory cap leaves it {}",
         ByteSize(bytes as u64),
         ByteSize(most as u64)
     )))
@@ -187,11 +200,6 @@ impl Bounded {
     }
 }
 
-/// Values that take as much room as their type says.
-fn is_flat(data_type: &DataType) -> bool {
-    data_type.is_primitive() || matches!(data_type, DataType::Boolean | DataType::Null)
-}
-
 fn size(value: &ColumnarValue, rows: usize) -> usize {
     match value {
         ColumnarValue::Array(array) => held_bytes(array),
@@ -258,11 +266,21 @@ impl ScalarUDFImpl for Bounded {
             return self.fold(args, given, scope);
         }
         let at_once = if self.is_slow { AT_ONCE_SLOWLY } else { AT_ONCE };
-        if self.growth.is_none() && given <= at_once {
+        let patterns_max = if self.is_slow { slices::patterns_max(self.name(), &args) } else { None };
+        let is_short = patterns_max.is_none_or(|most| args.number_rows <= most);
+        if self.growth.is_none() && given <= at_once && is_short {
             return self.inner().invoke_with_args(args);
         }
+        let rows = args.number_rows;
         let limits = slices::Limits { at_once, result_max: batch_bytes_max() };
-        slices::compute(self.inner(), self.growth(), args, given, scope.as_ref(), limits)
+        let result = slices::compute(self.inner(), self.growth(), args, given, scope.as_ref(), limits)?;
+        // Who asked for it may put it into each of its rows.
+        match &result {
+            ColumnarValue::Scalar(value) => check_spread(self.name(), value_bytes(value), rows)?,
+            ColumnarValue::Array(one) if one.len() < rows => check_spread(self.name(), held_bytes(one), rows)?,
+            ColumnarValue::Array(_) => {}
+        }
+        Ok(result)
     }
 
     fn simplify(&self, args: Vec<Expr>, info: &SimplifyContext) -> Result<ExprSimplifyResult> {

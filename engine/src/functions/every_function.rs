@@ -17,11 +17,34 @@ use tokio_util::sync::CancellationToken;
 
 use super::bounded::{FOLDED_RESULT_MAX, unbounded};
 use super::growth::{self, Arguments, ORDINARY, ORDINARY_ROW, held_bytes, value_bytes};
-use super::registry;
+use super::{arithmetic, registry};
 use crate::scope::Scope;
 
-/// Functions that none of the calls reaches: what they take is not plain values.
-const UNREACHED: [&str; 0] = [];
+/// Functions that none of the calls reaches. Some take maps, unions, structs, or a type that another argument names; others
+/// are replaced before they are called, or answer of the file or the moment; `make_date` takes no such month. All but
+/// `map_entries` and its kin, which give what they are given, give one value of those or a number.
+const UNREACHED: [&str; 20] = [
+    "arrow_cast",
+    "arrow_try_cast",
+    "cast_to_type",
+    "coalesce",
+    "current_date",
+    "current_time",
+    "file_row_index",
+    "get_field",
+    "input_file_name",
+    "make_date",
+    "map_entries",
+    "map_extract",
+    "map_keys",
+    "map_values",
+    "now",
+    "nvl",
+    "nvl2",
+    "try_cast_to_type",
+    "union_extract",
+    "union_tag",
+];
 
 fn list(elements: ArrayRef) -> ScalarValue {
     let field = Arc::new(Field::new_list_field(elements.data_type().clone(), true));
@@ -102,12 +125,14 @@ fn every() -> BTreeMap<String, Arc<ScalarUDF>> {
         .collect()
 }
 
-fn calls(function: &ScalarUDF, size: usize) -> Vec<ScalarFunctionArgs> {
+fn calls(function: &ScalarUDF, size: usize, arity_max: usize) -> Vec<ScalarFunctionArgs> {
     let kinds = kinds(size);
     let all = kinds.len();
-    let arities = [(0, 1), (1, all), (2, all), (3, all), (4, 5)];
+    // Each added argument makes many more: only some kinds then.
+    let arities = [(0, 1), (1, all), (2, all), (3, 8), (4, 5)];
     arities
         .into_iter()
+        .filter(|(arity, _)| *arity <= arity_max)
         .flat_map(|(arity, among)| choices(arity, among))
         .filter_map(|chosen| {
             let values: Vec<ScalarValue> = chosen.into_iter().map(|kind| kinds[kind].clone()).collect();
@@ -125,7 +150,7 @@ fn none_gives_more_than_is_said_of_it() {
         let growth = growth::of(&name);
         let mut reached = false;
         let mut worst: Option<(usize, usize, String)> = None;
-        for args in [20, 700].into_iter().flat_map(|size| calls(&inner, size)) {
+        for args in [20, 700].into_iter().flat_map(|size| calls(&inner, size, 4)) {
             let (given, types) = (
                 arrays(&args),
                 format!("{:?}", args.args.iter().map(ColumnarValue::data_type).collect::<Vec<DataType>>()),
@@ -160,7 +185,7 @@ fn none_gives_more_than_is_said_of_it() {
 #[test]
 fn the_planner_computes_nothing_large_of_any() {
     for (name, function) in every() {
-        for args in calls(&function, 3000).into_iter().filter(|args| args.args.len() <= 2) {
+        for args in calls(&function, 3000, 2) {
             // Each with a budget of its own, which it must keep to.
             let scope = Scope::planning(CancellationToken::new());
             let result = catch_unwind(AssertUnwindSafe(|| scope.during(|| function.invoke_with_args(args))));

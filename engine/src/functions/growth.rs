@@ -381,6 +381,11 @@ fn elements_of(array: &ArrayRef) -> Option<(Vec<i64>, ArrayRef)> {
     }
 }
 
+/// True for types whose values take as much room as the type says.
+pub fn is_flat(data_type: &DataType) -> bool {
+    data_type.is_primitive() || matches!(data_type, DataType::Boolean | DataType::Null)
+}
+
 /// What an array holds of its own: of a slice the part that it shows, of views the texts that they show, each.
 pub fn held_bytes(array: &ArrayRef) -> usize {
     const VIEW_BYTES: usize = 16;

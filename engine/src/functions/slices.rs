@@ -4,8 +4,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use datafusion::arrow::array::{Array, ArrayRef};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::compute::concat;
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::Result;
 use datafusion::error::DataFusionError;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
@@ -21,8 +22,10 @@ const MOMENT: Duration = Duration::from_millis(20);
 const SLICE_BYTES: i64 = 4 << 20;
 /// What is less is not worth asking for.
 const SMALL: usize = 1 << 20;
-/// Rows of a slice at first, where each has a pattern of its own: compiled ones are large, and all are kept until it ends.
-const PATTERNS: usize = 4;
+/// Rows of a slice where each has a pattern of its own: all are kept, compiled, until it ends, and take up to 10 MB each.
+const LARGE_PATTERNS: usize = 4;
+/// The same where no pattern repeats counted times or has classes of letters.
+const PATTERNS: usize = 1024;
 
 /// What a batch is bounded by, in bytes.
 #[derive(Clone, Copy)]
@@ -49,10 +52,8 @@ pub fn compute(
     let mut parts: Vec<ArrayRef> = Vec::new();
     let mut row = 0;
     let mut wanted = (limits.at_once / given.div_ceil(args.number_rows).max(1)).clamp(1, rows);
-    if is_patterned(function.name(), &args) {
-        wanted = wanted.min(PATTERNS);
-    }
-    let most = if is_patterned(function.name(), &args) { PATTERNS } else { rows };
+    let most = patterns_max(function.name(), &args).unwrap_or(rows).min(rows);
+    wanted = wanted.min(most);
     while row < rows {
         if let Some(scope) = scope {
             scope.check()?;
@@ -87,11 +88,21 @@ pub fn compute(
     Ok(ColumnarValue::Array(concat(&parts)?))
 }
 
-/// True when each row has a regular expression of its own.
-fn is_patterned(name: &str, args: &ScalarFunctionArgs) -> bool {
-    super::growth::is_slow(name)
-        && name != "levenshtein"
-        && matches!(args.args.get(1), Some(ColumnarValue::Array(_)))
+/// Rows of a slice, at most, when each has a regular expression of its own.
+pub fn patterns_max(name: &str, args: &ScalarFunctionArgs) -> Option<usize> {
+    let Some(ColumnarValue::Array(patterns)) = args.args.get(1) else { return None };
+    if !super::growth::is_slow(name) || name == "levenshtein" {
+        return None;
+    }
+    // What repeats, and classes of letters, may be large once compiled.
+    let is_large = |pattern: &str| pattern.contains(['{', '[', '\\', '?']);
+    let any_is_large = match patterns.data_type() {
+        DataType::Utf8 => patterns.as_string::<i32>().iter().flatten().any(is_large),
+        DataType::LargeUtf8 => patterns.as_string::<i64>().iter().flatten().any(is_large),
+        DataType::Utf8View => patterns.as_string_view().iter().flatten().any(is_large),
+        _ => return None,
+    };
+    Some(if any_is_large { LARGE_PATTERNS } else { PATTERNS })
 }
 
 /// Rows of a slice whose results may be made at once, and what those come to at most.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
-use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -21,7 +21,7 @@ use datafusion::physical_plan::{
 };
 use futures::StreamExt;
 
-use crate::functions::growth::{held_bytes, value_bytes};
+use crate::functions::growth::{held_bytes, is_flat, value_bytes};
 
 /// What the computed columns of one batch may come to, beyond a single row.
 const BATCH_BYTES: usize = 16 << 20;
@@ -54,10 +54,6 @@ impl BoundedProjection {
             None => inner,
         })
     }
-}
-
-fn is_flat(data_type: &DataType) -> bool {
-    data_type.is_primitive() || matches!(data_type, DataType::Boolean | DataType::Null)
 }
 
 /// Computes a batch, some rows at a time.
@@ -226,7 +222,7 @@ impl ExecutionPlan for BoundedProjection {
 #[cfg(test)]
 mod tests {
     use datafusion::arrow::array::Int32Array;
-    use datafusion::arrow::datatypes::{Field, Schema};
+    use datafusion::arrow::datatypes::{DataType, Field, Schema};
     use datafusion::common::ScalarValue;
     use datafusion::datasource::memory::MemorySourceConfig;
     use datafusion::physical_expr::expressions::Literal;

@@ -40,6 +40,7 @@ use datafusion::physical_plan::{
 use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
 
+use super::bounded_input::with_bounded_inputs;
 use super::bounded_projection::BoundedProjection;
 use crate::Error;
 use crate::cache_counts::CacheCounts;
@@ -52,6 +53,7 @@ pub fn stoppable(plan: Arc<dyn ExecutionPlan>, stop: &CancellationToken) -> Resu
             Some(join) => with_checked_filter(join, stop)?.unwrap_or(node),
             None => node,
         };
+        let node = with_bounded_inputs(node)?;
         let node: Arc<dyn ExecutionPlan> = match BoundedProjection::of(&node)? {
             Some(projection) => Arc::new(projection),
             None => node,
@@ -178,7 +180,12 @@ impl ExecutionPlan for Stoppable {
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let scope = Scope::task(self.stop.clone(), Arc::clone(context.memory_pool()));
+        let pool = Arc::clone(context.memory_pool());
+        let is_window = self.inner.is::<WindowAggExec>() || self.inner.is::<BoundedWindowAggExec>();
+        let scope = match is_window {
+            true => Scope::window(self.stop.clone(), pool),
+            false => Scope::task(self.stop.clone(), pool),
+        };
         let mut batches = scope.during(|| self.inner.execute(partition, context))?;
         let (schema, stop, reads) = (batches.schema(), self.stop.clone(), self.reads.clone());
         let checked = futures::stream::poll_fn(move |context| {
