@@ -277,7 +277,9 @@ impl ScalarUDFImpl for Bounded {
         // Who asked for it may put it into each of its rows.
         match &result {
             ColumnarValue::Scalar(value) => check_spread(self.name(), value_bytes(value), rows)?,
-            ColumnarValue::Array(one) if one.len() < rows => check_spread(self.name(), held_bytes(one), rows)?,
+            ColumnarValue::Array(one) if one.len() < rows => {
+                check_spread(self.name(), held_bytes(one), rows)?
+            }
             ColumnarValue::Array(_) => {}
         }
         Ok(result)

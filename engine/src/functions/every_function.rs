@@ -121,6 +121,8 @@ fn every() -> BTreeMap<String, Arc<ScalarUDF>> {
     registry
         .scalar_functions
         .values()
+        // Ours of numbers alone are called by operators, for the types that they are made for.
+        .filter(|function| !arithmetic::is_ours(function))
         .map(|function| (function.name().to_owned(), Arc::clone(function)))
         .collect()
 }
