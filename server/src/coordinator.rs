@@ -17,7 +17,7 @@ use crate::cluster::Cluster;
 use crate::metrics::Metrics;
 use crate::pg_catalog::Built;
 use crate::query::{Admission, History, QueryLog};
-use crate::session::OpenSessions;
+use crate::session::{ClientMemory, OpenSessions};
 use crate::writes::Writes;
 
 /// The server's shared state.
@@ -49,6 +49,8 @@ pub struct Coordinator {
     pub admission: Arc<Admission>,
     /// Places for connections.
     pub connections: Arc<Semaphore>,
+    /// What sessions hold of what their clients sent.
+    pub client_memory: Arc<ClientMemory>,
     /// Who is connected.
     pub sessions_open: OpenSessions,
     /// The system tables built from one version of the catalog.

@@ -29,7 +29,7 @@ use crate::data_folder::DataFolder;
 use crate::metrics::Metrics;
 use crate::pg_catalog::Built;
 use crate::query::{Admission, History, QueryLog};
-use crate::session::OpenSessions;
+use crate::session::{ClientMemory, OpenSessions};
 use crate::traces::Traces;
 use crate::wire::scram;
 use crate::writes::Writes;
@@ -151,6 +151,7 @@ impl Server {
             .map_err(|error| unusable(&history, &error))?;
         let coordinator = Arc::new(Coordinator {
             catalog: SnapshotStore::new(snapshot),
+            client_memory: ClientMemory::of(&runtime.pool),
             runtime,
             sessions,
             compute: threads.compute,

@@ -1,5 +1,6 @@
 //! One client's session: its settings, its transaction block, its prepared statements.
 
+mod held;
 mod notice;
 mod prepared;
 mod registry;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+pub use held::{Charge, ClientMemory, SessionMemory};
 pub use notice::Notice;
 pub use prepared::{Prepared, PreparedStatements};
 pub use registry::OpenSessions;
