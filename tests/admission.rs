@@ -73,12 +73,18 @@ async fn roles_have_limits_and_those_that_wait_have_places() {
         "set sluice.max_memory = '1GB'",
         "set sluice.max_concurrent_queries = 0",
         "alter role ann set sluice.max_memory = '1GB'",
-        "alter role ann reset all",
+        "alter role ann reset sluice.max_memory",
     ] {
         assert_eq!(sqlstate(&ann, refused).await, "42501", "{refused}");
     }
+    // As in PostgreSQL, who resets all of its own leaves what a superuser set.
+    ann.batch_execute("alter role ann reset all").await.expect("her own");
+    let kept = connect_as(&cluster, "ann", "").await;
+    let shown = rows(&kept, "select current_setting('sluice.max_memory')").await;
+    assert_eq!(shown[0][0], "128MB");
+    drop(kept);
     ann.batch_execute("alter role ann set statement_timeout = '1h'").await.expect("her own, and no limit");
-    assert_eq!(sqlstate(&admin, "alter role ann set server_version = '9'").await, "22023");
+    assert_eq!(sqlstate(&admin, "alter role ann set server_version = '9'").await, "55P02");
     assert_eq!(sqlstate(&admin, "alter role ann set no_such = '9'").await, "42704");
 
     // What needs more than her limit spills, or is told so, where others have room.

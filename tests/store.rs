@@ -7,8 +7,8 @@ use catalog::lake::{ColumnChange, FileColumn, FileValue, NewColumn, NewFile, New
 use catalog::table::file_statistics::FileStatistics;
 use catalog::{
     CatalogError, CatalogStore, Change, CommentTarget, CsvReading, ExternalFiles, ExternalFormat, Grant,
-    GrantObject, Metadata, NewView, PrimaryKey, Privilege, Role, TableDefinition, TableName, TableStatistics,
-    Warehouse,
+    GrantObject, Membership, Metadata, NewView, PrimaryKey, Privilege, Role, TableDefinition, TableName,
+    TableStatistics, Warehouse,
 };
 
 fn warehouse(location: &str) -> Warehouse {
@@ -195,7 +195,7 @@ async fn suite(store: &CatalogStore) {
         Change::PutTable(Arc::clone(&table)),
         Change::PutTable(table),
         Change::PutRole(analyst.clone()),
-        Change::AddMember { role: 10, member: analyst.oid },
+        Change::AddMember(Membership { role: 10, member: analyst.oid, is_admin: true, grantor: 10 }),
         Change::PutGrant(grant.clone()),
         Change::PutGrant(grant),
         Change::Comment { target: comment.clone(), text: Some("it's the \"key\"".into()) },
@@ -265,4 +265,55 @@ async fn postgres_keeps_what_was_committed() {
     let store = CatalogStore::open_url(&oracle.url(), &warehouse("s3://lake/x")).await.expect("a store");
     suite(&store).await;
     lake_suite(&store).await;
+}
+
+/// A catalog of format 2 knew neither admin options nor who gave a grant on whose behalf.
+#[tokio::test]
+async fn rights_of_earlier_catalogs_are_kept() {
+    use sqlx::{ConnectOptions, Connection};
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("catalog.sqlite");
+    let orders = TableName::new("public", "orders");
+    let object = GrantObject::Table(orders.clone());
+    {
+        let store = CatalogStore::open_file(&path, &warehouse("/lake/")).await.expect("a new store");
+        let first = store.load().await.expect("the first version");
+        let roles = ["owner", "ann", "bob"].into_iter().zip(20_001..);
+        let mut changes: Vec<Change> =
+            roles.map(|(name, oid)| Change::PutRole(Role::new(oid, name))).collect();
+        changes.push(Change::SetOwner { table: orders.clone(), owner: 20_001 });
+        store.commit(&first, &changes).await.expect("roles");
+    }
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path);
+    let mut connection = options.connect().await.expect("the file");
+    for sql in [
+        "drop table sluice_privileges",
+        "drop table sluice_memberships",
+        "create table sluice_memberships (role bigint not null, member bigint not null,
+           primary key (role, member))",
+        "create table sluice_grants (
+           kind text not null, schema_name text not null, object_name text not null, grantee bigint not null,
+           privilege text not null, is_grantable bigint not null, grantor bigint not null,
+           primary key (kind, schema_name, object_name, grantee, privilege))",
+        "insert into sluice_memberships values (20001, 20003)",
+        "insert into sluice_grants values ('schema', 'public', '', 0, 'USAGE', 0, 10)",
+        // A superuser granted for the owner, and who was given the option for itself.
+        "insert into sluice_grants values ('table', 'public', 'orders', 20002, 'SELECT', 1, 10)",
+        "insert into sluice_grants values ('table', 'public', 'orders', 20003, 'SELECT', 0, 20002)",
+        "update sluice_catalog set format = 2",
+    ] {
+        sqlx::query(sql).execute(&mut connection).await.expect(sql);
+    }
+    connection.close().await.expect("the end");
+    let store = CatalogStore::open_file(&path, &warehouse("/lake/")).await.expect("brought up to date");
+    let loaded = store.load().await.expect("the version");
+    assert_eq!(
+        loaded.memberships,
+        [Membership { role: 20_001, member: 20_003, is_admin: false, grantor: 10 }]
+    );
+    let mut grants: Vec<_> =
+        loaded.grants_on(&object).map(|g| (g.grantee, g.grantor, g.is_grantable)).collect();
+    grants.sort_unstable();
+    assert_eq!(grants, [(20_002, 20_001, true), (20_003, 20_002, false)]);
+    assert!(loaded.allows(20_003, &GrantObject::Schema("public".into()), Privilege::Usage));
 }

@@ -10,6 +10,7 @@ pub mod identifier;
 pub mod lake;
 mod metadata;
 mod provider;
+mod rights;
 mod role;
 mod snapshot;
 mod store;
@@ -27,7 +28,8 @@ pub use provider::{
     DATABASE, DEFAULT_SCHEMA, FILE_COLUMN, PlannedViews, SnapshotCatalog, SnapshotSchema, Target, own_schema,
     target_schema,
 };
-pub use role::{FIRST_ROLE, FIRST_ROLE_OID, Grant, GrantObject, PUBLIC_GRANTEE, Privilege, Role};
+pub use rights::{GrantProblem, Granted};
+pub use role::{FIRST_ROLE, FIRST_ROLE_OID, Grant, GrantObject, Membership, PUBLIC_GRANTEE, Privilege, Role};
 pub use snapshot::{Snapshot, SnapshotStore};
 pub use store::{CatalogStore, DeadFile, SnapshotRow, Warehouse};
 pub use table::StringLayout;

@@ -8,7 +8,7 @@ use datafusion::arrow::datatypes::SchemaRef;
 
 use crate::definition::{Materialized, View};
 use crate::lake::{self, ColumnChange, LakeSchema, NewFile, NewTable};
-use crate::role::{FIRST_ROLE_OID, Grant, GrantObject, PUBLIC_GRANTEE, Privilege, Role};
+use crate::role::{FIRST_ROLE_OID, Grant, GrantObject, Membership, PUBLIC_GRANTEE, Privilege, Role};
 use crate::{DEFAULT_SCHEMA, TableDefinition, TableName};
 
 /// What a comment is on.
@@ -59,8 +59,8 @@ pub struct Metadata {
     pub schemas: BTreeMap<String, LakeSchema>,
     /// Roles by name.
     pub roles: BTreeMap<String, Role>,
-    /// Pairs of role and member, by object identifier.
-    pub memberships: Vec<(u32, u32)>,
+    /// Who is a member of which role.
+    pub memberships: Vec<Membership>,
     /// Every grant.
     pub grants: Vec<Grant>,
     /// Every comment.
@@ -100,14 +100,14 @@ pub enum Change {
     PutRole(Role),
     /// Removes a role with its memberships.
     DropRole { oid: u32 },
-    /// Makes `member` a member of `role`.
-    AddMember { role: u32, member: u32 },
+    /// Makes a role a member of another, or replaces what was said of that membership.
+    AddMember(Membership),
     /// Ends a membership.
     RemoveMember { role: u32, member: u32 },
-    /// Adds a grant or replaces the one of the same object, grantee and privilege.
+    /// Adds a grant or replaces the one of the same object, grantee, privilege and grantor.
     PutGrant(Grant),
     /// Takes a grant back.
-    DropGrant { object: GrantObject, grantee: u32, privilege: Privilege },
+    DropGrant { object: GrantObject, grantee: u32, privilege: Privilege, grantor: u32 },
     /// Sets a comment; `None` removes it.
     Comment { target: CommentTarget, text: Option<String> },
     /// Declares a primary key; `None` removes it.
@@ -172,18 +172,20 @@ impl Metadata {
             }
             Change::DropRole { oid } => {
                 self.roles.retain(|_, known| known.oid != oid);
-                self.memberships.retain(|(role, member)| *role != oid && *member != oid);
+                self.memberships.retain(|known| known.role != oid && known.member != oid);
             }
-            Change::AddMember { role, member } => {
-                self.memberships.retain(|pair| *pair != (role, member));
-                self.memberships.push((role, member));
+            Change::AddMember(membership) => {
+                self.remove_member(membership.role, membership.member);
+                self.memberships.push(membership);
             }
-            Change::RemoveMember { role, member } => self.memberships.retain(|pair| *pair != (role, member)),
+            Change::RemoveMember { role, member } => self.remove_member(role, member),
             Change::PutGrant(grant) => {
-                self.drop_grant(&grant.object, grant.grantee, grant.privilege);
+                self.drop_grant(&grant.object, grant.grantee, grant.privilege, grant.grantor);
                 self.grants.push(grant);
             }
-            Change::DropGrant { object, grantee, privilege } => self.drop_grant(&object, grantee, privilege),
+            Change::DropGrant { object, grantee, privilege, grantor } => {
+                self.drop_grant(&object, grantee, privilege, grantor);
+            }
             Change::Comment { target, text: Some(text) } => {
                 self.comments.insert(target, text);
             }
@@ -408,7 +410,7 @@ impl Metadata {
             }
             Change::PutRole(_)
             | Change::DropRole { .. }
-            | Change::AddMember { .. }
+            | Change::AddMember(_)
             | Change::RemoveMember { .. }
             | Change::PutGrant(_)
             | Change::DropGrant { .. } => {
@@ -417,8 +419,14 @@ impl Metadata {
         }
     }
 
-    fn drop_grant(&mut self, object: &GrantObject, grantee: u32, privilege: Privilege) {
-        self.grants.retain(|g| !(g.object == *object && g.grantee == grantee && g.privilege == privilege));
+    fn drop_grant(&mut self, object: &GrantObject, grantee: u32, privilege: Privilege, grantor: u32) {
+        self.grants.retain(|g| {
+            !(g.object == *object && g.grantee == grantee && g.privilege == privilege && g.grantor == grantor)
+        });
+    }
+
+    fn remove_member(&mut self, role: u32, member: u32) {
+        self.memberships.retain(|known| (known.role, known.member) != (role, member));
     }
 
     /// The role of that object identifier.
@@ -440,76 +448,5 @@ impl Metadata {
     /// The role that owns `table`.
     pub fn owner(&self, table: &TableName) -> u32 {
         self.owners.get(table).copied().unwrap_or(FIRST_ROLE_OID)
-    }
-
-    /// `role` and every role it is a member of, however far.
-    pub fn roles_of(&self, role: u32) -> Vec<u32> {
-        let mut found = vec![role];
-        let mut at = 0;
-        while at < found.len() {
-            for (parent, member) in &self.memberships {
-                if *member == found[at] && !found.contains(parent) {
-                    found.push(*parent);
-                }
-            }
-            at += 1;
-        }
-        found
-    }
-
-    /// True when `role` may do `privilege` on `object`: as a superuser, by a grant to it, to a role it
-    /// inherits from, or to all.
-    pub fn allows(&self, role: u32, object: &GrantObject, privilege: Privilege) -> bool {
-        let Some(known) = self.role_by_oid(role) else { return false };
-        let inherited = || if known.inherits { self.roles_of(role) } else { vec![role] };
-        if known.is_superuser {
-            return true;
-        }
-        let roles = inherited();
-        let owner = match object {
-            GrantObject::Table(table) => self.owners.get(table),
-            GrantObject::Schema(schema) => self.schema_owners.get(schema),
-            GrantObject::Database => None,
-        };
-        if owner.is_some_and(|owner| roles.contains(owner)) {
-            return true;
-        }
-        self.grants.iter().any(|grant| {
-            grant.object == *object
-                && grant.privilege == privilege
-                && (grant.grantee == PUBLIC_GRANTEE || roles.contains(&grant.grantee))
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn privileges_come_by_grant_by_membership_and_to_all() {
-        let mut metadata = Metadata::first();
-        let table = GrantObject::Table(TableName::new("public", "orders"));
-        let (reader, analyst) = (Role::new(16_384, "reader"), Role::new(16_385, "analyst"));
-        for change in [
-            Change::PutRole(reader),
-            Change::PutRole(analyst),
-            Change::AddMember { role: 16_384, member: 16_385 },
-            Change::PutGrant(Grant {
-                object: table.clone(),
-                grantee: 16_384,
-                privilege: Privilege::Select,
-                is_grantable: false,
-                grantor: FIRST_ROLE_OID,
-            }),
-        ] {
-            metadata.apply(&change);
-        }
-        assert!(metadata.allows(16_385, &table, Privilege::Select));
-        assert!(!metadata.allows(16_385, &table, Privilege::Insert));
-        assert!(metadata.allows(FIRST_ROLE_OID, &table, Privilege::Insert));
-        assert!(metadata.allows(16_385, &GrantObject::Schema("public".into()), Privilege::Usage));
-        metadata.apply(&Change::RemoveMember { role: 16_384, member: 16_385 });
-        assert!(!metadata.allows(16_385, &table, Privilege::Select));
     }
 }

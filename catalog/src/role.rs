@@ -157,7 +157,21 @@ impl fmt::Display for GrantObject {
     }
 }
 
-/// One privilege given to one role.
+/// A role that is a member of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Membership {
+    /// The role that has members.
+    pub role: u32,
+    /// The member.
+    pub member: u32,
+    /// It may make others members of `role` (`WITH ADMIN OPTION`).
+    pub is_admin: bool,
+    /// Who made it one.
+    pub grantor: u32,
+}
+
+/// One privilege given to one role. An owner has every privilege without a grant; what it took from itself is kept as a
+/// grant of the owner to the owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
     /// On what.

@@ -91,6 +91,10 @@ pub enum Error {
     ActiveTransaction { message: String },
     #[error("{message}")]
     InvalidGrant { message: String },
+    #[error("parameter \"{name}\" cannot be changed")]
+    FixedParameter { name: String },
+    #[error("{message}")]
+    ObjectInUse { message: String },
     #[error("{message}")]
     ReservedName { message: String },
     #[error("{message}")]

@@ -68,6 +68,8 @@ impl Error {
             Error::PermissionDenied { .. } => b"42501",
             Error::ActiveTransaction { .. } => b"25001",
             Error::InvalidGrant { .. } => b"0LP01",
+            Error::FixedParameter { .. } => b"55P02",
+            Error::ObjectInUse { .. } => b"55006",
             Error::ReservedName { .. } => b"42939",
             Error::InvalidDatetime { .. } => b"22007",
             Error::InvalidTableDefinition { .. } => b"42P16",

@@ -23,7 +23,11 @@ impl DataFolder {
     /// Makes the folder where there is none. Fails with [`io::ErrorKind::ResourceBusy`] when another server goes on using
     /// it.
     pub async fn claim(path: &Path) -> io::Result<Self> {
+        let is_ours = is_ours(path)?;
         fs::create_dir_all(path)?;
+        if is_ours {
+            make_private(path)?;
+        }
         let lock = File::options().create(true).truncate(false).write(true).open(path.join(LOCK))?;
         let began_at = Instant::now();
         loop {
@@ -44,6 +48,29 @@ impl DataFolder {
     }
 }
 
+/// A folder that is new, empty, or was a server's before: one that holds other things is not ours to close to others.
+fn is_ours(path: &Path) -> io::Result<bool> {
+    match fs::read_dir(path) {
+        Ok(mut entries) => Ok(entries.next().is_none() || path.join(LOCK).exists()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+/// It holds what roles sign in with, and their data: as of PostgreSQL's, nobody else looks into it.
+fn make_private(path: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = fs::metadata(path)?.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
+            tracing::debug!(path = %path.display(), was = format!("{mode:o}"), "the data folder is its owner's alone now");
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,6 +80,12 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("data");
         let first = DataFolder::claim(&path).await.expect("a free folder");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let mode = fs::metadata(&path).expect("a folder").permissions().mode();
+            assert_eq!(mode & 0o777, 0o700);
+        }
         let second = DataFolder::claim(&path).await.expect_err("a folder in use");
         assert_eq!(second.kind(), io::ErrorKind::ResourceBusy);
         drop(first);

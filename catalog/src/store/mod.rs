@@ -9,6 +9,7 @@ mod history;
 mod lake_commit;
 mod lake_load;
 mod lake_tables;
+mod rights;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::OpenOptions;
@@ -20,16 +21,16 @@ use sqlx::any::{AnyPoolOptions, AnyRow};
 use sqlx::{Any, AnyPool, AssertSqlSafe, Row, Transaction};
 
 use crate::metadata::{Change, CommentTarget, Metadata, PrimaryKey};
-use crate::role::{FIRST_ROLE_OID, Grant, GrantObject, Privilege, Role};
+use crate::role::{FIRST_ROLE_OID, Role};
 use crate::table::file_statistics::FileStatistics;
 use crate::{
     CatalogError, DEFAULT_SCHEMA, ExternalFiles, Result, TableDefinition, TableName, stored_definition,
 };
 
 /// The format of the tables below. A store of another format is refused, not guessed at.
-const FORMAT: i64 = 2;
-/// The format before the lake, of which nothing has to be changed.
-const FORMAT_WITHOUT_LAKE: i64 = 1;
+const FORMAT: i64 = 3;
+/// The formats before that: without the lake, and with grants that two roles could not give alike. See [`rights`].
+const EARLIER_FORMATS: [i64; 2] = [1, 2];
 
 const TABLES: &[&str] = &[
     "create table if not exists sluice_catalog (
@@ -42,11 +43,12 @@ const TABLES: &[&str] = &[
     "create table if not exists sluice_role_settings (
        role bigint not null, name text not null, value text not null, primary key (role, name))",
     "create table if not exists sluice_memberships (
-       role bigint not null, member bigint not null, primary key (role, member))",
-    "create table if not exists sluice_grants (
+       role bigint not null, member bigint not null, is_admin bigint not null, grantor bigint not null,
+       primary key (role, member))",
+    "create table if not exists sluice_privileges (
        kind text not null, schema_name text not null, object_name text not null, grantee bigint not null,
        privilege text not null, is_grantable bigint not null, grantor bigint not null,
-       primary key (kind, schema_name, object_name, grantee, privilege))",
+       primary key (kind, schema_name, object_name, grantee, privilege, grantor))",
     "create table if not exists sluice_comments (
        kind text not null, schema_name text not null, object_name text not null, column_name text not null,
        comment text not null, primary key (kind, schema_name, object_name, column_name))",
@@ -197,7 +199,8 @@ impl CatalogStore {
             .await?;
         match found {
             Some(row) if row.try_get::<i64, _>(0)? == FORMAT => {}
-            Some(row) if row.try_get::<i64, _>(0)? == FORMAT_WITHOUT_LAKE => {
+            Some(row) if EARLIER_FORMATS.contains(&row.try_get::<i64, _>(0)?) => {
+                rights::migrate(&mut transaction).await?;
                 sqlx::query("update sluice_catalog set format = $1")
                     .bind(FORMAT)
                     .execute(&mut *transaction)
@@ -274,12 +277,7 @@ impl CatalogStore {
                 role.settings.insert(text(&row, "name")?, text(&row, "value")?);
             }
         }
-        for row in rows(&mut transaction, "select role, member from sluice_memberships").await? {
-            metadata.memberships.push((oid(&row, "role")?, oid(&row, "member")?));
-        }
-        for row in rows(&mut transaction, "select * from sluice_grants").await? {
-            metadata.grants.push(grant(&row)?);
-        }
+        rights::load(&mut transaction, &mut metadata).await?;
         for row in rows(&mut transaction, "select * from sluice_comments").await? {
             metadata.comments.insert(comment_target(&row)?, row.try_get("comment")?);
         }
@@ -560,31 +558,11 @@ async fn write(transaction: &mut Transaction<'static, Any>, change: &Change) -> 
                 .await?;
             forget_settings(transaction, *oid).await?;
         }
-        Change::AddMember { role, member } => {
-            remove_member(transaction, *role, *member).await?;
-            sqlx::query("insert into sluice_memberships values ($1, $2)")
-                .bind(i64::from(*role))
-                .bind(i64::from(*member))
-                .execute(&mut **transaction)
-                .await?;
-        }
-        Change::RemoveMember { role, member } => remove_member(transaction, *role, *member).await?,
-        Change::PutGrant(grant) => {
-            drop_grant(transaction, &grant.object, grant.grantee, grant.privilege).await?;
-            let (kind, schema, object) = object_key(&grant.object);
-            sqlx::query("insert into sluice_grants values ($1, $2, $3, $4, $5, $6, $7)")
-                .bind(kind)
-                .bind(schema)
-                .bind(object)
-                .bind(i64::from(grant.grantee))
-                .bind(grant.privilege.as_str())
-                .bind(i64::from(grant.is_grantable))
-                .bind(i64::from(grant.grantor))
-                .execute(&mut **transaction)
-                .await?;
-        }
-        Change::DropGrant { object, grantee, privilege } => {
-            drop_grant(transaction, object, *grantee, *privilege).await?;
+        Change::AddMember(membership) => rights::add_member(transaction, membership).await?,
+        Change::RemoveMember { role, member } => rights::remove_member(transaction, *role, *member).await?,
+        Change::PutGrant(grant) => rights::put_grant(transaction, grant).await?,
+        Change::DropGrant { object, grantee, privilege, grantor } => {
+            rights::drop_grant(transaction, object, *grantee, *privilege, *grantor).await?;
         }
         Change::Comment { target, text } => {
             let (kind, schema, object, column) = comment_key(target);
@@ -772,7 +750,7 @@ async fn of_schema(transaction: &mut Transaction<'static, Any>, sql: &'static st
 }
 
 const DELETE_SCHEMA_OWNER: &str = "delete from sluice_schema_owners where schema_name = $1";
-const DELETE_SCHEMA_GRANTS: &str = "delete from sluice_grants where kind = 'schema' and schema_name = $1";
+const DELETE_SCHEMA_GRANTS: &str = "delete from sluice_privileges where kind = 'schema' and schema_name = $1";
 const DELETE_SCHEMA_COMMENTS: &str = "delete from sluice_comments where kind = 'schema' and schema_name = $1";
 const DELETE_MATERIALIZED: &str =
     "delete from sluice_materialized_views where schema_name = $1 and table_name = $2";
@@ -806,7 +784,7 @@ const RENAMES: &[&str] = &[
      where schema_name = $1 and table_name = $2",
     "update sluice_primary_keys set schema_name = $3, table_name = $4
      where schema_name = $1 and table_name = $2",
-    "update sluice_grants set schema_name = $3, object_name = $4
+    "update sluice_privileges set schema_name = $3, object_name = $4
      where kind = 'table' and schema_name = $1 and object_name = $2",
     "update sluice_comments set schema_name = $3, object_name = $4
      where kind in ('table', 'column') and schema_name = $1 and object_name = $2",
@@ -816,47 +794,9 @@ const DELETE_TABLE: &str = "delete from sluice_external_tables where schema_name
 const DELETE_OWNER: &str = "delete from sluice_owners where schema_name = $1 and table_name = $2";
 const DELETE_KEY: &str = "delete from sluice_primary_keys where schema_name = $1 and table_name = $2";
 const DELETE_GRANTS: &str =
-    "delete from sluice_grants where kind = 'table' and schema_name = $1 and object_name = $2";
+    "delete from sluice_privileges where kind = 'table' and schema_name = $1 and object_name = $2";
 const DELETE_COMMENTS: &str = "delete from sluice_comments where kind in ('table', 'column')
      and schema_name = $1 and object_name = $2";
-
-async fn remove_member(transaction: &mut Transaction<'static, Any>, role: u32, member: u32) -> Result<()> {
-    sqlx::query("delete from sluice_memberships where role = $1 and member = $2")
-        .bind(i64::from(role))
-        .bind(i64::from(member))
-        .execute(&mut **transaction)
-        .await?;
-    Ok(())
-}
-
-async fn drop_grant(
-    transaction: &mut Transaction<'static, Any>,
-    object: &GrantObject,
-    grantee: u32,
-    privilege: Privilege,
-) -> Result<()> {
-    let (kind, schema, object) = object_key(object);
-    sqlx::query(
-        "delete from sluice_grants where kind = $1 and schema_name = $2 and object_name = $3
-         and grantee = $4 and privilege = $5",
-    )
-    .bind(kind)
-    .bind(schema)
-    .bind(object)
-    .bind(i64::from(grantee))
-    .bind(privilege.as_str())
-    .execute(&mut **transaction)
-    .await?;
-    Ok(())
-}
-
-fn object_key(object: &GrantObject) -> (&'static str, String, String) {
-    match object {
-        GrantObject::Database => ("database", String::new(), String::new()),
-        GrantObject::Schema(name) => ("schema", name.clone(), String::new()),
-        GrantObject::Table(name) => ("table", name.schema.clone(), name.table.clone()),
-    }
-}
 
 fn comment_key(target: &CommentTarget) -> (&'static str, String, String, String) {
     let none = String::new;
@@ -911,24 +851,6 @@ fn file_statistics(row: &AnyRow) -> Result<FileStatistics> {
         bytes: number(row, "bytes")?.max(0) as u64,
         modified: number(row, "modified")?,
         told: text(row, "told")?,
-    })
-}
-
-fn grant(row: &AnyRow) -> Result<Grant> {
-    let (schema, object) = (text(row, "schema_name")?, text(row, "object_name")?);
-    let word = text(row, "privilege")?;
-    let unknown = |what: String| CatalogError::Store { problem: format!("holds an unknown {what}") };
-    Ok(Grant {
-        object: match text(row, "kind")?.as_str() {
-            "database" => GrantObject::Database,
-            "schema" => GrantObject::Schema(schema),
-            "table" => GrantObject::Table(TableName::new(schema, object)),
-            other => return Err(unknown(format!("kind of object {other:?}"))),
-        },
-        grantee: oid(row, "grantee")?,
-        privilege: Privilege::from_word(&word).ok_or_else(|| unknown(format!("privilege {word:?}")))?,
-        is_grantable: row.try_get::<i64, _>("is_grantable")? != 0,
-        grantor: oid(row, "grantor")?,
     })
 }
 

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use catalog::{Change, TableDefinition};
+use catalog::{Change, GrantObject, TableDefinition};
 use datafusion::arrow::array::AsArray;
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, Int64Type};
@@ -25,8 +25,7 @@ pub async fn prepare(context: &QueryContext, names: &[(Option<String>, String)])
     let metadata = context.snapshot.metadata();
     let is_own = |table: &TableDefinition| {
         table.name.schema == TEMPORARY_SCHEMA
-            || metadata.role_by_oid(context.role_oid).is_some_and(|role| role.is_superuser)
-            || metadata.roles_of(context.role_oid).contains(&metadata.owner(&table.name))
+            || metadata.owns(context.role_oid, &GrantObject::Table(table.name.clone()))
     };
     let mut notices = Vec::new();
     let tables: Vec<Arc<TableDefinition>> = if names.is_empty() {

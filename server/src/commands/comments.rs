@@ -1,9 +1,9 @@
 //! `COMMENT ON`.
 
-use catalog::{Change, CommentTarget, DATABASE};
+use catalog::{Change, CommentTarget, DATABASE, GrantObject};
 use engine::{Error, Result};
 
-use super::{Outcome, change, metadata, must_own, must_own_table, role};
+use super::{Outcome, change, current, metadata, must_own_schema, must_own_table, role};
 use crate::coordinator::Coordinator;
 use crate::pg_catalog;
 use crate::session::Session;
@@ -41,7 +41,23 @@ pub async fn run(
             super::refuse_temporary(table, "COMMENT")?;
             must_own_table(&metadata, session, table)?;
         }
-        _ => must_own(&metadata, session, "what is commented on")?,
+        CommentTarget::Schema(name) => must_own_schema(&metadata, session, name)?,
+        CommentTarget::Database => {
+            if !metadata.owns(current(&metadata, session)?.oid, &GrantObject::Database) {
+                let message = format!("must be owner of database {DATABASE}");
+                return Err(Error::PermissionDenied { message });
+            }
+        }
+        CommentTarget::Role(name) => {
+            let (me, target) = (current(&metadata, session)?, role(&metadata, name)?);
+            let refused = |message: &str| Err(Error::PermissionDenied { message: message.to_owned() });
+            if target.is_superuser && !me.is_superuser {
+                return refused("must be superuser to comment on a superuser");
+            }
+            if !me.is_superuser && !me.creates_roles {
+                return refused("must have CREATEROLE privilege");
+            }
+        }
     }
     let changed = Change::Comment { target, text: text.map(str::to_owned) };
     change(coordinator, session, vec![changed], "COMMENT").await?;

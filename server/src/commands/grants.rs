@@ -1,9 +1,9 @@
-//! `GRANT … ON … TO …` and `REVOKE`.
+//! `GRANT … ON … TO …` and `REVOKE`, as PostgreSQL 15 does them (its `aclchk.c`).
 
-use catalog::{Change, DATABASE, Grant, GrantObject, Metadata, PUBLIC_GRANTEE, Privilege, TableName};
+use catalog::{DATABASE, GrantObject, GrantProblem, Granted, Metadata, PUBLIC_GRANTEE, Privilege, TableName};
 use engine::{Error, Result};
 
-use super::{Outcome, change, current, denied, metadata, role};
+use super::{Outcome, change, current, kind_of, may_look_into, meant, metadata, role_oid};
 use crate::coordinator::Coordinator;
 use crate::pg_catalog;
 use crate::session::{Notice, Session};
@@ -12,69 +12,96 @@ use crate::sql::{GrantOn, Granting};
 /// Carries out one GRANT or REVOKE.
 pub async fn run(coordinator: &Coordinator, session: &mut Session, wanted: &Granting) -> Result<Outcome> {
     let metadata = metadata(coordinator, session);
+    let me = current(&metadata, session)?.oid;
+    if let Some(name) = &wanted.granted_by
+        && meant(&metadata, session, name)?.oid != me
+    {
+        return Err(Error::NotSupported { message: "grantor must be current user".into() });
+    }
     let objects = objects(coordinator, session, &wanted.on)?;
     let grantees = wanted
         .grantees
         .iter()
         .map(|name| match name {
             None => Ok(PUBLIC_GRANTEE),
-            Some(name) => Ok(role(&metadata, name)?.oid),
+            Some(name) => Ok(meant(&metadata, session, name)?.oid),
         })
         .collect::<Result<Vec<_>>>()?;
-    let mut changes = Vec::new();
-    let mut refused = 0;
+    let (mut changes, mut notices) = (Vec::new(), Vec::new());
     for object in &objects {
         let privileges = privileges(object, &wanted.privileges)?;
-        for privilege in privileges {
-            if !may_grant(&metadata, session, object, privilege)? {
-                refused += 1;
-                continue;
-            }
-            for grantee in &grantees {
-                changes.push(if wanted.is_grant {
-                    Change::PutGrant(Grant {
-                        object: object.clone(),
-                        grantee: *grantee,
-                        privilege,
-                        is_grantable: wanted.with_grant_option,
-                        grantor: current(&metadata, session)?.oid,
-                    })
-                } else {
-                    Change::DropGrant { object: object.clone(), grantee: *grantee, privilege }
-                });
-            }
+        let (grantor, may) = metadata.grantor(me, object, &privileges);
+        if may.is_empty() && !metadata.allows_some(me, object, all_of(object)) {
+            return Err(Error::PermissionDenied {
+                message: format!("permission denied for {}", described(&metadata, object)),
+            });
         }
-    }
-    if changes.is_empty() && refused > 0 {
-        return Err(denied(&format!("for {}", objects[0])));
+        notices.extend(told(wanted, object, may.len(), privileges.len()));
+        let granted = Granted { object, privileges: &may, grantor };
+        let found = match wanted.is_grant {
+            true => metadata.granting(&granted, &grantees, wanted.with_grant_option),
+            false => metadata.revoking(&granted, &grantees, wanted.with_grant_option, wanted.is_cascade),
+        };
+        changes.extend(found.map_err(refused)?);
     }
     let tag = if wanted.is_grant { "GRANT" } else { "REVOKE" };
     change(coordinator, session, changes, tag).await?;
-    let partly = || Notice::warning("01007", "not all privileges were granted or revoked");
-    Ok(Outcome::with_notices(tag, (refused > 0).then(partly).into_iter().collect()))
+    Ok(Outcome::with_notices(tag, notices))
 }
 
-/// Superusers own everything; others may pass on what they were given to pass on.
-fn may_grant(
-    metadata: &Metadata,
-    session: &Session,
-    object: &GrantObject,
-    privilege: Privilege,
-) -> Result<bool> {
-    let current = current(metadata, session)?;
-    let roles = metadata.roles_of(current.oid);
-    let was_given = metadata.grants.iter().any(|grant| {
-        grant.object == *object
-            && grant.privilege == privilege
-            && grant.is_grantable
-            && roles.contains(&grant.grantee)
-    });
-    let is_owner = match object {
-        GrantObject::Table(table) => roles.contains(&metadata.owner(table)),
-        GrantObject::Schema(schema) => roles.contains(&metadata.schema_owner(schema)),
-        GrantObject::Database => false,
+/// What the client is told when not all of it could be done.
+fn told(wanted: &Granting, object: &GrantObject, may: usize, asked: usize) -> Option<Notice> {
+    let name = name_of(object);
+    // Who asks for all gets what there is.
+    let is_part = may < asked && !wanted.privileges.is_empty();
+    let text = match (wanted.is_grant, may) {
+        (true, 0) => format!("no privileges were granted for \"{name}\""),
+        (true, _) if is_part => format!("not all privileges were granted for \"{name}\""),
+        (false, 0) => format!("no privileges could be revoked for \"{name}\""),
+        (false, _) if is_part => format!("not all privileges could be revoked for \"{name}\""),
+        _ => return None,
     };
-    Ok(current.is_superuser || is_owner || was_given)
+    Some(Notice::warning(if wanted.is_grant { "01007" } else { "01006" }, text))
+}
+
+fn refused(problem: GrantProblem) -> Error {
+    match problem {
+        GrantProblem::OptionForPublic => {
+            Error::InvalidGrant { message: "grant options can only be granted to roles".into() }
+        }
+        GrantProblem::Circular => {
+            Error::InvalidGrant { message: "grant options cannot be granted back to your own grantor".into() }
+        }
+        GrantProblem::Dependents => Error::DependentObjects {
+            message: "dependent privileges exist".into(),
+            detail: "Use CASCADE to revoke them too.".into(),
+        },
+    }
+}
+
+fn name_of(object: &GrantObject) -> &str {
+    match object {
+        GrantObject::Database => DATABASE,
+        GrantObject::Schema(name) => name,
+        GrantObject::Table(name) => &name.table,
+    }
+}
+
+fn described(metadata: &Metadata, object: &GrantObject) -> String {
+    let kind = match object {
+        GrantObject::Database => "database",
+        GrantObject::Schema(_) => "schema",
+        GrantObject::Table(name) => kind_of(metadata, name),
+    };
+    format!("{kind} {}", name_of(object))
+}
+
+fn all_of(object: &GrantObject) -> &'static [Privilege] {
+    match object {
+        GrantObject::Table(_) => &Privilege::OF_TABLES,
+        GrantObject::Schema(_) => &Privilege::OF_SCHEMAS,
+        GrantObject::Database => &Privilege::OF_DATABASES,
+    }
 }
 
 fn objects(coordinator: &Coordinator, session: &Session, on: &GrantOn) -> Result<Vec<GrantObject>> {
@@ -94,6 +121,9 @@ fn objects(coordinator: &Coordinator, session: &Session, on: &GrantOn) -> Result
             .collect(),
         GrantOn::AllTables(schemas) => {
             let schemas = schemas.iter().map(check_schema).collect::<Result<Vec<_>>>()?;
+            let metadata = snapshot.metadata();
+            let role = role_oid(metadata, session);
+            schemas.iter().try_for_each(|schema| may_look_into(metadata, role, Some(schema)))?;
             let tables = snapshot.tables().filter(|table| schemas.contains(&table.name.schema));
             Ok(tables.map(|table| GrantObject::Table(TableName::clone(&table.name))).collect())
         }
@@ -112,10 +142,11 @@ fn objects(coordinator: &Coordinator, session: &Session, on: &GrantOn) -> Result
 
 /// The privileges that `words` name on `object`; all there are when there is no word.
 fn privileges(object: &GrantObject, words: &[String]) -> Result<Vec<Privilege>> {
-    let (all, kind): (&[Privilege], _) = match object {
-        GrantObject::Table(_) => (&Privilege::OF_TABLES, "relation"),
-        GrantObject::Schema(_) => (&Privilege::OF_SCHEMAS, "schema"),
-        GrantObject::Database => (&Privilege::OF_DATABASES, "database"),
+    let all = all_of(object);
+    let kind = match object {
+        GrantObject::Table(_) => "relation",
+        GrantObject::Schema(_) => "schema",
+        GrantObject::Database => "database",
     };
     if words.is_empty() {
         return Ok(all.to_vec());

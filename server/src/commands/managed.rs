@@ -9,7 +9,10 @@ use datafusion::arrow::datatypes::DataType;
 use engine::functions::partition;
 use engine::{Error, Result};
 
-use super::{Outcome, change, change_from, current, metadata, must_own_table, owned, role, snapshot};
+use super::{
+    Outcome, change, change_from, current, may_look_into, meant, metadata, must_be_member, must_own_table,
+    owned, role_oid, snapshot,
+};
 use crate::coordinator::Coordinator;
 use crate::pg_catalog;
 use crate::query::QueryContext;
@@ -269,7 +272,9 @@ fn named(
 ) -> Result<(Vec<Arc<TableDefinition>>, Vec<Notice>)> {
     let snapshot = snapshot(coordinator, session);
     let (mut found, mut notices) = (Vec::new(), Vec::new());
+    let metadata = snapshot.metadata();
     for (schema, table) in wanted {
+        may_look_into(metadata, role_oid(metadata, session), schema.as_deref())?;
         let path = || session.search_path(&snapshot);
         let schemas = schema.clone().map_or_else(path, |schema| vec![schema]);
         let mut names = schemas.into_iter().map(|schema| TableName::new(schema, table.as_str()));
@@ -305,12 +310,12 @@ pub async fn truncate(
     let role = current(&metadata, session)?.oid;
     let mut changes = Vec::new();
     for table in tables {
+        refuse_materialized(&metadata, &table)?;
         let object = GrantObject::Table(table.name.clone());
         let is_own = table.name.schema == TEMPORARY_SCHEMA;
-        if !is_own && !metadata.allows(role, &object, Privilege::Truncate) {
+        if table.view.is_none() && !is_own && !metadata.allows(role, &object, Privilege::Truncate) {
             return Err(Error::PermissionDenied { message: format!("permission denied for {object}") });
         }
-        refuse_materialized(&metadata, &table)?;
         let table = writable(&table)?;
         let Some(managed) = &table.managed else { continue };
         let removed: Vec<i64> = managed.files.iter().map(|file| file.id).collect();
@@ -353,6 +358,7 @@ pub async fn alter(coordinator: &Coordinator, session: &mut Session, wanted: &Ta
     for step in &wanted.steps {
         let change = match step {
             AlterStep::Rename { to } => {
+                must_be_able_to_create(&seen, role_oid(&seen, session), &name)?;
                 let to = TableName::new(name.schema.as_str(), to.as_str());
                 if pg_catalog::is_system_table(None, &to.table) {
                     let message = format!("\"{}\" is the name of a system relation", to.table);
@@ -367,14 +373,18 @@ pub async fn alter(coordinator: &Coordinator, session: &mut Session, wanted: &Ta
                 Change::RenameTable { from, to }
             }
             AlterStep::OwnerTo { role: wanted } => {
-                let owner = role(&seen, wanted)?.oid;
-                let is_member = seen.roles_of(current(&seen, session)?.oid).contains(&owner);
-                if !is_member && !current(&seen, session)?.is_superuser {
-                    return Err(Error::PermissionDenied {
-                        message: format!("must be member of role \"{wanted}\""),
-                    });
+                let owner = meant(&seen, session, wanted)?;
+                let object = GrantObject::Table(name.clone());
+                if next.owner_of(&object) != owner.oid {
+                    must_be_member(&seen, session, owner)?;
+                    let me = current(&seen, session)?;
+                    must_be_able_to_create(&seen, if me.is_superuser { me.oid } else { owner.oid }, &name)?;
                 }
-                Change::SetOwner { table: name.clone(), owner }
+                for change in next.with_owner(&object, owner.oid) {
+                    next.apply(&change);
+                    changes.push(change);
+                }
+                Change::SetOwner { table: name.clone(), owner: owner.oid }
             }
             step => {
                 let table = next.tables.get(&name).ok_or_else(|| Error::internal("a table went away"))?;
@@ -394,6 +404,16 @@ pub async fn alter(coordinator: &Coordinator, session: &mut Session, wanted: &Ta
         change(coordinator, session, changes, TAG).await?;
     }
     Ok(Outcome::with_notices(TAG, notices))
+}
+
+/// Refuses a name that `role` could not have given (42501).
+fn must_be_able_to_create(metadata: &Metadata, role: u32, name: &TableName) -> Result<()> {
+    match metadata.allows(role, &GrantObject::Schema(name.schema.clone()), Privilege::Create) {
+        true => Ok(()),
+        false => {
+            Err(Error::PermissionDenied { message: format!("permission denied for schema {}", name.schema) })
+        }
+    }
 }
 
 /// Files tell by their snapshot which names their columns have: within one, those cannot change.

@@ -20,7 +20,7 @@ pub mod write;
 
 use std::sync::Arc;
 
-use catalog::{Change, Metadata, Role, Snapshot, TableName};
+use catalog::{Change, GrantObject, Metadata, Privilege, Role, Snapshot, TableName};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use engine::{Error, Result};
@@ -70,14 +70,15 @@ pub async fn run(
     command: &Command,
 ) -> Result<Outcome> {
     match command {
-        Command::Set { name, value, is_local } => settings::set(session, name, value.as_deref(), *is_local),
+        Command::Set { name, value, is_local } => {
+            settings::set(coordinator, session, name, value.as_deref(), *is_local)
+        }
         Command::Show { name } => settings::show(session, name),
-        Command::Reset { name } => settings::reset(session, name.as_deref()),
-        Command::Discard { what } => settings::discard(session, what),
+        Command::Reset { name } => settings::reset(coordinator, session, name.as_deref()),
+        Command::Discard { what } => settings::discard(coordinator, session, what),
         Command::Deallocate { name } => settings::deallocate(session, name.as_deref()),
         Command::Transaction(step) => transaction::run(coordinator, session, step).await,
         Command::Accepted { tag, needs_block } => accepted(session, tag, *needs_block),
-        Command::SetRole { name } => roles::set(coordinator, session, name.as_deref()),
         Command::Role(change) => roles::run(coordinator, session, change).await,
         Command::Membership(change) => roles::membership(coordinator, session, change).await,
         Command::Granting(granting) => grants::run(coordinator, session, granting).await,
@@ -208,6 +209,23 @@ fn role<'a>(metadata: &'a Metadata, name: &str) -> Result<&'a Role> {
         .ok_or_else(|| Error::UndefinedObject { message: format!("role \"{name}\" does not exist") })
 }
 
+/// The role that a statement means by `name`, which may be one of PostgreSQL's words for the session's own.
+fn meant<'a>(metadata: &'a Metadata, session: &Session, name: &str) -> Result<&'a Role> {
+    match name {
+        "current_user" | "current_role" => current(metadata, session),
+        "session_user" => role(metadata, session.session_user()),
+        name => role(metadata, name),
+    }
+}
+
+/// Refuses to give something to a role that the session's is no member of.
+fn must_be_member(metadata: &Metadata, session: &Session, of: &Role) -> Result<()> {
+    match metadata.is_member(current(metadata, session)?.oid, of.oid) {
+        true => Ok(()),
+        false => Err(Error::PermissionDenied { message: format!("must be member of role \"{}\"", of.name) }),
+    }
+}
+
 /// The role whose privileges count.
 fn current<'a>(metadata: &'a Metadata, session: &Session) -> Result<&'a Role> {
     role(metadata, session.current_user())
@@ -217,27 +235,50 @@ fn denied(what: &str) -> Error {
     Error::PermissionDenied { message: format!("permission denied {what}") }
 }
 
+/// Refuses what only the owner of a schema may do.
+fn must_own_schema(metadata: &Metadata, session: &Session, name: &str) -> Result<()> {
+    match metadata.owns(current(metadata, session)?.oid, &GrantObject::Schema(name.to_owned())) {
+        true => Ok(()),
+        false => Err(Error::PermissionDenied { message: format!("must be owner of schema {name}") }),
+    }
+}
+
+/// Refuses to look into a schema that was named and that `role` may not use (42501), before it tells what is in it.
+fn may_look_into(metadata: &Metadata, role: u32, schema: Option<&str>) -> Result<()> {
+    let Some(schema) = schema.filter(|schema| metadata.schemas.contains_key(*schema)) else { return Ok(()) };
+    match metadata.allows(role, &GrantObject::Schema(schema.to_owned()), Privilege::Usage) {
+        true => Ok(()),
+        false => Err(Error::PermissionDenied { message: format!("permission denied for schema {schema}") }),
+    }
+}
+
+/// The object identifier of the role whose privileges count; 0, which may do nothing, when there is no such role any more.
+fn role_oid(metadata: &Metadata, session: &Session) -> u32 {
+    metadata.roles.get(session.current_user()).map_or(0, |role| role.oid)
+}
+
 /// Refuses what only the owner of a table may do.
 fn must_own_table(metadata: &Metadata, session: &Session, table: &TableName) -> Result<()> {
     if table.schema == TEMPORARY_SCHEMA {
         return Ok(());
     }
-    let role = current(metadata, session)?;
-    if role.is_superuser || metadata.roles_of(role.oid).contains(&metadata.owner(table)) {
+    if metadata.owns(current(metadata, session)?.oid, &GrantObject::Table(table.clone())) {
         return Ok(());
     }
-    Err(Error::PermissionDenied { message: format!("must be owner of table {}", table.table) })
+    let kind = kind_of(metadata, table);
+    Err(Error::PermissionDenied { message: format!("must be owner of {kind} {}", table.table) })
+}
+
+/// What PostgreSQL calls the kind of a relation.
+fn kind_of(metadata: &Metadata, table: &TableName) -> &'static str {
+    match metadata.tables.get(table) {
+        Some(_) if metadata.materialized.contains_key(table) => "materialized view",
+        Some(known) if known.view.is_some() => "view",
+        _ => "table",
+    }
 }
 
 /// The change that gives a table that `session` makes to its role.
 fn owned(metadata: &Metadata, session: &Session, table: &TableName) -> Result<Change> {
     Ok(Change::SetOwner { table: table.clone(), owner: current(metadata, session)?.oid })
-}
-
-/// Refuses what only the owner of the catalog may do.
-fn must_own(metadata: &Metadata, session: &Session, what: &str) -> Result<()> {
-    if current(metadata, session)?.is_superuser {
-        return Ok(());
-    }
-    Err(Error::PermissionDenied { message: format!("must be owner of {what}") })
 }

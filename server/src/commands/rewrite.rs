@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use catalog::lake::{DataFile, ManagedTable};
-use catalog::{Change, Materialized, TableDefinition, TableName, Target, own_schema, target_schema};
+use catalog::{
+    Change, GrantObject, Materialized, TableDefinition, TableName, Target, own_schema, target_schema,
+};
 use datafusion::arrow::datatypes::{DataType, Schema};
 use engine::{ByteSize, Error, Result};
 
@@ -27,14 +29,13 @@ pub async fn prepare(context: &QueryContext, wanted: &RewriteTable) -> Result<Re
 
 fn must_own(context: &QueryContext, table: &TableDefinition) -> Result<()> {
     let metadata = context.snapshot.metadata();
-    let is_superuser = metadata.role_by_oid(context.role_oid).is_some_and(|role| role.is_superuser);
     if table.name.schema == TEMPORARY_SCHEMA
-        || is_superuser
-        || metadata.roles_of(context.role_oid).contains(&metadata.owner(&table.name))
+        || metadata.owns(context.role_oid, &GrantObject::Table(table.name.clone()))
     {
         return Ok(());
     }
-    Err(Error::PermissionDenied { message: format!("must be owner of table {}", table.name.table) })
+    let kind = super::kind_of(metadata, &table.name);
+    Err(Error::PermissionDenied { message: format!("must be owner of {kind} {}", table.name.table) })
 }
 
 async fn refresh(

@@ -1,196 +1,278 @@
-//! `CREATE`, `ALTER` and `DROP ROLE`, memberships, `SET ROLE`.
+//! `CREATE`, `ALTER` and `DROP ROLE`, and memberships. Who may do what is PostgreSQL 15's rule (its `user.c`).
 
-use catalog::{Change, CommentTarget, FIRST_ROLE_OID, Metadata, Role};
+use catalog::{Change, CommentTarget, FIRST_ROLE_OID, Membership as Member, Metadata, Role};
 use chrono::{DateTime, NaiveDate, NaiveDateTime};
 use engine::{Error, Result};
 
-use super::{Outcome, change, current, denied, metadata, role};
+use super::{Outcome, change, current, meant, metadata, role};
 use crate::coordinator::Coordinator;
 use crate::session::{Notice, Session, settings};
 use crate::sql::{Membership, RoleChange, RoleOptions, RoleSetting};
 use crate::wire::scram;
 
-/// `SET ROLE name`; without a name, back to the signed-in role.
-pub fn set(coordinator: &Coordinator, session: &mut Session, name: Option<&str>) -> Result<Outcome> {
-    let metadata = metadata(coordinator, session);
-    if let Some(name) = name {
-        let wanted = role(&metadata, name)?;
-        let signed_in = role(&metadata, &session.user)?;
-        if !signed_in.is_superuser && !metadata.roles_of(signed_in.oid).contains(&wanted.oid) {
-            return Err(denied(&format!("to set role \"{name}\"")));
-        }
-    }
-    let changed = session.settings.set("role", Some(name.unwrap_or("none")), false)?;
-    Ok(Outcome { changed: changed.into_iter().collect(), ..Outcome::tag("SET") })
-}
-
-/// Whether the session's role may change `target`.
-fn check_may_change(
-    metadata: &Metadata,
-    session: &Session,
-    target: Option<&Role>,
-    grants_super: bool,
-) -> Result<()> {
-    let current = current(metadata, session)?;
-    let touches_super = grants_super || target.is_some_and(|role| role.is_superuser);
-    if current.is_superuser || (current.creates_roles && !touches_super) {
-        return Ok(());
-    }
-    Err(denied(if touches_super { "to change a superuser" } else { "to create, alter or drop role" }))
-}
-
-/// Changes what the sessions of `role` begin with. True when limits are among it.
-fn alter_settings(role: &mut Role, session: &Session, wanted: &RoleSetting) -> Result<bool> {
-    let (name, value) = match wanted {
-        RoleSetting::To(name, value) => (name, value.clone()),
-        RoleSetting::FromCurrent(name) => (name, session.settings.get(name)?.to_owned()),
-        RoleSetting::Reset(name) => {
-            let removed = role.settings.keys().find(|set| set.eq_ignore_ascii_case(name)).cloned();
-            let removed = removed.and_then(|name| role.settings.remove_entry(&name));
-            return Ok(removed.is_some_and(|(name, _)| settings::is_limit(&name)));
-        }
-        RoleSetting::ResetAll => {
-            let all = std::mem::take(&mut role.settings);
-            return Ok(all.keys().any(|name| settings::is_limit(name)));
-        }
-    };
-    let (name, value, is_limit) = settings::for_role(name, &value)?;
-    role.settings.insert(name.to_owned(), value);
-    Ok(is_limit)
-}
-
 /// Carries out one change of roles.
 pub async fn run(coordinator: &Coordinator, session: &mut Session, wanted: &RoleChange) -> Result<Outcome> {
     let metadata = metadata(coordinator, session);
     let iterations = coordinator.config.auth.scram_iterations;
-    match wanted {
-        RoleChange::Create { names, options, in_roles, members } => {
-            check_may_change(&metadata, session, None, options.superuser == Some(true))?;
-            let mut changes = Vec::new();
-            for (next, name) in (metadata.next_role_oid()..).zip(names) {
-                check_name(name)?;
-                if metadata.roles.contains_key(name) {
-                    return Err(Error::DuplicateObject {
-                        message: format!("role \"{name}\" already exists"),
-                    });
-                }
-                let mut created = with_options(Role::new(next, name.as_str()), options, iterations)?;
-                let maker = current(&metadata, session)?;
-                if !maker.is_superuser {
-                    // Who makes roles does not get out of limits by it.
-                    let limits = maker.settings.iter().filter(|(name, _)| settings::is_limit(name));
-                    created.settings.extend(limits.map(|(name, value)| (name.clone(), value.clone())));
-                }
-                changes.push(Change::PutRole(created));
-                for parent in in_roles {
-                    changes.push(Change::AddMember { role: role(&metadata, parent)?.oid, member: next });
-                }
-                for member in members {
-                    changes.push(Change::AddMember { role: next, member: role(&metadata, member)?.oid });
-                }
-            }
-            change(coordinator, session, changes, "CREATE ROLE").await?;
-            Ok(Outcome::tag("CREATE ROLE"))
+    let (tag, changes, notices) = match wanted {
+        RoleChange::Create { names, options, in_roles, members, admins } => {
+            let joins = Joins { in_roles, members, admins };
+            ("CREATE ROLE", create(&metadata, session, names, options, &joins, iterations)?, Vec::new())
         }
         RoleChange::Alter { name, options } => {
-            let target = role(&metadata, name)?;
-            let is_own_password = name == session.current_user()
-                && options.password.is_some()
-                && options
-                    .superuser
-                    .or(options.login)
-                    .or(options.create_role)
-                    .or(options.create_db)
-                    .is_none();
-            if !is_own_password {
-                check_may_change(&metadata, session, Some(target), options.superuser == Some(true))?;
-            }
-            if target.oid == FIRST_ROLE_OID && options.superuser == Some(false) {
-                let message = format!("role \"{name}\" must stay a superuser");
-                return Err(Error::NotSupported { message });
-            }
-            let altered = with_options(target.clone(), options, iterations)?;
-            change(coordinator, session, vec![Change::PutRole(altered)], "ALTER ROLE").await?;
-            Ok(Outcome::tag("ALTER ROLE"))
+            ("ALTER ROLE", alter(&metadata, session, name, options, iterations)?, Vec::new())
         }
-        RoleChange::Rename { name, to } => {
-            let target = role(&metadata, name)?;
-            check_may_change(&metadata, session, Some(target), false)?;
-            check_name(to)?;
-            if target.oid == FIRST_ROLE_OID || name == &session.user {
-                return Err(Error::NotSupported { message: "session user cannot be renamed".into() });
-            }
-            if metadata.roles.contains_key(to) {
-                return Err(Error::DuplicateObject { message: format!("role \"{to}\" already exists") });
-            }
-            let renamed = Role { name: to.clone(), ..target.clone() };
-            change(coordinator, session, vec![Change::PutRole(renamed)], "ALTER ROLE").await?;
-            Ok(Outcome::tag("ALTER ROLE"))
-        }
+        RoleChange::Rename { name, to } => ("ALTER ROLE", rename(&metadata, session, name, to)?, Vec::new()),
         RoleChange::Set { name, setting } => {
-            let target = role(&metadata, name)?;
-            let mut altered = target.clone();
-            let touches_limits = alter_settings(&mut altered, session, setting)?;
-            let is_own = name == session.current_user() && !touches_limits;
-            if !is_own {
-                check_may_change(&metadata, session, Some(target), false)?;
-            }
-            if touches_limits && !current(&metadata, session)?.is_superuser {
-                return Err(denied("to change the limits of a role"));
-            }
-            change(coordinator, session, vec![Change::PutRole(altered)], "ALTER ROLE").await?;
-            Ok(Outcome::tag("ALTER ROLE"))
+            ("ALTER ROLE", alter_settings(&metadata, session, name, setting)?, Vec::new())
         }
         RoleChange::Drop { names, if_exists } => {
-            let mut changes = Vec::new();
-            let mut notices = Vec::new();
-            for name in names {
-                let Some(target) = metadata.roles.get(name) else {
-                    if *if_exists {
-                        notices
-                            .push(Notice::info("00000", format!("role \"{name}\" does not exist, skipping")));
-                        continue;
-                    }
-                    return Err(role(&metadata, name).err().unwrap_or_else(|| denied("")));
-                };
-                check_may_change(&metadata, session, Some(target), false)?;
-                if target.oid == FIRST_ROLE_OID || name == &session.user || name == session.current_user() {
-                    return Err(Error::NotSupported { message: "current user cannot be dropped".into() });
-                }
-                if let Some(grant) = metadata.grants.iter().find(|grant| grant.grantee == target.oid) {
-                    return Err(Error::DependentObjects {
-                        message: format!(
-                            "role \"{name}\" cannot be dropped because some objects depend on it"
-                        ),
-                        detail: format!("privileges for {}", grant.object),
-                    });
-                }
-                if let Some((table, _)) = metadata.owners.iter().find(|(_, owner)| **owner == target.oid) {
-                    return Err(Error::DependentObjects {
-                        message: format!(
-                            "role \"{name}\" cannot be dropped because some objects depend on it"
-                        ),
-                        detail: format!("owner of table {}", table.table),
-                    });
-                }
-                if let Some((schema, _)) =
-                    metadata.schema_owners.iter().find(|(_, owner)| **owner == target.oid)
-                {
-                    return Err(Error::DependentObjects {
-                        message: format!(
-                            "role \"{name}\" cannot be dropped because some objects depend on it"
-                        ),
-                        detail: format!("owner of schema {schema}"),
-                    });
-                }
-                changes.push(Change::DropRole { oid: target.oid });
-                // Another role of this name must not inherit what was said of this one.
-                changes.push(Change::Comment { target: CommentTarget::Role(name.clone()), text: None });
+            let (changes, notices) = drop(&metadata, session, names, *if_exists)?;
+            ("DROP ROLE", changes, notices)
+        }
+    };
+    change(coordinator, session, changes, tag).await?;
+    Ok(Outcome::with_notices(tag, notices))
+}
+
+/// Memberships that a new role begins with.
+struct Joins<'a> {
+    in_roles: &'a [String],
+    members: &'a [String],
+    admins: &'a [String],
+}
+
+fn create(
+    metadata: &Metadata,
+    session: &Session,
+    names: &[String],
+    options: &RoleOptions,
+    joins: &Joins<'_>,
+    iterations: u32,
+) -> Result<Vec<Change>> {
+    let maker = current(metadata, session)?;
+    if !maker.is_superuser {
+        for (wanted, what) in [
+            (options.superuser, "superusers"),
+            (options.replication, "replication users"),
+            (options.bypass_rls, "bypassrls users"),
+        ] {
+            if wanted == Some(true) {
+                return Err(denied(format!("must be superuser to create {what}")));
             }
-            change(coordinator, session, changes, "DROP ROLE").await?;
-            Ok(Outcome::with_notices("DROP ROLE", notices))
+        }
+        if !maker.creates_roles {
+            return Err(denied("permission denied to create role"));
         }
     }
+    check_options(options)?;
+    let mut changes = Vec::new();
+    for (oid, name) in (metadata.next_role_oid()..).zip(names) {
+        check_name(name)?;
+        if metadata.roles.contains_key(name) {
+            return Err(Error::DuplicateObject { message: format!("role \"{name}\" already exists") });
+        }
+        let mut created = with_options(Role::new(oid, name.as_str()), options, iterations)?;
+        if !maker.is_superuser {
+            // Who makes roles does not get out of limits by it: neither those of the role nor those of the session.
+            let of_role = maker.settings.iter().map(|(name, value)| (name.as_str(), value));
+            let of_session = session.settings.ceilings().iter().map(|(name, value)| (*name, value));
+            let limits = of_role.chain(of_session).filter(|(name, _)| settings::is_limit(name));
+            created.settings.extend(limits.map(|(name, value)| (name.to_owned(), value.clone())));
+        }
+        changes.push(Change::PutRole(created));
+        let join = |role: u32, member: u32, is_admin: bool| {
+            Change::AddMember(Member { role, member, is_admin, grantor: maker.oid })
+        };
+        for parent in joins.in_roles {
+            let parent = meant(metadata, session, parent)?;
+            check_may_add_members(metadata, session, parent)?;
+            changes.push(join(parent.oid, oid, false));
+        }
+        for (members, is_admin) in [(joins.members, false), (joins.admins, true)] {
+            for member in members {
+                let member = meant(metadata, session, member)?;
+                let roles = joins.in_roles.iter().filter_map(|name| metadata.roles.get(name));
+                if roles.into_iter().any(|role| metadata.roles_of(role.oid).contains(&member.oid)) {
+                    let message = format!("role \"{name}\" is a member of role \"{}\"", member.name);
+                    return Err(Error::InvalidGrant { message });
+                }
+                changes.push(join(oid, member.oid, is_admin));
+            }
+        }
+    }
+    Ok(changes)
+}
+
+fn alter(
+    metadata: &Metadata,
+    session: &Session,
+    name: &str,
+    options: &RoleOptions,
+    iterations: u32,
+) -> Result<Vec<Change>> {
+    let target = meant(metadata, session, name)?;
+    let me = current(metadata, session)?;
+    if !me.is_superuser {
+        if target.is_superuser || options.superuser.is_some() {
+            return Err(denied("must be superuser to alter superuser roles or change superuser attribute"));
+        }
+        if options.replication.is_some() {
+            return Err(denied(
+                "must be superuser to alter replication roles or change replication attribute",
+            ));
+        }
+        if options.bypass_rls.is_some() {
+            return Err(denied("must be superuser to change bypassrls attribute"));
+        }
+        // Of one's own options only the password is one's own to change.
+        let others = RoleOptions { password: None, ..options.clone() };
+        let is_own_password =
+            target.oid == me.oid && options.password.is_some() && others == RoleOptions::default();
+        if !me.creates_roles && !is_own_password {
+            return Err(denied("permission denied"));
+        }
+    }
+    check_options(options)?;
+    if target.oid == FIRST_ROLE_OID && options.superuser == Some(false) {
+        let message = format!("role \"{}\" must stay a superuser", target.name);
+        return Err(Error::NotSupported { message });
+    }
+    Ok(vec![Change::PutRole(with_options(target.clone(), options, iterations)?)])
+}
+
+fn rename(metadata: &Metadata, session: &Session, name: &str, to: &str) -> Result<Vec<Change>> {
+    let target = role(metadata, name)?;
+    if target.name == session.session_user() {
+        return Err(Error::NotSupported { message: "session user cannot be renamed".into() });
+    }
+    if target.name == session.current_user() {
+        return Err(Error::NotSupported { message: "current user cannot be renamed".into() });
+    }
+    if target.oid == FIRST_ROLE_OID || target.name == session.user {
+        return Err(Error::NotSupported { message: format!("role \"{name}\" cannot be renamed") });
+    }
+    check_name(to)?;
+    if metadata.roles.contains_key(to) {
+        return Err(Error::DuplicateObject { message: format!("role \"{to}\" already exists") });
+    }
+    let me = current(metadata, session)?;
+    if target.is_superuser && !me.is_superuser {
+        return Err(denied("must be superuser to rename superusers"));
+    }
+    if !me.is_superuser && !me.creates_roles {
+        return Err(denied("permission denied to rename role"));
+    }
+    Ok(vec![Change::PutRole(Role { name: to.to_owned(), ..target.clone() })])
+}
+
+/// Changes what the sessions of a role begin with.
+fn alter_settings(
+    metadata: &Metadata,
+    session: &Session,
+    name: &str,
+    wanted: &RoleSetting,
+) -> Result<Vec<Change>> {
+    let target = meant(metadata, session, name)?;
+    let me = current(metadata, session)?;
+    if !me.is_superuser {
+        if target.is_superuser {
+            return Err(denied("must be superuser to alter superusers"));
+        }
+        if !me.creates_roles && target.oid != me.oid {
+            return Err(denied("permission denied"));
+        }
+    }
+    let mut altered = target.clone();
+    let set = |altered: &mut Role, name: &str, value: &str| {
+        let (name, value, is_for_superusers) = settings::for_role(name, value)?;
+        altered.settings.insert(name.to_owned(), value);
+        Ok::<_, Error>(is_for_superusers.then_some(name))
+    };
+    let touched = match wanted {
+        RoleSetting::To(name, value) => set(&mut altered, name, value)?,
+        RoleSetting::FromCurrent(name) => set(&mut altered, name, session.settings.get(name)?)?,
+        RoleSetting::Reset(name) => {
+            let known = altered.settings.keys().find(|set| set.eq_ignore_ascii_case(name)).cloned();
+            known.iter().for_each(|name| drop_setting(&mut altered, name));
+            let (name, _, is_for_superusers) = settings::for_role(name, session.settings.get(name)?)?;
+            (is_for_superusers && known.is_some()).then_some(name)
+        }
+        RoleSetting::ResetAll => {
+            // As in PostgreSQL, who is no superuser resets what it may, and leaves the rest.
+            altered.settings.retain(|name, _| !me.is_superuser && settings::is_for_superusers(name));
+            None
+        }
+    };
+    match touched {
+        Some(name) if !me.is_superuser => {
+            Err(denied(format!("permission denied to set parameter \"{name}\"")))
+        }
+        _ => Ok(vec![Change::PutRole(altered)]),
+    }
+}
+
+fn drop_setting(role: &mut Role, name: &str) {
+    role.settings.remove(name);
+}
+
+fn drop(
+    metadata: &Metadata,
+    session: &Session,
+    names: &[String],
+    if_exists: bool,
+) -> Result<(Vec<Change>, Vec<Notice>)> {
+    let me = current(metadata, session)?;
+    if !me.is_superuser && !me.creates_roles {
+        return Err(denied("permission denied to drop role"));
+    }
+    let (mut changes, mut notices) = (Vec::new(), Vec::new());
+    for name in names {
+        if ["current_user", "current_role", "session_user", "public"].contains(&name.as_str()) {
+            return Err(Error::InvalidParameterValue {
+                message: "cannot use special role specifier in DROP ROLE".into(),
+            });
+        }
+        let Some(target) = metadata.roles.get(name) else {
+            if !if_exists {
+                return Err(Error::UndefinedObject { message: format!("role \"{name}\" does not exist") });
+            }
+            notices.push(Notice::info("00000", format!("role \"{name}\" does not exist, skipping")));
+            continue;
+        };
+        if name == session.current_user() {
+            return Err(Error::ObjectInUse { message: "current user cannot be dropped".into() });
+        }
+        if name == session.session_user() || *name == session.user {
+            return Err(Error::ObjectInUse { message: "session user cannot be dropped".into() });
+        }
+        if target.is_superuser && !me.is_superuser {
+            return Err(denied("must be superuser to drop superusers"));
+        }
+        if let Some(detail) = dependent(metadata, target) {
+            let message = format!("role \"{name}\" cannot be dropped because some objects depend on it");
+            return Err(Error::DependentObjects { message, detail });
+        }
+        changes.push(Change::DropRole { oid: target.oid });
+        // Another role of this name must not inherit what was said of this one.
+        changes.push(Change::Comment { target: CommentTarget::Role(name.clone()), text: None });
+    }
+    Ok((changes, notices))
+}
+
+/// What there is that names `role`.
+fn dependent(metadata: &Metadata, role: &Role) -> Option<String> {
+    if role.oid == FIRST_ROLE_OID {
+        return Some("it is required by the database system".into());
+    }
+    let owner = |owner: &u32| *owner == role.oid;
+    if let Some((table, _)) = metadata.owners.iter().find(|(_, of)| owner(of)) {
+        return Some(format!("owner of table {}", table.table));
+    }
+    if let Some((schema, _)) = metadata.schema_owners.iter().find(|(_, of)| owner(of)) {
+        return Some(format!("owner of schema {schema}"));
+    }
+    metadata.grant_that_names(role).map(|grant| format!("privileges for {}", grant.object))
 }
 
 /// `GRANT role TO role` and its opposite.
@@ -200,35 +282,89 @@ pub async fn membership(
     wanted: &Membership,
 ) -> Result<Outcome> {
     let metadata = metadata(coordinator, session);
+    let me = current(&metadata, session)?;
+    let grantor = match &wanted.granted_by {
+        Some(name) => meant(&metadata, session, name)?,
+        None => me,
+    };
+    if grantor.oid != me.oid && !me.is_superuser {
+        return Err(denied("must be superuser to set grantor"));
+    }
     let mut changes = Vec::new();
     let mut notices = Vec::new();
     for parent in &wanted.roles {
         let parent = role(&metadata, parent)?;
-        check_may_change(&metadata, session, Some(parent), false)?;
+        check_may_add_members(&metadata, session, parent)?;
         for member in &wanted.members {
-            let member = role(&metadata, member)?;
-            let is_member = metadata.memberships.contains(&(parent.oid, member.oid));
+            let member = meant(&metadata, session, member)?;
             if wanted.is_grant && metadata.roles_of(parent.oid).contains(&member.oid) {
                 let message = format!("role \"{}\" is a member of role \"{}\"", parent.name, member.name);
                 return Err(Error::InvalidGrant { message });
             }
-            if is_member == wanted.is_grant {
-                let verb = if is_member { "is already" } else { "is not" };
-                let text = format!("role \"{}\" {verb} a member of role \"{}\"", member.name, parent.name);
-                notices.push(match wanted.is_grant {
-                    true => Notice::info("00000", text),
-                    false => Notice::warning("01000", text),
-                });
-            } else if wanted.is_grant {
-                changes.push(Change::AddMember { role: parent.oid, member: member.oid });
-            } else {
-                changes.push(Change::RemoveMember { role: parent.oid, member: member.oid });
+            let known = metadata
+                .memberships
+                .iter()
+                .find(|known| (known.role, known.member) == (parent.oid, member.oid));
+            let put = |is_admin: bool| {
+                Change::AddMember(Member {
+                    role: parent.oid,
+                    member: member.oid,
+                    is_admin,
+                    grantor: grantor.oid,
+                })
+            };
+            match (wanted.is_grant, known) {
+                (true, Some(known)) if known.is_admin || !wanted.is_admin => {
+                    let text =
+                        format!("role \"{}\" is already a member of role \"{}\"", member.name, parent.name);
+                    notices.push(Notice::info("00000", text));
+                }
+                (true, _) => changes.push(put(wanted.is_admin)),
+                (false, None) => {
+                    let text =
+                        format!("role \"{}\" is not a member of role \"{}\"", member.name, parent.name);
+                    notices.push(Notice::warning("01000", text));
+                }
+                (false, Some(_)) if wanted.is_admin => changes.push(put(false)),
+                (false, Some(_)) => {
+                    changes.push(Change::RemoveMember { role: parent.oid, member: member.oid });
+                }
             }
         }
     }
     let tag = if wanted.is_grant { "GRANT ROLE" } else { "REVOKE ROLE" };
     change(coordinator, session, changes, tag).await?;
     Ok(Outcome::with_notices(tag, notices))
+}
+
+/// Whether the session's role may say who the members of `of` are.
+fn check_may_add_members(metadata: &Metadata, session: &Session, of: &Role) -> Result<()> {
+    let me = current(metadata, session)?;
+    if of.is_superuser {
+        return match me.is_superuser {
+            true => Ok(()),
+            false => Err(denied("must be superuser to alter superusers")),
+        };
+    }
+    if me.is_superuser || me.creates_roles || metadata.administers(me.oid, of.oid) {
+        return Ok(());
+    }
+    Err(denied(format!("must have admin option on role \"{}\"", of.name)))
+}
+
+fn denied(message: impl Into<String>) -> Error {
+    Error::PermissionDenied { message: message.into() }
+}
+
+/// There is nothing that replicates, and there are no policies to go round: what would give either is refused.
+fn check_options(options: &RoleOptions) -> Result<()> {
+    for (wanted, word) in [(options.replication, "REPLICATION"), (options.bypass_rls, "BYPASSRLS")] {
+        if wanted == Some(true) {
+            let message = format!("{word} is not supported");
+            return Err(Error::NotSupported { message });
+        }
+    }
+    Ok(())
 }
 
 fn check_name(name: &str) -> Result<()> {

@@ -1,9 +1,9 @@
 //! `CREATE SCHEMA`, `DROP SCHEMA` and `ALTER SCHEMA … OWNER TO`.
 
-use catalog::{Change, GrantObject, Privilege, TableName};
+use catalog::{Change, GrantObject, Metadata, Privilege, TableName};
 use engine::{Error, Result};
 
-use super::{Outcome, change, current, denied, metadata, role, views};
+use super::{Outcome, change, current, denied, meant, metadata, must_be_member, must_own_schema, views};
 use crate::coordinator::Coordinator;
 use crate::pg_catalog;
 use crate::session::{Notice, Session};
@@ -20,14 +20,19 @@ pub async fn run(coordinator: &Coordinator, session: &mut Session, wanted: &Sche
         }
         SchemaChange::OwnerTo { name, role: wanted } => {
             let metadata = metadata(coordinator, session);
-            must_own_schema(coordinator, session, name)?;
-            let (me, owner) = (current(&metadata, session)?, role(&metadata, wanted)?.oid);
-            if !me.is_superuser && !metadata.roles_of(me.oid).contains(&owner) {
-                let message = format!("must be member of role \"{wanted}\"");
-                return Err(Error::PermissionDenied { message });
+            check_exists(&metadata, name)?;
+            let (me, owner) = (current(&metadata, session)?, meant(&metadata, session, wanted)?);
+            let object = GrantObject::Schema(name.clone());
+            if metadata.owner_of(&object) != owner.oid {
+                must_own_schema(&metadata, session, name)?;
+                must_be_member(&metadata, session, owner)?;
+                if !metadata.allows(me.oid, &GrantObject::Database, Privilege::Create) {
+                    return Err(denied("for database postgres"));
+                }
             }
-            let change_owner = Change::SetSchemaOwner { schema: name.clone(), owner };
-            change(coordinator, session, vec![change_owner], "ALTER SCHEMA").await?;
+            let mut changes = metadata.with_owner(&object, owner.oid);
+            changes.push(Change::SetSchemaOwner { schema: name.clone(), owner: owner.oid });
+            change(coordinator, session, changes, "ALTER SCHEMA").await?;
             Ok(Outcome::tag("ALTER SCHEMA"))
         }
     }
@@ -43,16 +48,12 @@ async fn create(
     const TAG: &str = "CREATE SCHEMA";
     let metadata = metadata(coordinator, session);
     let me = current(&metadata, session)?;
-    let owner = owner.map_or(Ok(me), |owner| role(&metadata, owner))?;
+    let owner = owner.map_or(Ok(me), |owner| meant(&metadata, session, owner))?;
     let name = name.unwrap_or(&owner.name).to_owned();
     if !metadata.allows(me.oid, &GrantObject::Database, Privilege::Create) {
         return Err(denied("for database postgres"));
     }
-    if !me.is_superuser && !metadata.roles_of(me.oid).contains(&owner.oid) {
-        return Err(Error::PermissionDenied {
-            message: format!("must be member of role \"{}\"", owner.name),
-        });
-    }
+    must_be_member(&metadata, session, owner)?;
     if name.starts_with("pg_") || name.is_empty() || name.chars().any(char::is_control) {
         let message = format!("unacceptable schema name \"{name}\"");
         return Err(Error::ReservedName { message });
@@ -97,7 +98,7 @@ async fn drop(
             notices.push(Notice::info("00000", message));
             continue;
         }
-        must_own_schema(coordinator, session, name)?;
+        must_own_schema(&metadata, session, name)?;
         if name == catalog::DEFAULT_SCHEMA {
             let message = "dropping the schema public is not supported".to_owned();
             return Err(Error::NotSupported { message });
@@ -124,15 +125,9 @@ async fn drop(
     Ok(Outcome::with_notices(TAG, notices))
 }
 
-/// Refuses what only the owner of a schema may do.
-fn must_own_schema(coordinator: &Coordinator, session: &Session, name: &str) -> Result<()> {
-    let metadata = metadata(coordinator, session);
-    if !metadata.schemas.contains_key(name) {
-        return Err(Error::UndefinedSchema { name: name.to_owned(), position: None });
+fn check_exists(metadata: &Metadata, name: &str) -> Result<()> {
+    match metadata.schemas.contains_key(name) {
+        true => Ok(()),
+        false => Err(Error::UndefinedSchema { name: name.to_owned(), position: None }),
     }
-    let me = current(&metadata, session)?;
-    if me.is_superuser || metadata.roles_of(me.oid).contains(&metadata.schema_owner(name)) {
-        return Ok(());
-    }
-    Err(Error::PermissionDenied { message: format!("must be owner of schema {name}") })
 }

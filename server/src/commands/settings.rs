@@ -6,9 +6,10 @@ use datafusion::arrow::array::{RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use engine::{Error, Result};
 
-use super::Outcome;
+use super::{Outcome, metadata};
+use crate::coordinator::Coordinator;
 use crate::query::Repeats;
-use crate::session::{Notice, Session, SettingDescription, descriptions};
+use crate::session::{Notice, Scope, Session, SettingDescription, descriptions};
 use crate::sql::Command;
 
 /// The columns a command gives, when it gives rows.
@@ -29,26 +30,35 @@ fn text_columns(names: &[&str]) -> SchemaRef {
 }
 
 /// `SET name = value`.
-pub fn set(session: &mut Session, name: &str, value: Option<&str>, is_local: bool) -> Result<Outcome> {
+pub fn set(
+    coordinator: &Coordinator,
+    session: &mut Session,
+    name: &str,
+    value: Option<&str>,
+    is_local: bool,
+) -> Result<Outcome> {
     let mut outcome = Outcome::tag("SET");
     if is_local && !session.transaction.is_block() {
         let message = "SET LOCAL can only be used in transaction blocks";
         outcome.notices.push(Notice::warning("25P01", message));
         return Ok(outcome);
     }
-    let changed = session.settings.set(name, value, is_local)?;
-    outcome.changed = changed.into_iter().collect();
+    let scope = if is_local { Scope::Block } else { Scope::Session };
+    outcome.changed = session.set(&metadata(coordinator, session), name, value, scope)?;
     Ok(outcome)
 }
 
 /// `RESET name`, or all.
-pub fn reset(session: &mut Session, name: Option<&str>) -> Result<Outcome> {
-    let changed = session.settings.reset(name)?;
+pub fn reset(coordinator: &Coordinator, session: &mut Session, name: Option<&str>) -> Result<Outcome> {
+    let changed = match name {
+        Some(name) => session.set(&metadata(coordinator, session), name, None, Scope::Session)?,
+        None => session.reset_all(),
+    };
     Ok(Outcome { changed, ..Outcome::tag("RESET") })
 }
 
 /// `DISCARD ALL`, or a part of it, of which there is nothing to discard here.
-pub fn discard(session: &mut Session, what: &str) -> Result<Outcome> {
+pub fn discard(coordinator: &Coordinator, session: &mut Session, what: &str) -> Result<Outcome> {
     if matches!(what, "TEMP" | "TEMPORARY") {
         session.temporary = None;
     }
@@ -62,7 +72,8 @@ pub fn discard(session: &mut Session, what: &str) -> Result<Outcome> {
     session.prepared.clear();
     session.temporary = None;
     *session.repeats.lock() = Repeats::default();
-    let changed = session.settings.reset(None)?;
+    let mut changed = session.reset_identity(&metadata(coordinator, session))?;
+    changed.extend(session.reset_all());
     Ok(Outcome { changed, ..Outcome::tag("DISCARD ALL") })
 }
 

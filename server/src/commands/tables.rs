@@ -11,7 +11,10 @@ use engine::session_state::{Destination, StatementSettings, Thrift};
 use engine::{Error, Result};
 use url::Url;
 
-use super::{Outcome, change, change_from, current, metadata, must_own_table, snapshot, views};
+use super::{
+    Outcome, change, change_from, current, may_look_into, metadata, must_own_schema, must_own_table,
+    role_oid, snapshot, views,
+};
 use crate::coordinator::Coordinator;
 use crate::locations;
 use crate::pg_catalog;
@@ -218,6 +221,7 @@ pub async fn drop(coordinator: &Coordinator, session: &mut Session, wanted: &Tab
     let snapshot = snapshot(coordinator, session);
     let metadata = Arc::clone(snapshot.metadata());
     for (schema, table) in &wanted.names {
+        may_look_into(&metadata, role_oid(&metadata, session), schema.as_deref())?;
         let path = || session.search_path(&snapshot);
         let schemas = schema.clone().map_or_else(path, |schema| vec![schema]);
         let mut names = schemas.into_iter().map(|schema| TableName::new(schema, table.as_str()));
@@ -236,7 +240,10 @@ pub async fn drop(coordinator: &Coordinator, session: &mut Session, wanted: &Tab
         if kind_of(&metadata, &found) != wanted.kind {
             return Err(Error::WrongObjectType { message: format!("\"{table}\" is not a {word}") });
         }
-        must_own_table(&metadata, session, &found.name)?;
+        // Who owns a schema may drop what is in it.
+        if must_own_schema(&metadata, session, &found.name.schema).is_err() {
+            must_own_table(&metadata, session, &found.name)?;
+        }
         dropped.push(found.name.clone());
     }
     let dependents = views::dependents(&metadata, &session.facts(&snapshot), &dropped);

@@ -4,9 +4,9 @@ use std::collections::HashSet;
 
 use engine::{Error, Result};
 
-use super::Outcome;
+use super::{Outcome, metadata};
 use crate::coordinator::Coordinator;
-use crate::session::{Notice, Pending, Session, Transaction};
+use crate::session::{Notice, Pending, Scope, Session, Transaction};
 use crate::sql::{AccessMode, TransactionCommand, TransactionModes};
 
 /// Takes one step.
@@ -31,10 +31,11 @@ pub async fn run(
                 session.settings.begin();
                 let read_only = session.settings.get("default_transaction_read_only")?.to_owned();
                 let isolation = session.settings.get("default_transaction_isolation")?.to_owned();
-                session.settings.set("transaction_read_only", Some(&read_only), true)?;
-                session.settings.set("transaction_isolation", Some(&isolation), true)?;
+                let metadata = metadata(coordinator, session);
+                session.set(&metadata, "transaction_read_only", Some(&read_only), Scope::Block)?;
+                session.set(&metadata, "transaction_isolation", Some(&isolation), Scope::Block)?;
             }
-            set_modes(session, modes)?;
+            set_modes(coordinator, session, modes)?;
             outcome
         }
         TransactionCommand::Commit => end(coordinator, session, true).await?,
@@ -60,18 +61,20 @@ pub async fn run(
             Outcome::tag("RELEASE")
         }
         TransactionCommand::SetModes { is_session: true, modes } => {
+            let metadata = metadata(coordinator, session);
             if let Some(access) = modes.access {
-                session.settings.set("default_transaction_read_only", Some(on_or_off(access)), false)?;
+                let value = Some(on_or_off(access));
+                session.set(&metadata, "default_transaction_read_only", value, Scope::Session)?;
             }
             if let Some(isolation) = &modes.isolation {
-                session.settings.set("default_transaction_isolation", Some(isolation), false)?;
+                session.set(&metadata, "default_transaction_isolation", Some(isolation), Scope::Session)?;
             }
             Outcome::tag("SET")
         }
         TransactionCommand::SetModes { is_session: false, modes } => {
             let mut outcome = Outcome::tag("SET");
             if in_block {
-                set_modes(session, modes)?;
+                set_modes(coordinator, session, modes)?;
             } else {
                 let message = "SET TRANSACTION can only be used in transaction blocks";
                 outcome.notices.push(Notice::warning("25P01", message));
@@ -85,12 +88,13 @@ fn on_or_off(access: AccessMode) -> &'static str {
     if access == AccessMode::ReadOnly { "on" } else { "off" }
 }
 
-fn set_modes(session: &mut Session, modes: &TransactionModes) -> Result<()> {
+fn set_modes(coordinator: &Coordinator, session: &mut Session, modes: &TransactionModes) -> Result<()> {
+    let metadata = metadata(coordinator, session);
     if let Some(access) = modes.access {
-        session.settings.set("transaction_read_only", Some(on_or_off(access)), true)?;
+        session.set(&metadata, "transaction_read_only", Some(on_or_off(access)), Scope::Block)?;
     }
     if let Some(isolation) = &modes.isolation {
-        session.settings.set("transaction_isolation", Some(isolation), true)?;
+        session.set(&metadata, "transaction_isolation", Some(isolation), Scope::Block)?;
     }
     Ok(())
 }

@@ -403,6 +403,9 @@ pub async fn prepare_change(
     let table = target(context, change.schema.as_deref(), &change.table)?;
     let privilege = if change.is_delete() { Privilege::Delete } else { Privilege::Update };
     check_privilege(context, &table, privilege)?;
+    if change.reads_itself(&table) {
+        check_privilege(context, &table, Privilege::Select)?;
+    }
     let managed = table.managed.as_deref().ok_or_else(|| Error::internal("a table has no files of ours"))?;
     let word = if change.is_delete() { "DELETE" } else { "UPDATE" };
     let tag = |rows: u64| format!("{word} {rows}");
@@ -493,6 +496,7 @@ fn target(context: &QueryContext, schema: Option<&str>, table: &str) -> Result<A
 
 /// A relation by name.
 pub fn find(context: &QueryContext, schema: Option<&str>, table: &str) -> Result<Arc<TableDefinition>> {
+    super::may_look_into(context.snapshot.metadata(), context.role_oid, schema)?;
     let schemas = schema.map_or_else(|| context.search_path.clone(), |schema| vec![schema.to_owned()]);
     let mut names = schemas.into_iter().map(|schema| TableName::new(schema, table));
     let found = names.find_map(|name| context.snapshot.table(&name).cloned());

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use catalog::{FIRST_ROLE, GrantObject, PUBLIC_GRANTEE, Privilege};
+use catalog::{GrantObject, PUBLIC_GRANTEE, Privilege};
 
 use super::View;
 
@@ -14,11 +14,16 @@ pub fn of(view: &View, object: &GrantObject, all: &[Privilege]) -> Option<Vec<St
         oid => metadata.role_by_oid(oid).map_or_else(|| oid.to_string(), |role| role.name.clone()),
     };
     let mut by_grantee: BTreeMap<(String, String), Vec<(Privilege, bool)>> = BTreeMap::new();
-    for grant in metadata.grants.iter().filter(|grant| grant.object == *object) {
+    for grant in metadata.grants_on(object) {
         let key = (name(grant.grantee), name(grant.grantor));
         by_grantee.entry(key).or_default().push((grant.privilege, grant.is_grantable));
     }
-    if by_grantee.is_empty() {
+    let owners: Vec<(Privilege, bool)> = all
+        .iter()
+        .filter(|privilege| !metadata.is_taken_from_owner(object, **privilege))
+        .map(|privilege| (*privilege, false))
+        .collect();
+    if by_grantee.is_empty() && owners.len() == all.len() {
         return None;
     }
     let letters = |granted: &[(Privilege, bool)]| {
@@ -28,12 +33,11 @@ pub fn of(view: &View, object: &GrantObject, all: &[Privilege]) -> Option<Vec<St
         };
         all.iter().filter_map(letter).collect::<String>()
     };
-    let letters_of_all: String = all.iter().map(|privilege| privilege.letter()).collect();
-    let owner = match object {
-        GrantObject::Table(table) => quoted(&name(metadata.owner(table))),
-        GrantObject::Schema(_) | GrantObject::Database => FIRST_ROLE.to_owned(),
-    };
-    let mut items = vec![format!("{owner}={letters_of_all}/{owner}")];
+    let owner = quoted(&name(metadata.owner_of(object)));
+    let mut items = Vec::new();
+    if !owners.is_empty() {
+        items.push(format!("{owner}={}/{owner}", letters(&owners)));
+    }
     let lists = by_grantee.iter().map(|((grantee, grantor), granted)| {
         format!("{}={}/{}", quoted(grantee), letters(granted), quoted(grantor))
     });

@@ -186,8 +186,10 @@ pub fn shown_to<'a>(view: &View, user: &str, statement: &'a str) -> &'a str {
 pub fn may_read_of(view: &View, user: &str) -> bool {
     let metadata = view.snapshot.metadata();
     let asks = view.context.role_oid;
-    let is_superuser = metadata.role_by_oid(asks).is_some_and(|role| role.is_superuser);
-    is_superuser || metadata.roles.get(user).is_some_and(|role| metadata.roles_of(asks).contains(&role.oid))
+    match metadata.roles.get(user) {
+        Some(role) => metadata.has_privileges_of(asks, role.oid),
+        None => metadata.is_superuser(asks),
+    }
 }
 
 /// How the sessions' bytes are hidden.

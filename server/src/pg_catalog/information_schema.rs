@@ -78,7 +78,7 @@ fn schemata(view: &View) -> RecordBatch {
 
 fn enabled_role_names(view: &View) -> Vec<String> {
     let metadata = view.snapshot.metadata();
-    let roles = metadata.roles_of(view.context.role_oid);
+    let roles = metadata.inherited_roles_of(view.context.role_oid);
     roles.iter().filter_map(|oid| metadata.role_by_oid(*oid).map(|role| role.name.clone())).collect()
 }
 
@@ -89,17 +89,17 @@ fn enabled_roles(view: &View) -> RecordBatch {
 fn applicable_roles(view: &View) -> RecordBatch {
     let metadata = view.snapshot.metadata();
     let name = |oid: u32| metadata.role_by_oid(oid).map(|role| role.name.clone());
-    let enabled = metadata.roles_of(view.context.role_oid);
-    let pairs: Vec<(String, String)> = metadata
+    let enabled = metadata.inherited_roles_of(view.context.role_oid);
+    let pairs: Vec<(String, String, bool)> = metadata
         .memberships
         .iter()
-        .filter(|(_, member)| enabled.contains(member))
-        .filter_map(|(role, member)| Some((name(*member)?, name(*role)?)))
+        .filter(|known| enabled.contains(&known.member))
+        .filter_map(|known| Some((name(known.member)?, name(known.role)?, known.is_admin)))
         .collect();
     Columns::new()
-        .name("grantee", pairs.iter().map(|(member, _)| member))
-        .name("role_name", pairs.iter().map(|(_, role)| role))
-        .varchar("is_grantable", pairs.iter().map(|_| Some("NO")))
+        .name("grantee", pairs.iter().map(|(member, ..)| member))
+        .name("role_name", pairs.iter().map(|(_, role, _)| role))
+        .varchar("is_grantable", pairs.iter().map(|(.., admin)| Some(if *admin { "YES" } else { "NO" })))
         .finish_as(INFORMATION_SCHEMA, "applicable_roles")
 }
 
@@ -285,10 +285,11 @@ fn table_privileges(view: &View) -> RecordBatch {
     };
     let mut rows: Vec<(String, String, &TableDefinition, Privilege, bool)> = Vec::new();
     for table in visible(view) {
-        let owner = catalog::FIRST_ROLE;
-        rows.extend(Privilege::OF_TABLES.map(|p| (owner.to_owned(), owner.to_owned(), table, p, true)));
         let object = GrantObject::Table(table.name.clone());
-        let granted = metadata.grants.iter().filter(|grant| grant.object == object);
+        let owner = name(metadata.owner_of(&object));
+        let owned = Privilege::OF_TABLES.into_iter().filter(|p| !metadata.is_taken_from_owner(&object, *p));
+        rows.extend(owned.map(|p| (owner.clone(), owner.clone(), table, p, true)));
+        let granted = metadata.grants_on(&object);
         rows.extend(granted.map(|g| (name(g.grantor), name(g.grantee), table, g.privilege, g.is_grantable)));
     }
     // As in PostgreSQL, what concerns other roles is not told.

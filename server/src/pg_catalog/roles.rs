@@ -1,6 +1,6 @@
 //! Roles as every client asks for them: `pg_authid` and the views over it.
 
-use catalog::{FIRST_ROLE_OID, Role};
+use catalog::Role;
 use datafusion::arrow::array::RecordBatch;
 
 use super::View;
@@ -58,11 +58,11 @@ pub fn pg_user(view: &View) -> RecordBatch {
 
 /// Who is a member of what.
 pub fn pg_auth_members(view: &View) -> RecordBatch {
-    let pairs = &view.snapshot.metadata().memberships;
+    let known = &view.snapshot.metadata().memberships;
     Columns::new()
-        .oid("roleid", pairs.iter().map(|(role, _)| i64::from(*role)))
-        .oid("member", pairs.iter().map(|(_, member)| i64::from(*member)))
-        .all_oid("grantor", pairs.len(), FIRST_ROLE_OID.into())
-        .all_bool("admin_option", pairs.len(), false)
+        .oid("roleid", known.iter().map(|known| i64::from(known.role)))
+        .oid("member", known.iter().map(|known| i64::from(known.member)))
+        .oid("grantor", known.iter().map(|known| i64::from(known.grantor)))
+        .bool("admin_option", known.iter().map(|known| known.is_admin))
         .finish_as(PG_CATALOG, "pg_auth_members")
 }

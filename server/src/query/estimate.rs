@@ -63,6 +63,21 @@ pub fn tables(snapshot: &Snapshot, plan: &LogicalPlan) -> Result<Vec<Arc<TableDe
     Ok(scans(plan)?.iter().filter_map(|scan| snapshot.table(&name_of(scan)).cloned()).collect())
 }
 
+/// The same without the table that the statement changes, where it stands for itself.
+pub fn tables_beside(
+    target: Option<&TableName>,
+    snapshot: &Snapshot,
+    plan: &LogicalPlan,
+) -> Result<Vec<Arc<TableDefinition>>> {
+    let is_target = |scan: &TableScan| {
+        let schema = scan.table_name.schema().unwrap_or_default();
+        catalog::own_schema(schema) != schema && Some(&name_of(scan)) == target
+    };
+    let scans = scans(plan)?;
+    let beside = scans.iter().filter(|scan| !is_target(scan));
+    Ok(beside.filter_map(|scan| snapshot.table(&name_of(scan)).cloned()).collect())
+}
+
 /// The table that `scan` names.
 pub fn name_of(scan: &TableScan) -> TableName {
     let schema = scan.table_name.schema().unwrap_or(catalog::DEFAULT_SCHEMA);

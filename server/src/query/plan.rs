@@ -32,7 +32,7 @@ use crate::pg_catalog::{self, SystemSchema, types};
 use crate::session::TEMPORARY_SCHEMA;
 use crate::sql::{
     self, InsertSource, Query, name_columns, present_name, qualify_relations, read_bytea, read_values,
-    type_arrays,
+    tell_session, type_arrays,
 };
 
 /// With less a task could not even spill.
@@ -225,7 +225,9 @@ impl Planner {
             return Ok(Description { parameters, columns: super::explain_columns(), single_row: None });
         }
         let plan = expansion.of(plan)?;
-        let single_row = SingleRow::of(&plan, &parameters, &state, &self.context.time_zone).map(Arc::new);
+        let single_row = (!self.query.asks_session)
+            .then(|| SingleRow::of(&plan, &parameters, &state, &self.context.time_zone).map(Arc::new))
+            .flatten();
         let nulls = parameters.iter().map(ScalarValue::try_from).collect::<DataFusionResult<Vec<_>>>()?;
         let plan = bind(plan, nulls)?;
         let plan = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})?;
@@ -244,7 +246,9 @@ impl Planner {
         if self.names.reads_system {
             self.check_system(role, plan)?;
         }
-        let tables = estimate::tables(&self.snapshot, plan)?;
+        // Whether the statement reads what it changes was looked at where that is known.
+        let target = self.context.target.as_ref().map(|target| &target.table.name);
+        let tables = estimate::tables_beside(target, &self.snapshot, plan)?;
         tables.iter().try_for_each(|table| check_may_read(&self.snapshot, role, table))
     }
 
@@ -351,6 +355,9 @@ impl Planner {
     /// The statement of `query` as DataFusion finds its relations.
     fn prepared(&self, query: &Query) -> datafusion::sql::parser::Statement {
         let mut statement = query.statement.clone();
+        if query.asks_session {
+            tell_session(&mut statement, &self.context.facts);
+        }
         if !query.parameters.is_empty() {
             type_arrays(&mut statement, |column| self.column_type(column));
         }
@@ -466,6 +473,10 @@ impl Names {
         self.functions.extend(query.functions.iter().cloned());
         for reference in &query.tables {
             let schema = reference.schema.as_deref();
+            // What views read was found when they were made; who reads them needs not look there.
+            if open.is_empty() {
+                check_may_look_into(snapshot, context.role_oid, schema)?;
+            }
             let path =
                 || schema.map_or_else(|| context.search_path.clone(), |schema| vec![schema.to_owned()]);
             let own = |schema: String| match &context.target {
@@ -578,26 +589,32 @@ impl CatalogProvider for WithSystemSchemas {
     }
 }
 
-/// Refuses a table that the role was not given to read, or in a schema it may not use (42501).
+/// Refuses a table that the role was not given to read (42501).
 pub fn check_may_read(snapshot: &Snapshot, role: u32, table: &TableDefinition) -> Result<()> {
     // Only its own session finds it.
     if table.name.schema == TEMPORARY_SCHEMA {
         return Ok(());
     }
     let metadata = snapshot.metadata();
-    let schema = GrantObject::Schema(table.name.schema.clone());
-    let denied =
-        |what: String| Err(Error::PermissionDenied { message: format!("permission denied for {what}") });
-    if !metadata.allows(role, &schema, Privilege::Usage) {
-        return denied(schema.to_string());
-    }
     // What was is read by who may read what is.
     let name = TableName::new(table.name.schema.as_str(), present_name(&table.name.table));
     let object = GrantObject::Table(name);
     if !metadata.allows(role, &object, Privilege::Select) {
-        return denied(object.to_string());
+        let message = format!("permission denied for {object}");
+        return Err(Error::PermissionDenied { message });
     }
     Ok(())
+}
+
+/// Refuses to look into a schema that was named and that the role may not use (42501), before it tells what is in it.
+fn check_may_look_into(snapshot: &Snapshot, role: u32, schema: Option<&str>) -> Result<()> {
+    let metadata = snapshot.metadata();
+    let schema = schema.map(catalog::own_schema).filter(|schema| metadata.schemas.contains_key(*schema));
+    let Some(object) = schema.map(|schema| GrantObject::Schema(schema.to_owned())) else { return Ok(()) };
+    match metadata.allows(role, &object, Privilege::Usage) {
+        true => Ok(()),
+        false => Err(Error::PermissionDenied { message: format!("permission denied for {object}") }),
+    }
 }
 
 /// The rows of an INSERT, as the columns of its table: where they go is ours to say.

@@ -1,5 +1,6 @@
 //! One client's session: its settings, its transaction block, its prepared statements.
 
+mod gate;
 mod notice;
 mod prepared;
 mod registry;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+pub use gate::Scope;
 pub use notice::Notice;
 pub use prepared::{Prepared, PreparedStatements};
 pub use registry::OpenSessions;
@@ -19,7 +21,7 @@ pub use settings::{LintSetting, RouteSetting, SettingDescription, Settings, Valu
 pub use temporary::{TEMPORARY_SCHEMA, Temporary, is_temporary};
 pub use transaction::Transaction;
 
-use catalog::{Change, Metadata, Snapshot};
+use catalog::{Change, GrantObject, Metadata, Privilege, Snapshot};
 use engine::{Error, Result};
 
 use crate::pg_catalog::{self, VERSION};
@@ -28,9 +30,9 @@ use crate::query::Repeats;
 use crate::sql::SessionFacts;
 use crate::writes::PendingFiles;
 
-/// Settings to change when the statement that asks for it is over: name, value, whether only until the
+/// Settings to change when the statement that asks for it is over: name, value (none resets it), whether only until the
 /// end of the block.
-pub type Effects = Arc<Mutex<Vec<(String, String, bool)>>>;
+pub type Effects = Arc<Mutex<Vec<(String, Option<String>, bool)>>>;
 
 /// What a transaction block has changed in the catalog so far: seen by its own statements only.
 #[derive(Debug, Default)]
@@ -98,12 +100,17 @@ impl Session {
         }
     }
 
-    /// The role whose privileges count: the signed-in one, or that of `SET ROLE`.
+    /// The role whose privileges count: that of `SET ROLE`, or the session's.
     pub fn current_user(&self) -> &str {
         match self.settings.get("role") {
-            Ok("none") | Err(_) => &self.user,
+            Ok("none") | Err(_) => self.session_user(),
             Ok(role) => role,
         }
+    }
+
+    /// The role that `SET ROLE` starts from: the signed-in one, or that of `SET SESSION AUTHORIZATION`.
+    pub fn session_user(&self) -> &str {
+        self.settings.get("session_authorization").unwrap_or(&self.user)
     }
 
     /// The catalog as the session sees it: `current`, with its block's own changes and its own tables.
@@ -123,8 +130,15 @@ impl Session {
     /// The schemas that names without one are looked up in, those that `snapshot` does not know left out.
     pub fn search_path(&self, snapshot: &Snapshot) -> Vec<String> {
         let named = |name: String| if name == "$user" { self.current_user().to_owned() } else { name };
-        let is_known = |name: &String| snapshot.has_schema(name) || pg_catalog::is_system_schema(name);
-        let path = self.settings.search_path().into_iter().map(named).filter(is_known);
+        let metadata = snapshot.metadata();
+        let role = metadata.roles.get(self.current_user()).map_or(0, |role| role.oid);
+        // As in PostgreSQL, schemas that the role may not use are passed over.
+        let may_use =
+            |name: &String| metadata.allows(role, &GrantObject::Schema(name.clone()), Privilege::Usage);
+        let is_seen = |name: &String| {
+            pg_catalog::is_system_schema(name) || (snapshot.has_schema(name) && may_use(name))
+        };
+        let path = self.settings.search_path().into_iter().map(named).filter(is_seen);
         // A session's own tables are found first.
         let own = self.temporary.as_ref().and_then(|own| own.tables().next());
         own.map(|_| TEMPORARY_SCHEMA.to_owned()).into_iter().chain(path).collect()
@@ -134,7 +148,7 @@ impl Session {
     pub fn facts(&self, snapshot: &Snapshot) -> SessionFacts {
         SessionFacts {
             user: self.current_user().to_owned(),
-            session_user: self.user.clone(),
+            session_user: self.session_user().to_owned(),
             database: self.database.clone(),
             schema: self.search_path(snapshot).into_iter().find(|schema| schema != TEMPORARY_SCHEMA),
             version: VERSION.to_owned(),

@@ -29,6 +29,8 @@ enum Kind {
     DateStyle,
     /// May be asked for, not set.
     ReadOnly,
+    /// Whose privileges count: set by [`Session::set`](super::Session::set) alone, which knows the roles.
+    Identity,
 }
 
 /// What a limit counts.
@@ -51,6 +53,7 @@ pub struct SettingDescription {
     kind: Kind,
     /// Told to the client when it changes (ParameterStatus).
     pub is_reported: bool,
+    is_for_superusers: bool,
 }
 
 impl SettingDescription {
@@ -75,7 +78,11 @@ impl SettingDescription {
 
     /// Who may change it, as `pg_settings.context` says it.
     pub fn context(&self) -> &'static str {
-        if matches!(self.kind, Kind::ReadOnly) { "internal" } else { "user" }
+        match self.kind {
+            Kind::ReadOnly => "internal",
+            _ if self.is_for_superusers => "superuser",
+            _ => "user",
+        }
     }
 
     /// The type of its values, as `pg_settings.vartype` says it.
@@ -97,7 +104,16 @@ const fn setting(
     kind: Kind,
     description: &'static str,
 ) -> SettingDescription {
-    SettingDescription { name, default, description, kind, is_reported: false }
+    SettingDescription { name, default, description, kind, is_reported: false, is_for_superusers: false }
+}
+
+const fn of_superusers(
+    name: &'static str,
+    default: &'static str,
+    kind: Kind,
+    description: &'static str,
+) -> SettingDescription {
+    SettingDescription { name, default, description, kind, is_reported: false, is_for_superusers: true }
 }
 
 const fn reported(
@@ -106,7 +122,7 @@ const fn reported(
     kind: Kind,
     description: &'static str,
 ) -> SettingDescription {
-    SettingDescription { name, default, description, kind, is_reported: true }
+    SettingDescription { name, default, description, kind, is_reported: true, is_for_superusers: false }
 }
 
 const ISOLATION_LEVELS: Kind =
@@ -177,7 +193,7 @@ static REGISTRY: &[SettingDescription] = &[
     setting("jit", "off", Kind::Bool, "Accepted; plans are not compiled."),
     setting("lc_collate", "C", Kind::ReadOnly, "The order of text."),
     setting("lc_ctype", "C.UTF-8", Kind::ReadOnly, "The classes of letters."),
-    setting("lc_messages", "C", Kind::Text, "The language of messages."),
+    of_superusers("lc_messages", "C", Kind::Text, "The language of messages."),
     setting("lc_monetary", "C", Kind::Text, "The format of amounts of money."),
     setting("lc_numeric", "C", Kind::Text, "The format of numbers."),
     setting("lc_time", "C", Kind::Text, "The format of dates in words."),
@@ -191,7 +207,7 @@ static REGISTRY: &[SettingDescription] = &[
         "The length of identifiers that clients may rely on.",
     ),
     setting("quote_all_identifiers", "off", Kind::Bool, "Accepted."),
-    setting("role", "none", Kind::Text, "The current role."),
+    setting("role", "none", Kind::Identity, "The current role."),
     setting("row_security", "on", Kind::Bool, "Accepted; there are no policies."),
     setting(
         "search_path",
@@ -207,7 +223,7 @@ static REGISTRY: &[SettingDescription] = &[
         "The PostgreSQL version this server speaks as.",
     ),
     setting("server_version_num", "150008", Kind::ReadOnly, "The same as a number."),
-    reported("session_authorization", "", Kind::ReadOnly, "The signed-in role."),
+    reported("session_authorization", "", Kind::Identity, "The session's role, which SET ROLE starts from."),
     setting(
         "sluice.broadcast_size",
         "32MB",
@@ -307,9 +323,25 @@ static REGISTRY: &[SettingDescription] = &[
     setting("transaction_read_only", "off", Kind::Bool, "The current transaction's read-only status."),
 ];
 
+/// PostgreSQL's settings with the flag `GUC_NO_RESET_ALL`, and what follows from them.
+const KEPT_BY_RESET_ALL: [&str; 6] = [
+    "is_superuser",
+    "role",
+    "session_authorization",
+    "transaction_deferrable",
+    "transaction_isolation",
+    "transaction_read_only",
+];
+
 /// Every setting there is.
 pub fn descriptions() -> &'static [SettingDescription] {
     REGISTRY
+}
+
+/// The setting's name where it says whose privileges count.
+pub(super) fn identity(name: &str) -> Result<Option<&'static str>> {
+    let setting = find(name)?;
+    Ok(matches!(setting.kind, Kind::Identity).then_some(setting.name))
 }
 
 fn find(name: &str) -> Result<&'static SettingDescription> {
@@ -378,6 +410,9 @@ impl Settings {
             // One of another version of the server may not be known to this one.
             let Ok(setting) = find(name) else { continue };
             let Ok(value) = checked(setting, value) else { continue };
+            if matches!(setting.kind, Kind::ReadOnly | Kind::Identity) {
+                continue;
+            }
             if matches!(setting.kind, Kind::Limit(_)) && !role.is_superuser {
                 self.ceilings.insert(setting.name, value.clone());
             }
@@ -386,38 +421,86 @@ impl Settings {
     }
 
     /// Sets a value asked for in the start-up packet, which RESET then goes back to.
-    pub fn set_initial(&mut self, name: &str, value: &str) -> Result<()> {
+    pub(super) fn set_initial(&mut self, name: &str, value: &str) -> Result<()> {
         let setting = find(name)?;
+        self.check_may_set(setting)?;
         let value = checked(setting, value)?;
         self.check_ceiling(setting, &value)?;
-        Arc::make_mut(&mut self.initial).insert(setting.name, value.clone());
-        Arc::make_mut(&mut self.values).insert(setting.name, value);
+        self.set_fixed(setting.name, &value);
         Ok(())
     }
 
+    /// Refuses settings that nobody sets, those that only superusers set, and those that need the roles to be known.
+    fn check_may_set(&self, setting: &SettingDescription) -> Result<()> {
+        match setting.kind {
+            Kind::ReadOnly => Err(Error::FixedParameter { name: setting.name.to_owned() }),
+            Kind::Identity => Err(Error::internal("an identity was to be set past the gate")),
+            _ if setting.is_for_superusers && self.values["is_superuser"] != "on" => {
+                Err(Error::PermissionDenied {
+                    message: format!("permission denied to set parameter \"{}\"", setting.name),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// `SET name = value`. Gives the setting when the client must be told of the change.
-    pub fn set(
+    pub(super) fn set(
         &mut self,
         name: &str,
         value: Option<&str>,
         is_local: bool,
     ) -> Result<Option<&'static SettingDescription>> {
         let setting = find(name)?;
-        if matches!(setting.kind, Kind::ReadOnly) {
-            return Err(Error::InvalidParameterValue {
-                message: format!("parameter \"{}\" cannot be changed", setting.name),
-            });
-        }
+        self.check_may_set(setting)?;
         let value = match value {
             Some(value) => checked(setting, value)?,
             None => self.initial[setting.name].clone(),
         };
         self.check_ceiling(setting, &value)?;
+        Ok(self.put(setting, value, is_local))
+    }
+
+    /// Keeps a value that was checked, until the end of the block when it is local.
+    fn put(
+        &mut self,
+        setting: &'static SettingDescription,
+        value: String,
+        is_local: bool,
+    ) -> Option<&'static SettingDescription> {
         let before = Arc::make_mut(&mut self.values).insert(setting.name, value).unwrap_or_default();
         if is_local {
             self.before_local.entry(setting.name).or_insert(before);
+        } else {
+            // What is set for the session outlives the block, whatever was local before.
+            self.before_local.remove(setting.name);
         }
-        Ok(setting.is_reported.then_some(setting))
+        setting.is_reported.then_some(setting)
+    }
+
+    /// Keeps values of settings that no client sets by itself: who the session is. Gives those that the client must be told.
+    pub(super) fn put_identity(
+        &mut self,
+        values: &[(&'static str, &str)],
+        is_local: bool,
+    ) -> Vec<&'static SettingDescription> {
+        let before = Arc::clone(&self.values);
+        for (name, value) in values {
+            if let Ok(setting) = find(name) {
+                self.put(setting, (*value).to_owned(), is_local);
+            }
+        }
+        changed_and_reported(&before, &self.values)
+    }
+
+    /// What RESET goes back to.
+    pub(super) fn initial(&self, name: &str) -> &str {
+        self.initial.get(name).map_or("", String::as_str)
+    }
+
+    /// The limits that bind the session's role, by name.
+    pub fn ceilings(&self) -> &Values {
+        &self.ceilings
     }
 
     fn check_ceiling(&self, setting: &SettingDescription, value: &str) -> Result<()> {
@@ -459,17 +542,14 @@ impl Settings {
         Ok(&self.values[find(name)?.name])
     }
 
-    /// `RESET name`, or all. Gives the settings whose change the client must be told of.
-    pub fn reset(&mut self, name: Option<&str>) -> Result<Vec<&'static SettingDescription>> {
-        match name {
-            Some(name) => Ok(self.set(name, None, false)?.into_iter().collect()),
-            None => {
-                let changed = changed_and_reported(&self.values, &self.initial);
-                self.values = Arc::clone(&self.initial);
-                self.before_local.clear();
-                Ok(changed)
-            }
+    /// `RESET ALL`. Who the session is and what its transaction may do stay. Gives the settings whose change the client
+    /// must be told of.
+    pub(super) fn reset_all(&mut self) -> Vec<&'static SettingDescription> {
+        let before = Arc::clone(&self.values);
+        for setting in REGISTRY.iter().filter(|setting| !KEPT_BY_RESET_ALL.contains(&setting.name)) {
+            self.put(setting, self.initial[setting.name].clone(), false);
         }
+        changed_and_reported(&before, &self.values)
     }
 
     /// A transaction block begins.
@@ -602,21 +682,30 @@ impl Unit {
     }
 }
 
-/// A setting's name as it is spelt, and the value as it is kept, for a role whose sessions are to begin with it. Limits
-/// are for superusers to set: `true` says that it is one.
+/// A setting's name as it is spelt, and the value as it is kept, for a role whose sessions are to begin with it. `true`
+/// says that it is for superusers to set: a limit, say.
 pub fn for_role(name: &str, value: &str) -> Result<(&'static str, String, bool)> {
     let setting = find(name)?;
-    if matches!(setting.kind, Kind::ReadOnly) || setting.name == "role" {
-        return Err(Error::InvalidParameterValue {
+    if matches!(setting.kind, Kind::ReadOnly) {
+        return Err(Error::FixedParameter { name: setting.name.to_owned() });
+    }
+    if matches!(setting.kind, Kind::Identity) {
+        return Err(Error::NotSupported {
             message: format!("parameter \"{}\" cannot be set for a role", setting.name),
         });
     }
-    Ok((setting.name, checked(setting, value)?, matches!(setting.kind, Kind::Limit(_))))
+    let is_for_superusers = setting.is_for_superusers || matches!(setting.kind, Kind::Limit(_));
+    Ok((setting.name, checked(setting, value)?, is_for_superusers))
 }
 
 /// True for the limits, which superusers set for others.
 pub fn is_limit(name: &str) -> bool {
     find(name).is_ok_and(|setting| matches!(setting.kind, Kind::Limit(_)))
+}
+
+/// True for what a superuser must set.
+pub fn is_for_superusers(name: &str) -> bool {
+    find(name).is_ok_and(|setting| setting.is_for_superusers || matches!(setting.kind, Kind::Limit(_)))
 }
 
 fn changed_and_reported(before: &Values, after: &Values) -> Vec<&'static SettingDescription> {
@@ -637,7 +726,7 @@ fn checked_as(setting: &SettingDescription, kind: Kind, value: &str) -> Result<S
         message: format!("invalid value for parameter \"{name}\": \"{value}\""),
     };
     Ok(match kind {
-        Kind::Text | Kind::ReadOnly => value.to_owned(),
+        Kind::Text | Kind::ReadOnly | Kind::Identity => value.to_owned(),
         Kind::Bool => match value.to_ascii_lowercase().as_str() {
             "on" | "true" | "yes" | "1" | "t" => "on".to_owned(),
             "off" | "false" | "no" | "0" | "f" => "off".to_owned(),
@@ -755,7 +844,12 @@ mod tests {
         settings.set("statement_timeout", Some("150"), false).expect("milliseconds");
         assert_eq!(settings.statement_timeout(), Some(Duration::from_millis(150)));
         assert!(settings.set("sluice.route", Some("moon"), false).is_err());
-        assert!(settings.set("server_version", Some("9"), false).is_err());
+        let fixed = settings.set("server_version", Some("9"), false).expect_err("fixed");
+        assert_eq!(fixed.sqlstate().as_str(), "55P02");
+        for identity in ["role", "session_authorization"] {
+            settings.set(identity, Some("postgres"), false).expect_err("the gate's");
+            settings.set_initial(identity, "postgres").expect_err("the gate's");
+        }
         let unknown = settings.set("no_such", Some("1"), false).expect_err("unknown");
         assert_eq!(unknown.sqlstate().as_str(), "42704");
     }
@@ -773,6 +867,11 @@ mod tests {
         settings.end(true);
         assert_eq!(settings.route(), RouteSetting::Auto);
         assert_eq!(settings.get("application_name").expect("a setting"), "me");
+        settings.begin();
+        settings.set("sluice.route", Some("local"), true).expect("a route");
+        settings.set("sluice.route", Some("cluster"), false).expect("a route");
+        settings.end(true);
+        assert_eq!(settings.route(), RouteSetting::Cluster);
     }
 
     #[test]
@@ -788,7 +887,7 @@ mod tests {
             let refused = settings.set("sluice.max_memory", Some(raised), false).expect_err(raised);
             assert_eq!(refused.sqlstate().as_str(), "42501");
         }
-        settings.reset(Some("sluice.max_memory")).expect("back to the role's");
+        settings.set("sluice.max_memory", None, false).expect("back to the role's");
         assert_eq!(settings.max_memory(), Some(1 << 30));
         settings.set("statement_timeout", Some("1h"), false).expect("a time");
         assert_eq!(settings.statement_timeout(), Some(Duration::from_secs(10)));

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use datafusion::sql::parser::Statement;
 use engine::{Error, Result};
 use sqlparser::ast::{
-    AlterRoleOperation, AlterSchemaOperation, AlterTable, AlterTableOperation, CloseCursor, CommentObject,
-    ContextModifier, CopyLegacyCsvOption, CopyLegacyOption, CopyOption, CopySource, CopyTarget, CreateRole,
-    Declare, Expr, GrantObjects, Grantee, GranteeName, GranteesType, Ident, IndexColumn, ObjectName,
-    ObjectNamePart, ObjectType, Owner, Password, Privileges, Reset, ResetConfig, RoleOption, SchemaName, Set,
-    SetConfigValue, SetSessionAuthorizationParamKind, Statement as SqlStatement, TableConstraint,
-    TransactionAccessMode, TransactionMode, Value,
+    AlterRoleOperation, AlterSchemaOperation, AlterTable, AlterTableOperation, CascadeOption, CloseCursor,
+    CommentObject, ContextModifier, CopyLegacyCsvOption, CopyLegacyOption, CopyOption, CopySource,
+    CopyTarget, CreateRole, Declare, Expr, GrantObjects, Grantee, GranteeName, GranteesType, Ident,
+    IndexColumn, ObjectName, ObjectNamePart, ObjectType, Owner, Password, Privileges, Reset, ResetConfig,
+    RoleOption, SchemaName, Set, SetConfigValue, SetSessionAuthorizationParamKind, Statement as SqlStatement,
+    TableConstraint, TransactionAccessMode, TransactionMode, Value,
 };
 
 use super::copy_files::CopyFiles;
@@ -63,8 +63,6 @@ pub enum Command {
     CopyFrom(Box<CopyFrom>),
     /// What is accepted and does nothing here: `LISTEN`, `LOCK` and their like. The tag of its answer.
     Accepted { tag: &'static str, needs_block: bool },
-    /// `SET ROLE`; no name means the signed-in role.
-    SetRole { name: Option<String> },
     /// `CREATE`, `ALTER` and `DROP ROLE`.
     Role(RoleChange),
     /// `GRANT role TO role` and its opposite.
@@ -183,7 +181,7 @@ pub struct CopyOptions {
 }
 
 /// What a role is to become.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[allow(missing_docs)] // PostgreSQL's words; `None` leaves an attribute as it is.
 pub struct RoleOptions {
     pub superuser: Option<bool>,
@@ -191,6 +189,8 @@ pub struct RoleOptions {
     pub inherit: Option<bool>,
     pub create_role: Option<bool>,
     pub create_db: Option<bool>,
+    pub replication: Option<bool>,
+    pub bypass_rls: Option<bool>,
     pub connection_limit: Option<i32>,
     /// The text of a point in time, or `infinity`.
     pub valid_until: Option<String>,
@@ -202,11 +202,29 @@ pub struct RoleOptions {
 #[derive(Debug, Clone)]
 #[allow(missing_docs)]
 pub enum RoleChange {
-    Create { names: Vec<String>, options: RoleOptions, in_roles: Vec<String>, members: Vec<String> },
-    Alter { name: String, options: RoleOptions },
-    Rename { name: String, to: String },
-    Set { name: String, setting: RoleSetting },
-    Drop { names: Vec<String>, if_exists: bool },
+    Create {
+        names: Vec<String>,
+        options: RoleOptions,
+        in_roles: Vec<String>,
+        members: Vec<String>,
+        admins: Vec<String>,
+    },
+    Alter {
+        name: String,
+        options: RoleOptions,
+    },
+    Rename {
+        name: String,
+        to: String,
+    },
+    Set {
+        name: String,
+        setting: RoleSetting,
+    },
+    Drop {
+        names: Vec<String>,
+        if_exists: bool,
+    },
 }
 
 /// What `ALTER ROLE … SET` and `RESET` do to the settings that a role's sessions begin with.
@@ -229,6 +247,9 @@ pub struct Membership {
     pub is_grant: bool,
     pub roles: Vec<String>,
     pub members: Vec<String>,
+    /// `WITH ADMIN OPTION`, or `ADMIN OPTION FOR`.
+    pub is_admin: bool,
+    pub granted_by: Option<String>,
 }
 
 /// What privileges are on, as written.
@@ -252,8 +273,12 @@ pub struct Granting {
     pub on: GrantOn,
     /// To or from whom; `None` for PUBLIC.
     pub grantees: Vec<Option<String>>,
-    /// They may be passed on.
+    /// They may be passed on; of a REVOKE, only that is taken.
     pub with_grant_option: bool,
+    /// What was passed on is taken, too.
+    pub is_cascade: bool,
+    /// In whose name.
+    pub granted_by: Option<String>,
 }
 
 /// What a comment is on, as written.
@@ -356,6 +381,8 @@ pub struct Query {
     pub output_types: Vec<Option<(u32, i32)>>,
     /// The types of parameters that its text tells, by number; 0 where it tells none.
     pub parameters: BTreeMap<usize, u32>,
+    /// It asks who the session is: see [`tell_session`](super::tell_session).
+    pub asks_session: bool,
     /// What stands before it.
     pub explain: Option<Explain>,
     /// Only its columns are wanted: `WITH NO DATA`.
@@ -525,18 +552,24 @@ fn classify_sql(statement: SqlStatement, sql: &str, facts: &SessionFacts, is_use
             Command::Schema(SchemaChange::Create { name, owner, if_not_exists })
         }
         SqlStatement::AlterSchema(alter) => match alter.operations.as_slice() {
-            [AlterSchemaOperation::OwnerTo { owner: Owner::Ident(role) }] => {
-                Command::Schema(SchemaChange::OwnerTo { name: last_name(&alter.name), role: folded(role) })
+            [AlterSchemaOperation::OwnerTo { owner }] => {
+                let role = owner_name(owner);
+                Command::Schema(SchemaChange::OwnerTo { name: last_name(&alter.name), role })
             }
             _ => return Err(not_supported("ALTER SCHEMA other than OWNER TO a role")),
         },
         SqlStatement::CreateView(view) => Command::CreateView(Box::new(views::create(view, sql, facts)?)),
+        SqlStatement::Grant(grant) if grant.current_grants.is_some() || grant.as_grantor.is_some() => {
+            return Err(not_supported("this form of GRANT"));
+        }
         SqlStatement::Grant(grant) => Command::Granting(Granting {
             is_grant: true,
             privileges: privileges(&grant.privileges),
             on: grant_on(grant.objects.as_ref())?,
             grantees: grantees(&grant.grantees)?,
             with_grant_option: grant.with_grant_option,
+            is_cascade: false,
+            granted_by: grant.granted_by.as_ref().map(folded),
         }),
         SqlStatement::Revoke(revoke) => Command::Granting(Granting {
             is_grant: false,
@@ -544,6 +577,8 @@ fn classify_sql(statement: SqlStatement, sql: &str, facts: &SessionFacts, is_use
             on: grant_on(revoke.objects.as_ref())?,
             grantees: grantees(&revoke.grantees)?,
             with_grant_option: false,
+            is_cascade: matches!(revoke.cascade, Some(CascadeOption::Cascade)),
+            granted_by: revoke.granted_by.as_ref().map(folded),
         }),
         SqlStatement::Comment { object_type, object_name, comment, .. } => {
             Command::Comment { on: comment_on(&object_type, &object_name)?, text: comment }
@@ -560,6 +595,15 @@ fn classify_sql(statement: SqlStatement, sql: &str, facts: &SessionFacts, is_use
 
 pub(super) fn folded(ident: &Ident) -> String {
     catalog::identifier::fold(&ident.value, ident.quote_style.is_some())
+}
+
+/// The role that a statement names as an owner; PostgreSQL's words for the session's own stay words.
+pub(super) fn owner_name(owner: &Owner) -> String {
+    match owner {
+        Owner::Ident(role) => folded(role),
+        Owner::CurrentRole | Owner::CurrentUser => "current_user".into(),
+        Owner::SessionUser => "session_user".into(),
+    }
 }
 
 /// Schema and name of `[schema.]name`.
@@ -745,12 +789,17 @@ fn connection_limit(expr: &Expr) -> Result<i32> {
 }
 
 fn create_role(create: CreateRole, is_user: bool) -> Result<RoleChange> {
+    if create.if_not_exists {
+        return Err(not_supported("CREATE ROLE IF NOT EXISTS"));
+    }
     let options = RoleOptions {
         superuser: create.superuser,
         login: create.login.or(is_user.then_some(true)),
         inherit: create.inherit,
         create_role: create.create_role,
         create_db: create.create_db,
+        replication: create.replication,
+        bypass_rls: create.bypassrls,
         connection_limit: create.connection_limit.as_ref().map(connection_limit).transpose()?,
         valid_until: create.valid_until.as_ref().map(text_of).transpose()?,
         password: create.password.map(password).transpose()?,
@@ -759,7 +808,8 @@ fn create_role(create: CreateRole, is_user: bool) -> Result<RoleChange> {
         names: create.names.iter().map(last_name).collect(),
         options,
         in_roles: create.in_role.iter().chain(&create.in_group).map(folded).collect(),
-        members: create.role.iter().chain(&create.user).chain(&create.admin).map(folded).collect(),
+        members: create.role.iter().chain(&create.user).map(folded).collect(),
+        admins: create.admin.iter().map(folded).collect(),
     })
 }
 
@@ -805,7 +855,8 @@ fn alter_role(name: &Ident, operation: AlterRoleOperation) -> Result<RoleChange>
             RoleOption::ConnectionLimit(expr) => options.connection_limit = Some(connection_limit(&expr)?),
             RoleOption::ValidUntil(expr) => options.valid_until = Some(text_of(&expr)?),
             RoleOption::Password(given) => options.password = Some(password(given)?),
-            RoleOption::BypassRLS(_) | RoleOption::Replication(_) => {}
+            RoleOption::BypassRLS(flag) => options.bypass_rls = Some(flag),
+            RoleOption::Replication(flag) => options.replication = Some(flag),
         }
     }
     Ok(RoleChange::Alter { name, options })
@@ -914,12 +965,11 @@ fn transaction_modes(modes: &[TransactionMode]) -> TransactionModes {
     found
 }
 
-/// `RESET ROLE` and `RESET SESSION AUTHORIZATION` are about roles, the others about settings.
+/// `RESET SESSION AUTHORIZATION` has a name of several words.
 fn reset_command(text: &str) -> Command {
     match reset_name(text) {
-        Some(name) if name == "role" => Command::SetRole { name: None },
         Some(name) if name.starts_with("session") && name.ends_with("authorization") => {
-            Command::SetRole { name: None }
+            Command::Reset { name: Some("session_authorization".into()) }
         }
         name => Command::Reset { name },
     }
@@ -934,7 +984,7 @@ pub(super) fn query(mut statement: SqlStatement, sql: &str, facts: &SessionFacts
         pg_catalog::is_system_table(table.schema.as_deref(), &table.table)
             || pg_catalog::is_catalog_function(&table.table)
     });
-    dialect::adapt(&mut statement, facts, reads_system);
+    let asks_session = dialect::adapt(&mut statement, facts, reads_system);
     // After the rewrites, which may leave out what cannot have rows.
     let tables = names::tables(&statement, sql);
     let functions = names::functions(&statement);
@@ -946,6 +996,7 @@ pub(super) fn query(mut statement: SqlStatement, sql: &str, facts: &SessionFacts
         output_names,
         output_types,
         parameters,
+        asks_session,
         explain: None,
         is_empty: false,
     }
@@ -973,10 +1024,18 @@ fn classify_set(set: Set) -> Result<Command> {
             is_session: session,
             modes: transaction_modes(&modes),
         }),
-        Set::SetRole { role_name, .. } => Command::SetRole { name: role_name.as_ref().map(folded) },
-        Set::SetSessionAuthorization(to) => match to.kind {
-            SetSessionAuthorizationParamKind::Default => Command::SetRole { name: None },
-            SetSessionAuthorizationParamKind::User(name) => Command::SetRole { name: Some(folded(&name)) },
+        Set::SetRole { context_modifier, role_name } => Command::Set {
+            name: "role".into(),
+            value: Some(role_name.as_ref().map_or_else(|| "none".to_owned(), folded)),
+            is_local: matches!(context_modifier, Some(ContextModifier::Local)),
+        },
+        Set::SetSessionAuthorization(to) => Command::Set {
+            name: "session_authorization".into(),
+            value: match to.kind {
+                SetSessionAuthorizationParamKind::Default => None,
+                SetSessionAuthorizationParamKind::User(name) => Some(folded(&name)),
+            },
+            is_local: matches!(to.scope, ContextModifier::Local),
         },
         other => return Err(not_supported(&first_words(&other.to_string()))),
     })
@@ -990,7 +1049,8 @@ fn setting_value(expr: &Expr) -> Option<String> {
         {
             None
         }
-        Expr::Identifier(ident) => Some(ident.value.clone()),
+        // A word without quotes is folded, as every name.
+        Expr::Identifier(ident) => Some(folded(ident)),
         Expr::Value(value) => Some(match &value.value {
             Value::Number(number, _) => number.clone(),
             Value::Boolean(flag) => flag.to_string(),

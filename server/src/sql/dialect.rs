@@ -21,6 +21,8 @@ use sqlparser::ast::{
     TableFactor, TableWithJoins, TimezoneInfo, Value, Visit, VisitMut, Visitor, VisitorMut,
 };
 
+use datafusion::sql::parser::Statement as DataFusionStatement;
+
 use super::names;
 use crate::pg_catalog;
 
@@ -55,21 +57,74 @@ impl SessionFacts {
     }
 }
 
-/// Adapts `statement` in place. `reads_system` allows the rewrites for system tables.
-pub fn adapt(statement: &mut Statement, facts: &SessionFacts, reads_system: bool) {
+/// Adapts `statement` in place. `reads_system` allows the rewrites for system tables. True when it asks who the session is,
+/// or where its tables are: that is told when it runs, by [`tell_session`].
+pub fn adapt(statement: &mut Statement, facts: &SessionFacts, reads_system: bool) -> bool {
     order_by::adapt(statement);
     literals::adapt(statement);
-    let mut adapter = Adapter { facts, reads_system };
+    let mut adapter = Adapter { facts, reads_system, asks_session: false };
     let _ = statement.visit(&mut adapter);
     if let Statement::Query(query) = statement {
         show_names_in(&mut query.body, reads_system);
         tell_apart(query);
     }
+    adapter.asks_session
+}
+
+/// Puts what the session is now in the place of `current_user` and its kin. A statement may be prepared, or stand behind a
+/// SET ROLE in the same message: what it was when the text was read does not count.
+pub fn tell_session(statement: &mut DataFusionStatement, facts: &SessionFacts) {
+    struct Teller<'a>(&'a SessionFacts);
+    impl VisitorMut for Teller<'_> {
+        type Break = ();
+
+        fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+            if let Expr::Function(function) = expr
+                && let Some(asked) = asked_of_session(function)
+            {
+                let text = |text: &str| Expr::value(Value::SingleQuotedString(text.to_owned()));
+                let schema = self.0.schema.as_deref();
+                *expr = match asked {
+                    Asked::User => text(&self.0.user),
+                    Asked::SessionUser => text(&self.0.session_user),
+                    Asked::Schema => schema.map_or_else(|| Expr::value(Value::Null), text),
+                };
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    if let DataFusionStatement::Statement(statement) = statement {
+        let _ = statement.visit(&mut Teller(facts));
+    }
+}
+
+/// What a session may change of itself.
+enum Asked {
+    User,
+    SessionUser,
+    Schema,
+}
+
+fn asked_of_session(function: &Function) -> Option<Asked> {
+    Some(match plain_name(function)?.as_str() {
+        "current_schema" => Asked::Schema,
+        "session_user" => Asked::SessionUser,
+        "current_user" | "user" | "current_role" => Asked::User,
+        _ => return None,
+    })
+}
+
+/// The name of a function that is called without schema and arguments, folded.
+fn plain_name(function: &Function) -> Option<String> {
+    let [ObjectNamePart::Identifier(name)] = function.name.0.as_slice() else { return None };
+    let has_arguments = matches!(&function.args, FunctionArguments::List(list) if !list.args.is_empty());
+    (!has_arguments).then(|| name.value.to_ascii_lowercase())
 }
 
 struct Adapter<'a> {
     facts: &'a SessionFacts,
     reads_system: bool,
+    asks_session: bool,
 }
 
 impl VisitorMut for Adapter<'_> {
@@ -138,6 +193,7 @@ impl VisitorMut for Adapter<'_> {
                 *expr = value;
                 return ControlFlow::Continue(());
             }
+            self.asks_session |= asked_of_session(function).is_some();
         }
         names_of_things::adapt_cast(expr, self.reads_system);
         adapt_cast(expr);
@@ -274,19 +330,12 @@ fn is_column(expr: &Expr) -> bool {
 }
 
 impl Adapter<'_> {
+    /// What stays the same as long as the session does.
     fn session_value(&self, function: &Function) -> Option<Expr> {
-        let [ObjectNamePart::Identifier(name)] = function.name.0.as_slice() else { return None };
-        let has_arguments = matches!(&function.args, FunctionArguments::List(list) if !list.args.is_empty());
-        if has_arguments {
-            return None;
-        }
         let text = |text: &str| Expr::value(Value::SingleQuotedString(text.to_owned()));
-        Some(match name.value.to_ascii_lowercase().as_str() {
+        Some(match plain_name(function)?.as_str() {
             "version" => text(&self.facts.version),
             "current_database" | "current_catalog" => text(&self.facts.database),
-            "current_schema" => self.facts.schema.as_deref().map_or_else(|| Expr::value(Value::Null), text),
-            "session_user" => text(&self.facts.session_user),
-            "current_user" | "user" | "current_role" => text(&self.facts.user),
             "pg_backend_pid" => Expr::value(Value::Number(self.facts.process_id.to_string(), false)),
             _ => return None,
         })

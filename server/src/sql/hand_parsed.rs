@@ -151,11 +151,45 @@ pub fn parse(tokens: &[TokenWithSpan]) -> Option<Result<Command>> {
         }
         words = Words::new(tokens);
     }
+    if let Some(command) = identity(Words::new(tokens)) {
+        return Some(Ok(command));
+    }
     let is_grant = words.take("grant");
     if (is_grant || words.take("revoke")) && !has_keyword(tokens, Keyword::ON) {
         return Some(membership(words, is_grant));
     }
     None
+}
+
+/// `SET [SESSION | LOCAL] SESSION AUTHORIZATION role` and `SET [SESSION | LOCAL] ROLE [TO | =] role`, the forms of which
+/// sqlparser reads a part.
+fn identity(mut words: Words<'_>) -> Option<Command> {
+    if !words.take("set") {
+        return None;
+    }
+    let is_local = words.take("local");
+    let mut is_authorization = false;
+    if words.take("session") {
+        is_authorization =
+            words.take("authorization") || (words.take("session") && words.take("authorization"));
+    }
+    let name = if is_authorization {
+        "session_authorization"
+    } else if words.take("role") {
+        let _ = words.take("to") || words.take_token(&Token::Eq);
+        "role"
+    } else {
+        return None;
+    };
+    let value = match words.peek()? {
+        Token::SingleQuotedString(text) => Some(text.clone()),
+        Token::Word(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("default") => None,
+        Token::Word(word) => Some(catalog::identifier::fold(&word.value, word.quote_style.is_some())),
+        _ => return None,
+    };
+    words.skip();
+    words.end().ok()?;
+    Some(Command::Set { name: name.to_owned(), value, is_local })
 }
 
 /// `[[database.]schema.]name`.
@@ -308,24 +342,55 @@ fn fetch(mut words: Words<'_>, is_move: bool) -> Result<Command> {
     Ok(Command::Fetch(Fetch { cursor, count, is_move }))
 }
 
-/// `GRANT role, … TO member, … [WITH ADMIN OPTION]` and its opposite.
+/// `GRANT role, … TO member, … [WITH ADMIN OPTION] [GRANTED BY role]` and
+/// `REVOKE [ADMIN OPTION FOR] role, … FROM member, … [GRANTED BY role] [CASCADE | RESTRICT]`.
 fn membership(mut words: Words<'_>, is_grant: bool) -> Result<Command> {
+    let mut is_admin = false;
     if !is_grant && words.take("admin") {
-        words.take("option");
-        words.take("for");
+        expect(&mut words, &["option", "for"])?;
+        is_admin = true;
     }
     let roles = words.names()?;
-    if !words.take(if is_grant { "to" } else { "from" }) {
-        return Err(unexpected(words.peek()));
-    }
+    expect(&mut words, &[if is_grant { "to" } else { "from" }])?;
     let members = words.names()?;
-    if words.take("with") {
-        words.take("admin");
-        words.take("option");
+    if is_grant && words.take("with") {
+        expect(&mut words, &["admin", "option"])?;
+        is_admin = true;
     }
-    let _ = words.take("cascade") || words.take("restrict");
+    let mut granted_by = None;
+    if words.take("granted") {
+        expect(&mut words, &["by"])?;
+        granted_by = Some(words.name()?);
+    }
+    // Nothing hangs on a membership in PostgreSQL 15 that either word would be about.
+    let _ = !is_grant && (words.take("cascade") || words.take("restrict"));
     words.end()?;
-    Ok(Command::Membership(Membership { is_grant, roles, members }))
+    Ok(Command::Membership(Membership { is_grant, roles, members, is_admin, granted_by }))
+}
+
+/// Takes `keywords`, one after the other.
+fn expect(words: &mut Words<'_>, keywords: &[&str]) -> Result<()> {
+    keywords.iter().try_for_each(|keyword| match words.take(keyword) {
+        true => Ok(()),
+        false => Err(unexpected(words.peek())),
+    })
+}
+
+/// Takes `GRANT OPTION FOR` out of a REVOKE, which sqlparser does not read. True when it was there.
+pub(super) fn take_option_for(tokens: &mut Vec<TokenWithSpan>) -> bool {
+    let is_space = |token: &TokenWithSpan| matches!(token.token, Token::Whitespace(_));
+    let words: Vec<usize> = (0..tokens.len()).filter(|at| !is_space(&tokens[*at])).take(4).collect();
+    let is = |place: usize, keyword: &str| {
+        words.get(place).is_some_and(|at| {
+            matches!(&tokens[*at].token, Token::Word(word)
+                if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(keyword))
+        })
+    };
+    let is_there = ["revoke", "grant", "option", "for"].iter().enumerate().all(|(at, word)| is(at, word));
+    if is_there {
+        tokens.drain(words[1]..=words[3]);
+    }
+    is_there
 }
 
 #[cfg(test)]
@@ -358,6 +423,23 @@ mod tests {
     }
 
     #[test]
+    fn identities_are_set_in_every_spelling() {
+        for (sql, wanted) in [
+            ("set role ann", ("role", Some("ann"), false)),
+            ("SET LOCAL ROLE \"Ann\"", ("role", Some("Ann"), true)),
+            ("set session role = 'ann'", ("role", Some("ann"), false)),
+            ("set role to none", ("role", Some("none"), false)),
+            ("set session authorization default", ("session_authorization", None, false)),
+            ("set session session authorization ann", ("session_authorization", Some("ann"), false)),
+            ("set local session authorization 'ann'", ("session_authorization", Some("ann"), true)),
+        ] {
+            let Some(Ok(Command::Set { name, value, is_local })) = parsed(sql) else { panic!("{sql}") };
+            assert_eq!((name.as_str(), value.as_deref(), is_local), wanted, "{sql}");
+        }
+        assert!(parsed("set session time zone 'UTC'").is_none());
+    }
+
+    #[test]
     fn relations_may_be_named_in_full() {
         let Some(Ok(Command::CheckLayout { schema, table })) = parsed("check layout \"postgres\".public.t")
         else {
@@ -377,9 +459,15 @@ mod tests {
             panic!("a membership")
         };
         assert_eq!(
-            (found.roles, found.members),
-            (vec!["reader".into(), "Writer".into()], vec!["ann".into()])
+            (found.roles, found.members, found.is_admin),
+            (vec!["reader".into(), "Writer".into()], vec!["ann".into()], true)
         );
+        for wrong in
+            ["grant reader to ann with", "grant reader to ann cascade", "revoke admin reader from ann"]
+        {
+            let error = parsed(wrong).expect("read here").expect_err(wrong);
+            assert_eq!(error.sqlstate().as_str(), "42601", "{wrong}");
+        }
         assert!(parsed("grant select on t to ann").is_none());
     }
 }

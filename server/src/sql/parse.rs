@@ -76,6 +76,7 @@ fn parse_one(
         return command;
     }
     let is_user = spell_user_as_role(&mut tokens);
+    let is_option_only = hand_parsed::take_option_for(&mut tokens);
     spell_view_as_table(&mut tokens);
     history::take_moments(&mut tokens)?;
     distribute::take_counts(&mut tokens)?;
@@ -102,7 +103,11 @@ fn parse_one(
         let mut parsed = parsed.into_iter();
         parsed.next().ok_or_else(|| Error::internal("a statement was parsed to none"))?
     };
-    classify(statement, clauses, sql, facts, is_user)
+    let mut command = classify(statement, clauses, sql, facts, is_user)?;
+    if let Command::Granting(granting) = &mut command {
+        granting.with_grant_option |= is_option_only;
+    }
+    Ok(command)
 }
 
 /// `ALTER [MATERIALIZED] VIEW v RENAME TO w` is what `ALTER TABLE` does as well; the parser reads the latter.

@@ -12,7 +12,7 @@ use sqlparser::ast::{
     AlterColumnOperation, AlterTable, AlterTableOperation, ArrayElemTypeDef, AssignmentTarget,
     BinaryOperator, ColumnDef, ColumnOption, CreateTable, CreateTableOptions, CreateView,
     DataType as SqlType, Delete, ExactNumberInfo, Expr, FromTable, Function, FunctionArg, FunctionArgExpr,
-    FunctionArguments, Ident, Insert, ObjectName, OnCommit, Owner, RenameTableNameKind, SelectItem, SetExpr,
+    FunctionArguments, Ident, Insert, ObjectName, OnCommit, RenameTableNameKind, SelectItem, SetExpr,
     SqlOption, Statement as SqlStatement, TableFactor, TableObject, TableWithJoins, Truncate, Update, Value,
     Visit, Visitor,
 };
@@ -20,7 +20,7 @@ use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::classify::{Command, Query, folded, last_name, not_supported, query, schema_and_name};
+use super::classify::{Command, Query, folded, last_name, not_supported, owner_name, query, schema_and_name};
 use super::copy_files::{self, CopyFiles};
 use super::dialect::{self, SessionFacts};
 use super::export::ExportTo;
@@ -554,6 +554,38 @@ impl RowChange {
         self.selection.is_none()
     }
 
+    /// True when its condition or its values ask for columns of `table`, which it changes: who runs it must be allowed to read
+    /// them, too.
+    pub fn reads_itself(&self, table: &TableDefinition) -> bool {
+        struct Finder<'a>(&'a TableDefinition);
+        impl Visitor for Finder<'_> {
+            type Break = ();
+
+            fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+                let column = match expr {
+                    Expr::Identifier(column) => Some(column),
+                    Expr::CompoundIdentifier(parts) => parts.last(),
+                    Expr::QualifiedWildcard(..) | Expr::Wildcard(_) => return ControlFlow::Break(()),
+                    _ => None,
+                };
+                match column {
+                    Some(column) if self.0.position(&folded(column)).is_some() => ControlFlow::Break(()),
+                    _ => ControlFlow::Continue(()),
+                }
+            }
+
+            fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<()> {
+                let (schema, _) = schema_and_name(relation);
+                match schema {
+                    Some(schema) if catalog::own_schema(&schema) != schema => ControlFlow::Break(()),
+                    _ => ControlFlow::Continue(()),
+                }
+            }
+        }
+        let values = self.assignments.iter().flatten().map(|(_, value)| value);
+        self.selection.iter().chain(values).any(|expr| expr.visit(&mut Finder(table)).is_break())
+    }
+
     /// How many rows of which file are meant.
     pub fn find(&self, table: &TableDefinition) -> Result<Query> {
         let selection = self.selection.as_ref().map_or_else(|| "TRUE".to_owned(), ToString::to_string);
@@ -768,8 +800,8 @@ pub fn alter(alter: &AlterTable) -> Result<Command> {
             AlterTableOperation::AlterColumn { column_name, op } => {
                 steps.push(alter_column(folded(column_name), op)?);
             }
-            AlterTableOperation::OwnerTo { new_owner: Owner::Ident(role) } => {
-                steps.push(AlterStep::OwnerTo { role: folded(role) });
+            AlterTableOperation::OwnerTo { new_owner } => {
+                steps.push(AlterStep::OwnerTo { role: owner_name(new_owner) });
             }
             _ => return Err(not_supported("this ALTER TABLE")),
         }

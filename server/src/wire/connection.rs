@@ -29,7 +29,7 @@ use super::stream::Stream;
 use super::{extended_query, simple_query, startup};
 use crate::coordinator::Coordinator;
 use crate::query::{self, QueryContext};
-use crate::session::{Notice, Session, SettingDescription, Transaction};
+use crate::session::{Notice, Scope, Session, SettingDescription, Transaction};
 use crate::sql::{Command, SessionFacts};
 
 /// Rows are handed to the socket in pieces of about this size.
@@ -140,8 +140,9 @@ pub async fn serve_connection(
     let planning_timeout = format!("{}ms", limits.planning_timeout.0.as_millis());
     session.settings.set_fixed("sluice.planning_timeout", &planning_timeout);
     session.settings.begin_as(&role);
+    let metadata = Arc::clone(coordinator.snapshot().metadata());
     for (name, value) in &startup.settings {
-        if let Err(error) = session.settings.set_initial(name, value) {
+        if let Err(error) = session.set(&metadata, name, Some(value), Scope::Start) {
             return error_response::refuse(&mut writer, &error).await;
         }
     }
@@ -399,9 +400,14 @@ impl Connection {
     /// Makes the changes of settings that a statement's functions asked for.
     pub fn apply_effects(&mut self) -> Result<()> {
         let effects = std::mem::take(&mut *self.session.effects.lock());
+        if effects.is_empty() {
+            return Ok(());
+        }
+        let metadata = Arc::clone(self.session.snapshot(self.coordinator.snapshot()).metadata());
         for (name, value, is_local) in effects {
-            let changed = self.session.settings.set(&name, Some(&value), is_local)?;
-            self.report(changed.as_slice());
+            let scope = if is_local { Scope::Block } else { Scope::Session };
+            let changed = self.session.set(&metadata, &name, value.as_deref(), scope)?;
+            self.report(&changed);
         }
         Ok(())
     }

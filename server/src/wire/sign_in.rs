@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
-use catalog::Role;
+use catalog::{GrantObject, Privilege, Role};
 use engine::config::AuthMethod;
 use engine::tls::Encryption;
 use engine::{Error, Result};
@@ -230,6 +230,10 @@ async fn authenticate(
     }
     if startup.database != catalog::DATABASE {
         return Err(Error::UndefinedDatabase { name: startup.database.clone() });
+    }
+    if !snapshot.metadata().allows(role.oid, &GrantObject::Database, Privilege::Connect) {
+        let message = format!("permission denied for database \"{}\"", catalog::DATABASE);
+        return Err(Error::PermissionDenied { message });
     }
     let limit = usize::try_from(role.connection_limit).unwrap_or(usize::MAX);
     if coordinator.sessions_open.count_of(user) >= limit {

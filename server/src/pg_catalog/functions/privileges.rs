@@ -59,23 +59,31 @@ fn asked<'a>(view: &View, call: &'a [Value], rest: usize) -> Outcome<(u32, &'a [
     Ok(role(view, &call[0])?.map(|role| (role.oid, &call[1..])))
 }
 
+/// A privilege that is asked about, and whether it must be one to pass on.
+type Asked = (Privilege, bool);
+
 /// `SELECT, INSERT WITH GRANT OPTION`: any of them is enough.
-fn privileges(value: &Value) -> Result<Vec<Privilege>, datafusion::error::DataFusionError> {
+fn privileges(value: &Value) -> Result<Vec<Asked>, datafusion::error::DataFusionError> {
     let text = value.text().unwrap_or_default();
     let word = |word: &str| {
-        let bare = word.trim().to_ascii_uppercase();
-        let bare = bare.strip_suffix("WITH GRANT OPTION").unwrap_or(&bare).trim().to_owned();
-        Privilege::from_word(&bare).ok_or_else(|| {
+        let asked = word.trim().to_ascii_uppercase();
+        let bare = asked.strip_suffix("WITH GRANT OPTION");
+        let privilege = Privilege::from_word(bare.unwrap_or(&asked).trim()).ok_or_else(|| {
             failed(Error::InvalidParameterValue {
-                message: format!("unrecognized privilege type: \"{bare}\""),
+                message: format!("unrecognized privilege type: \"{}\"", word.trim()),
             })
-        })
+        })?;
+        Ok((privilege, bare.is_some()))
     };
     text.split(',').map(word).collect()
 }
 
-fn allows_any(view: &View, role: u32, object: &GrantObject, wanted: &[Privilege]) -> bool {
-    wanted.iter().any(|privilege| view.snapshot.metadata().allows(role, object, *privilege))
+fn allows_any(view: &View, role: u32, object: &GrantObject, wanted: &[Asked]) -> bool {
+    let metadata = view.snapshot.metadata();
+    wanted.iter().any(|(privilege, to_pass_on)| match to_pass_on {
+        true => metadata.may_pass_on(role, object, *privilege),
+        false => metadata.allows(role, object, *privilege),
+    })
 }
 
 fn has_table(view: &View, call: &[Value]) -> Outcome<bool> {
@@ -90,7 +98,7 @@ fn has_column(view: &View, call: &[Value]) -> Outcome<bool> {
     on_relation(view, role, &rest[0], &wanted)
 }
 
-fn on_relation(view: &View, role: u32, relation: &Value, wanted: &[Privilege]) -> Outcome<bool> {
+fn on_relation(view: &View, role: u32, relation: &Value, wanted: &[Asked]) -> Outcome<bool> {
     let oid = match relation {
         Value::Int(oid) => Some(*oid),
         other => {
@@ -99,6 +107,15 @@ fn on_relation(view: &View, role: u32, relation: &Value, wanted: &[Privilege]) -
                 Some((schema, name)) => (Some(schema.to_owned()), name.to_owned()),
                 None => (None, text.clone()),
             };
+            let object = schema.clone().map(GrantObject::Schema);
+            let metadata = view.snapshot.metadata();
+            if let Some(object) =
+                object.filter(|_| metadata.schemas.contains_key(schema.as_deref().unwrap_or("")))
+                && !metadata.allows(view.context.role_oid, &object, Privilege::Usage)
+            {
+                let message = format!("permission denied for {object}");
+                return Err(failed(Error::PermissionDenied { message }));
+            }
             let found = relation_oid(view, schema.as_deref(), &name);
             if found.is_none() {
                 return Err(failed(Error::UndefinedTable { name: text, position: None }));
@@ -113,23 +130,28 @@ fn on_relation(view: &View, role: u32, relation: &Value, wanted: &[Privilege]) -
     }
     // The system's own may be read by everyone, and changed by no one.
     let is_superuser = view.snapshot.metadata().role_by_oid(role).is_some_and(|role| role.is_superuser);
-    let readable = is_superuser || wanted.contains(&Privilege::Select);
+    let readable = is_superuser || wanted.contains(&(Privilege::Select, false));
     Ok(relation_name(view, oid).map(|_| readable))
 }
 
 fn has_schema(view: &View, call: &[Value]) -> Outcome<bool> {
     let Some((role, rest)) = asked(view, call, 2)? else { return Ok(None) };
     let wanted = privileges(&rest[1])?;
-    let known = super::super::database::SCHEMAS;
+    let system = super::super::database::SCHEMAS.iter().map(|(name, _)| *name);
+    let metadata = view.snapshot.metadata();
+    let mut known = system.chain(metadata.schemas.keys().map(String::as_str));
     let name = match &rest[0] {
-        Value::Int(oid) => known.iter().find(|(_, schema)| schema == oid).map(|(name, _)| (*name).to_owned()),
-        other => other.text(),
+        Value::Int(oid) => known.find(|name| super::super::schema_oid(name) == *oid).map(str::to_owned),
+        other => {
+            let Some(name) = other.text() else { return Ok(None) };
+            if !known.any(|known| known == name) {
+                return Err(failed(Error::UndefinedSchema { name, position: None }));
+            }
+            Some(name)
+        }
     };
     let Some(name) = name else { return Ok(None) };
-    if !known.iter().any(|(schema, _)| *schema == name) {
-        return Err(failed(Error::UndefinedSchema { name, position: None }));
-    }
-    if name != catalog::DEFAULT_SCHEMA && wanted.contains(&Privilege::Usage) {
+    if super::super::is_system_schema(&name) && wanted.contains(&(Privilege::Usage, false)) {
         return Ok(Some(true));
     }
     Ok(Some(allows_any(view, role, &GrantObject::Schema(name), &wanted)))
@@ -141,12 +163,29 @@ fn has_database(view: &View, call: &[Value]) -> Outcome<bool> {
     Ok(Some(allows_any(view, role, &GrantObject::Database, &wanted)))
 }
 
+/// `MEMBER` asks about SET ROLE, `USAGE` about what a role has without it; `WITH ADMIN OPTION` of either about who may add
+/// members.
 fn has_role(view: &View, call: &[Value]) -> Outcome<bool> {
     let Some((member, rest)) = asked(view, call, 2)? else { return Ok(None) };
     let Some(wanted) = role(view, &rest[0])? else { return Ok(None) };
     let metadata = view.snapshot.metadata();
-    let is_superuser = metadata.role_by_oid(member).is_some_and(|role| role.is_superuser);
-    Ok(Some(is_superuser || metadata.roles_of(member).contains(&wanted.oid)))
+    let text = rest[1].text().unwrap_or_default();
+    let mut has = false;
+    for word in text.split(',').map(|word| word.trim().to_ascii_uppercase()) {
+        has |= match word.as_str() {
+            "MEMBER" => metadata.is_member(member, wanted.oid),
+            "USAGE" => metadata.has_privileges_of(member, wanted.oid),
+            "MEMBER WITH ADMIN OPTION"
+            | "MEMBER WITH GRANT OPTION"
+            | "USAGE WITH ADMIN OPTION"
+            | "USAGE WITH GRANT OPTION" => metadata.administers(member, wanted.oid),
+            _ => {
+                let message = format!("unrecognized privilege type: \"{}\"", word);
+                return Err(failed(Error::InvalidParameterValue { message }));
+            }
+        };
+    }
+    Ok(Some(has))
 }
 
 fn is_superuser(view: &View, _: &[Value]) -> Outcome<bool> {

@@ -69,14 +69,17 @@ fn current_setting(view: &View, call: &[Value]) -> Outcome<String> {
 
 /// The change is noted for the session, which makes it when the statement is over.
 fn set_config(view: &View, call: &[Value]) -> Outcome<String> {
-    let Some(name) = call[0].text() else { return Ok(None) };
+    let Some(name) = call[0].text() else {
+        let message = "SET requires parameter name".to_owned();
+        return Err(failed(Error::InvalidParameterValue { message }));
+    };
     if !view.context.settings.iter().any(|(known, _)| known.eq_ignore_ascii_case(&name)) {
         return Err(failed(unknown(&name)));
     }
-    let value = call[1].text().unwrap_or_default();
+    let value = call[1].text();
     let is_local = call[2] == Value::Bool(true);
     view.context.effects.lock().push((name, value.clone(), is_local));
-    Ok(Some(value))
+    Ok(Some(value.unwrap_or_default()))
 }
 
 fn current_schemas(view: &View, call: &[Value]) -> Outcome<Vec<String>> {
@@ -94,8 +97,12 @@ fn may_signal(view: &View, process_id: i32) -> Outcome<()> {
         return Ok(None);
     };
     let metadata = view.snapshot.metadata();
-    let is_superuser = metadata.role_by_oid(view.context.role_oid).is_some_and(|role| role.is_superuser);
-    if !is_superuser && session.user != view.context.user {
+    let (me, of) = (view.context.role_oid, metadata.roles.get(&session.user));
+    if of.is_some_and(|role| role.is_superuser) && !metadata.is_superuser(me) {
+        let message = "must be a superuser to cancel superuser query".to_owned();
+        return Err(failed(Error::PermissionDenied { message }));
+    }
+    if !of.map_or(metadata.is_superuser(me), |role| metadata.has_privileges_of(me, role.oid)) {
         let message = "must be a member of the role whose query is being canceled".to_owned();
         return Err(failed(Error::PermissionDenied { message }));
     }

@@ -1,0 +1,198 @@
+//! The one way to a setting's value, and so to who a session acts as.
+//!
+//! SET, SET LOCAL, RESET, DISCARD, `set_config`, start-up parameters and options all come through [`Session::set`]. A role
+//! is taken only by who is a member of it, another session's identity only by who signed in as a superuser.
+
+use catalog::{Metadata, Role};
+use engine::{Error, Result};
+
+use super::settings;
+use super::{Session, SettingDescription};
+
+/// For how long a value is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// From the start of the session: what RESET goes back to.
+    Start,
+    /// Until the session ends or sets another one.
+    Session,
+    /// Until the transaction block ends.
+    Block,
+}
+
+impl Session {
+    /// Sets `name`; without a value to what the session began with. Gives the settings whose change the client must be told
+    /// of.
+    ///
+    /// Fails with 42704 for a setting that does not exist, 55P02 for one that nobody sets, 22023 for a wrong value and 42501
+    /// for one that the session's role may not set.
+    pub fn set(
+        &mut self,
+        metadata: &Metadata,
+        name: &str,
+        value: Option<&str>,
+        scope: Scope,
+    ) -> Result<Vec<&'static SettingDescription>> {
+        match settings::identity(name)? {
+            Some("role") => self.set_role(metadata, value, scope),
+            Some(_) => self.set_authorization(metadata, value, scope),
+            None if scope == Scope::Start => {
+                self.settings.set_initial(name, value.unwrap_or_default())?;
+                Ok(Vec::new())
+            }
+            None => Ok(self.settings.set(name, value, scope == Scope::Block)?.into_iter().collect()),
+        }
+    }
+
+    /// Sets all as the session began, save for who it is.
+    pub fn reset_all(&mut self) -> Vec<&'static SettingDescription> {
+        self.settings.reset_all()
+    }
+
+    /// The role that signed in goes on, as itself.
+    pub fn reset_identity(&mut self, metadata: &Metadata) -> Result<Vec<&'static SettingDescription>> {
+        let mut changed = self.set_authorization(metadata, None, Scope::Session)?;
+        changed.extend(self.set_role(metadata, None, Scope::Session)?);
+        Ok(changed)
+    }
+
+    fn set_role(
+        &mut self,
+        metadata: &Metadata,
+        value: Option<&str>,
+        scope: Scope,
+    ) -> Result<Vec<&'static SettingDescription>> {
+        let name = value.unwrap_or_else(|| self.settings.initial("role")).to_owned();
+        let session_user = named(metadata, self.session_user())?;
+        let acts_as = match name.as_str() {
+            "none" => session_user,
+            name => named(metadata, name)?,
+        };
+        if !metadata.is_member(session_user.oid, acts_as.oid) {
+            let message = format!("permission denied to set role \"{name}\"");
+            return Err(Error::PermissionDenied { message });
+        }
+        let is_superuser = on_or_off(acts_as.is_superuser);
+        Ok(self.assume(&[("role", &name), ("is_superuser", is_superuser)], scope))
+    }
+
+    fn set_authorization(
+        &mut self,
+        metadata: &Metadata,
+        value: Option<&str>,
+        scope: Scope,
+    ) -> Result<Vec<&'static SettingDescription>> {
+        let name = value.unwrap_or(&self.user).to_owned();
+        let wanted = named(metadata, &name)?;
+        let signed_in = named(metadata, &self.user)?;
+        if wanted.oid != signed_in.oid && !signed_in.is_superuser {
+            let message = format!("permission denied to set session authorization \"{name}\"");
+            return Err(Error::PermissionDenied { message });
+        }
+        if scope == Scope::Start {
+            // As in PostgreSQL, who signs in begins as itself.
+            return Ok(Vec::new());
+        }
+        let is_superuser = on_or_off(wanted.is_superuser);
+        let values =
+            [("session_authorization", name.as_str()), ("role", "none"), ("is_superuser", is_superuser)];
+        Ok(self.assume(&values, scope))
+    }
+
+    fn assume(&mut self, values: &[(&'static str, &str)], scope: Scope) -> Vec<&'static SettingDescription> {
+        if scope == Scope::Start {
+            values.iter().for_each(|(name, value)| self.settings.set_fixed(name, value));
+            return Vec::new();
+        }
+        self.settings.put_identity(values, scope == Scope::Block)
+    }
+}
+
+fn on_or_off(flag: bool) -> &'static str {
+    if flag { "on" } else { "off" }
+}
+
+fn named<'a>(metadata: &'a Metadata, name: &str) -> Result<&'a Role> {
+    metadata
+        .roles
+        .get(name)
+        .ok_or_else(|| Error::InvalidParameterValue { message: format!("role \"{name}\" does not exist") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use catalog::{Change, FIRST_ROLE_OID, Membership};
+
+    fn house() -> Metadata {
+        let mut metadata = Metadata::first();
+        for (oid, name) in [(20_001, "ann"), (20_002, "readers"), (20_003, "bob")] {
+            metadata.apply(&Change::PutRole(Role::new(oid, name)));
+        }
+        metadata.apply(&Change::AddMember(Membership {
+            role: 20_002,
+            member: 20_001,
+            is_admin: false,
+            grantor: FIRST_ROLE_OID,
+        }));
+        metadata
+    }
+
+    fn session_of(user: &str) -> Session {
+        Session::new(1, user.to_owned(), "postgres".to_owned(), 10)
+    }
+
+    #[test]
+    fn a_role_is_taken_by_its_members_alone() {
+        let metadata = house();
+        let mut ann = session_of("ann");
+        for scope in [Scope::Start, Scope::Session, Scope::Block] {
+            for (name, value) in [("role", "postgres"), ("ROLE", "bob"), ("session_authorization", "bob")] {
+                let refused = ann.set(&metadata, name, Some(value), scope).expect_err(name);
+                assert_eq!(refused.sqlstate().as_str(), "42501", "{name} {value} {scope:?}");
+            }
+            assert_eq!((ann.current_user(), ann.session_user()), ("ann", "ann"));
+        }
+        ann.set(&metadata, "role", Some("readers"), Scope::Session).expect("a role of hers");
+        assert_eq!((ann.current_user(), ann.session_user()), ("readers", "ann"));
+        // What the current role is a member of does not count.
+        ann.set(&metadata, "role", None, Scope::Session).expect("back");
+        assert_eq!(ann.current_user(), "ann");
+        let missing = ann.set(&metadata, "role", Some("nobody"), Scope::Session).expect_err("no role");
+        assert_eq!(missing.sqlstate().as_str(), "22023");
+    }
+
+    #[test]
+    fn a_superuser_takes_any_identity_and_comes_back() {
+        let metadata = house();
+        let mut session = session_of("postgres");
+        let changed = session
+            .set(&metadata, "session_authorization", Some("ann"), Scope::Session)
+            .expect("a superuser may");
+        assert!(changed.iter().any(|setting| setting.name == "is_superuser"));
+        assert_eq!((session.current_user(), session.session_user()), ("ann", "ann"));
+        session.set(&metadata, "role", Some("bob"), Scope::Session).expect_err("ann may not");
+        session.set(&metadata, "role", Some("readers"), Scope::Session).expect("ann may");
+        session.reset_all();
+        assert_eq!(session.current_user(), "readers");
+        session.reset_identity(&metadata).expect("back");
+        assert_eq!((session.current_user(), session.session_user()), ("postgres", "postgres"));
+        assert_eq!(session.settings.get("is_superuser").expect("a setting"), "on");
+    }
+
+    #[test]
+    fn an_identity_of_a_block_ends_with_it() {
+        let metadata = house();
+        let mut session = session_of("postgres");
+        session.settings.begin();
+        session.set(&metadata, "role", Some("ann"), Scope::Block).expect("a role");
+        assert_eq!(session.current_user(), "ann");
+        session.settings.end(true);
+        assert_eq!(session.current_user(), "postgres");
+        assert_eq!(session.settings.get("is_superuser").expect("a setting"), "on");
+        session.settings.begin();
+        session.set(&metadata, "role", Some("ann"), Scope::Session).expect("a role");
+        session.settings.end(false);
+        assert_eq!(session.current_user(), "postgres");
+    }
+}
