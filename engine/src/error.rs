@@ -591,6 +591,7 @@ fn from_parquet(error: &ParquetError) -> Error {
         ParquetError::General(message) if message.starts_with("Failed to fetch metadata for file") => {
             from_fetch(message)
         }
+        ParquetError::General(message) => Error::CorruptFile { message: first_line(message) },
         other => Error::CorruptFile { message: first_line(&other.to_string()) },
     }
 }

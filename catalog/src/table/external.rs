@@ -356,8 +356,8 @@ pub(super) async fn check_file(
         ExternalFormat::Parquet => Some(footer::checked(session, store, file).await.map_err(unreadable)?),
         _ => None,
     };
-    let columns =
-        format.infer_schema(session, store, std::slice::from_ref(file)).await.map_err(unreadable)?;
+    let columns = footer::caught(format.infer_schema(session, store, std::slice::from_ref(file)));
+    let columns = columns.await.map_err(unreadable)?;
     widening::check_fits(&table.file_schema, &columns, table.files.is_declared).map_err(misfit)?;
     let moments = footer.map(|footer| footer::moments(&footer, &columns)).unwrap_or_default();
     footer::check_moments(&moments, &table.file_schema).map_err(misfit)
@@ -389,9 +389,9 @@ impl Files<'_> {
                     true => Some(footer::checked(self.session, self.store, &file).await.map_err(unreadable)?),
                     false => None,
                 };
-                let schema =
-                    self.format.infer_schema(self.session, self.store, std::slice::from_ref(&file)).await;
-                let schema = schema.map_err(unreadable)?;
+                let files = std::slice::from_ref(&file);
+                let schema = footer::caught(self.format.infer_schema(self.session, self.store, files));
+                let schema = schema.await.map_err(unreadable)?;
                 let moments = footer.map(|footer| footer::moments(&footer, &schema)).unwrap_or_default();
                 Ok(Looked { shown, schema, moments })
             }

@@ -1,7 +1,5 @@
 //! Which files of a place are a table's, and what the names of their folders tell.
 
-use std::collections::BTreeMap;
-
 use datafusion::arrow::datatypes::DataType;
 use datafusion::catalog::Session;
 use datafusion::common::ScalarValue;
@@ -100,25 +98,24 @@ impl Place {
         parts.pop();
         let pairs =
             parts.into_iter().filter_map(|part| part.split_once('=')).filter(|(key, _)| !key.is_empty());
-        pairs
-            .map(|(key, value)| {
-                let value = percent_decode_str(value).decode_utf8_lossy().into_owned();
-                (key.to_owned(), Some(value).filter(|value| value != HIVE_NULL))
-            })
-            .collect()
+        pairs.map(|(key, value)| (key.to_owned(), folder_value(value))).collect()
     }
 
     /// The values that the folders of `file` have for `columns`; null where they have none.
     pub fn partition_values(&self, file: &Path, columns: &[(String, DataType)]) -> Result<Vec<ScalarValue>> {
-        let found: BTreeMap<String, Option<String>> = self.folder_values(file).into_iter().collect();
+        if columns.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut parts: Vec<&str> = self.url.strip_prefix(file).map(Iterator::collect).unwrap_or_default();
+        parts.pop();
         let value = |(name, kind): &(String, DataType)| {
-            let null = || ScalarValue::try_from(kind).map_err(|_| self.misfit(file, name, kind));
-            match found.get(name).cloned().flatten() {
-                Some(text) => {
-                    ScalarValue::try_from_string(text, kind).map_err(|_| self.misfit(file, name, kind))
-                }
-                None => null(),
-            }
+            let of_column =
+                |part: &&str| part.strip_prefix(name.as_str())?.strip_prefix('=').map(str::to_owned);
+            let value = match parts.iter().find_map(of_column).as_deref().and_then(folder_value) {
+                Some(text) => ScalarValue::try_from_string(text, kind),
+                None => ScalarValue::try_from(kind),
+            };
+            value.map_err(|_| self.misfit(file, name, kind))
         };
         columns.iter().map(value).collect()
     }
@@ -128,6 +125,12 @@ impl Place {
         let problem = format!("the folder of file {file} has a value of \"{column}\" that is no {kind}");
         CatalogError::Types { table: String::new(), file, problem }
     }
+}
+
+/// The value that a folder's name tells, as text. `None` stands for no value.
+fn folder_value(text: &str) -> Option<String> {
+    let value = percent_decode_str(text).decode_utf8_lossy().into_owned();
+    Some(value).filter(|value| value != HIVE_NULL)
 }
 
 /// Hidden and temporary entries are no tables and no files of one, as in Hive and Spark.
@@ -153,7 +156,12 @@ pub fn foreign(url: &ListingTableUrl, found: &[ObjectMeta]) -> Option<Foreign> {
     if !url.is_collection() {
         return None;
     }
-    found.iter().find_map(|file| {
+    // Most folders are nobody else's, and each plan asks.
+    let may_be = |file: &&ObjectMeta| {
+        let path = file.location.as_ref();
+        ["_delta_log/", ".hoodie/", "metadata/"].iter().any(|folder| path.contains(folder))
+    };
+    found.iter().filter(may_be).find_map(|file| {
         let parts: Vec<&str> = url.strip_prefix(&file.location)?.collect();
         let (name, folders) = parts.split_last()?;
         let (at, format) = folders.iter().enumerate().find_map(|(at, folder)| {

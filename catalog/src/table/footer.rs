@@ -1,6 +1,7 @@
 //! What a Parquet file's footer must say for its rows to be what is counted: a file that contradicts itself is refused
 //! as a whole, whether its rows are read or only counted.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Schema, TimeUnit};
@@ -10,6 +11,7 @@ use datafusion::error::DataFusionError;
 use datafusion::parquet::errors::ParquetError;
 use datafusion::parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
 use datafusion::parquet::file::statistics::Statistics;
+use futures::FutureExt;
 use object_store::{ObjectMeta, ObjectStore};
 
 /// What every Parquet file begins and ends with.
@@ -26,13 +28,23 @@ pub async fn checked(
     if file.size == 0 {
         return Err(damaged("it has no bytes"));
     }
-    let footer = DFParquetMetadata::new(store, file)
-        .with_file_metadata_cache(Some(session.runtime_env().cache_manager.get_file_metadata_cache()))
-        .fetch_metadata()
-        .await
-        .map_err(in_plain_words)?;
+    let cache = session.runtime_env().cache_manager.get_file_metadata_cache();
+    let reader = DFParquetMetadata::new(store, file).with_file_metadata_cache(Some(cache));
+    let footer = caught(reader.fetch_metadata()).await.map_err(in_plain_words)?;
     check(&footer, file.size).map_err(|problem| damaged(&problem))?;
     Ok(footer)
+}
+
+/// What `read` gives. The reader of footers was seen to panic over numbers that lie: the file is damaged, then.
+pub async fn caught<T>(read: impl Future<Output = Result<T, DataFusionError>>) -> Result<T, DataFusionError> {
+    match AssertUnwindSafe(read).catch_unwind().await {
+        Ok(read) => read,
+        Err(_) => Err(damaged("its footer is not what it says it is")),
+    }
+}
+
+fn damaged(problem: &str) -> DataFusionError {
+    DataFusionError::ParquetError(Box::new(ParquetError::General(problem.to_owned())))
 }
 
 /// What the reader of footers says, in words of the one who has the file.
@@ -65,11 +77,39 @@ fn check(footer: &ParquetMetaData, file_bytes: u64) -> Result<(), String> {
             })?;
         }
     }
+    check_lengths(footer)?;
     let told = footer.file_metadata().num_rows();
     if told != rows {
         return Err(format!("it claims {told} rows and its row groups have {rows}"));
     }
     Ok(())
+}
+
+/// parquet-mr before 1.2.9 left the header of a dictionary out of a column's length: what is read by it ends too soon.
+fn check_lengths(footer: &ParquetMetaData) -> Result<(), String> {
+    let writer = footer.file_metadata().created_by().unwrap_or_default();
+    let Some(version) = writer.strip_prefix("parquet-mr") else { return Ok(()) };
+    let version = version.trim_start().strip_prefix("version").unwrap_or_default().trim_start();
+    let mut numbers = version.split(['.', ' ', '-']).map_while(|number| number.parse::<u32>().ok());
+    let version = [0; 3].map(|_: u32| numbers.next().unwrap_or(0));
+    if version >= [1, 2, 9] {
+        return Ok(());
+    }
+    let columns = footer.row_groups().iter().flat_map(RowGroupMetaData::columns);
+    let mut places: Vec<(i64, i64, &ColumnChunkMetaData)> = columns
+        .filter(|column| column.dictionary_page_offset().is_none())
+        .map(|column| {
+            let start = column.data_page_offset();
+            (start, start.saturating_add(column.compressed_size()), column)
+        })
+        .collect();
+    places.sort_by_key(|(start, ..)| *start);
+    match places.windows(2).find(|pair| pair[0].1 < pair[1].0) {
+        Some(pair) => {
+            Err(format!("column \"{}\" is longer than its footer says", pair[0].2.column_path().string()))
+        }
+        None => Ok(()),
+    }
 }
 
 fn check_column(

@@ -36,6 +36,7 @@ use super::StringLayout;
 use super::external::{check_file, compression_of, format_of, of_table};
 use super::file_statistics::{self, KnownFiles};
 use super::files::{self, Place};
+use super::footer;
 use crate::definition::{Compression, ExternalFormat, TableDefinition};
 use crate::{CatalogError, DATABASE};
 
@@ -264,8 +265,14 @@ impl Listed {
             return Ok(with_statistics(file, Arc::clone(&kept.statistics), kept.ordering.clone()));
         }
         self.check(session, store, meta).await?;
-        let told =
-            self.format.infer_stats_and_ordering(session, store, Arc::clone(&self.file_schema), meta).await?;
+        let columns = Arc::clone(&self.file_schema);
+        let told = footer::caught(self.format.infer_stats_and_ordering(session, store, columns, meta));
+        let told = told.await.map_err(|source| {
+            let shown = self.place.shown(&meta.location);
+            let name = self.definition.name.table.clone();
+            let error = CatalogError::Unreadable { name, file: Some(shown), source };
+            DataFusionError::External(Box::new(error))
+        })?;
         let statistics = Arc::new(told.statistics);
         if let Some(cache) = cache {
             let (meta, fingerprint) = (meta.clone(), Arc::clone(&self.fingerprint));
