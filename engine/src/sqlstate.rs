@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use catalog::StoreFailure;
+
 use crate::Error;
 
 /// Five characters that clients act on.
@@ -100,6 +102,21 @@ impl Error {
             Error::ExecutorLost { .. } => b"58000",
             Error::MissingFile { .. } => b"58P01",
             Error::CorruptFile { .. } => b"XX001",
+            Error::Catalog { failure, .. } => match failure {
+                StoreFailure::DiskFull => b"53100",
+                StoreFailure::Io => b"58030",
+                StoreFailure::Busy => b"55P03",
+                StoreFailure::ReadOnly => b"25006",
+                StoreFailure::Damaged => b"XX001",
+                StoreFailure::DamagedIndex => b"XX002",
+                StoreFailure::OutOfMemory => b"53200",
+                StoreFailure::TooManyConnections => b"53300",
+                StoreFailure::Unreachable => b"08001",
+                StoreFailure::Rejected => b"08004",
+                StoreFailure::Denied => b"42501",
+                StoreFailure::Unknown => b"XX000",
+            },
+            Error::CommitUnknown => b"08007",
             Error::Protocol { .. } => b"08P01",
             Error::InFailedTransaction => b"25P02",
             Error::UndefinedStatement { .. } => b"26000",

@@ -9,6 +9,7 @@ mod dashboard;
 mod data_folder;
 mod listener;
 mod locations;
+mod lost_catalog;
 mod metrics;
 mod pg_catalog;
 mod profile;

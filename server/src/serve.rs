@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use catalog::table::external::{self, Declared};
 use catalog::{
@@ -17,7 +18,7 @@ use engine::session_state::{Destination, SessionStates, StatementSettings, Thrif
 use engine::tls::ServerTls;
 use engine::work_folder::WorkFolder;
 use futures::{StreamExt, TryStreamExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -33,7 +34,7 @@ use crate::session::OpenSessions;
 use crate::traces::Traces;
 use crate::wire::scram;
 use crate::writes::Writes;
-use crate::{dashboard, listener, locations};
+use crate::{dashboard, listener, locations, lost_catalog};
 
 /// Why the server cannot start: one line for the one who started it.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +81,9 @@ pub struct Threads {
 /// Tables opened at once: each reads a listing and a footer.
 const TABLES_OPENED_AT_ONCE: usize = 16;
 
+/// How long the catalog's database may take to be closed.
+const STORE_ENDS_WITHIN: Duration = Duration::from_secs(5);
+
 impl Server {
     /// Opens tables and ports and starts the supervised executors. `shutdown` ends everything, clients first.
     pub async fn start(
@@ -88,9 +92,10 @@ impl Server {
         threads: Threads,
         shutdown: CancellationToken,
     ) -> Result<Self, ServeError> {
-        let client_listener = bind(config.server.listen, "--listen").await?;
-        let dashboard_listener = bind(config.server.dashboard, "--dashboard").await?;
-        let cluster_listener = bind(config.cluster.listen, "--cluster-listen").await?;
+        // Taken, and not opened: who connects before statements can be answered is refused at once.
+        let client_port = Port::take(config.server.listen, "--listen")?;
+        let dashboard_port = Port::take(config.server.dashboard, "--dashboard")?;
+        let cluster_port = Port::take(config.cluster.listen, "--cluster-listen")?;
         let data_folder = DataFolder::claim(&config.server.data_dir)
             .await
             .map_err(|error| unusable(&config.server.data_dir, &error))?;
@@ -105,7 +110,7 @@ impl Server {
         )
         .map_err(internal)?;
         let sessions = SessionStates::new(&runtime);
-        let (store, metadata) = open_catalog(&config).await?;
+        let (store, metadata) = open_catalog(&config, &runtime).await?;
         let writes =
             Writes::open(&config.server.data_dir, Arc::clone(&runtime.env), Arc::clone(&runtime.stores))
                 .map_err(|error| unusable(&config.server.data_dir, &error))?;
@@ -115,10 +120,7 @@ impl Server {
         allowed.push(store.data_folder().to_owned());
         let snapshot = open_locations(&config, &sessions, metadata, &allowed).await?;
 
-        let address = |listener: &TcpListener| {
-            listener.local_addr().map_err(|error| ServeError::Environment(error.to_string()))
-        };
-        let (listen, dashboard) = (address(&client_listener)?, address(&dashboard_listener)?);
+        let cluster_listener = cluster_port.open()?;
         let cluster_address = address(&cluster_listener)?;
         // Executors outlive the clients: statements that run when the server is told to end need them.
         let cluster_end = CancellationToken::new();
@@ -172,9 +174,10 @@ impl Server {
             guard: SignInGuard::default(),
             config,
         });
+        let (client_listener, dashboard_listener) = (client_port.open()?, dashboard_port.open()?);
         Ok(Self {
-            listen,
-            dashboard,
+            listen: address(&client_listener)?,
+            dashboard: address(&dashboard_listener)?,
             cluster: cluster_address,
             coordinator,
             client_listener,
@@ -214,18 +217,52 @@ impl Server {
         let dashboard =
             dashboard::run(Arc::clone(&self.coordinator), self.dashboard_listener, self.shutdown.clone());
         let queries = Arc::clone(&self.coordinator.queries);
+        let store = self.coordinator.store.clone();
         let clients = listener::run(self.coordinator, self.client_listener, self.shutdown);
         tokio::join!(dashboard, clients, refresh);
         let _ = tokio::task::spawn_blocking(move || queries.close()).await;
+        if tokio::time::timeout(STORE_ENDS_WITHIN, store.close()).await.is_err() {
+            warn!("the catalog's database did not end its connections in time");
+        }
         self.cluster_end.cancel();
         self.supervisor.stopped().await;
     }
 }
 
-async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, ServeError> {
-    TcpListener::bind(address).await.map_err(|error| {
-        ServeError::Environment(format!("cannot listen on {address}: {error} (choose another with {flag})"))
-    })
+/// A port that is this server's, and closed.
+struct Port {
+    socket: TcpSocket,
+    address: SocketAddr,
+    flag: &'static str,
+}
+
+/// Connections that the machine takes in before they are accepted.
+const BACKLOG: u32 = 1024;
+
+impl Port {
+    fn take(address: SocketAddr, flag: &'static str) -> Result<Self, ServeError> {
+        let taken = || {
+            let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+            // As the standard library does: a port whose last connections linger is free.
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            Ok(socket)
+        };
+        let socket = taken().map_err(|error| unheard(address, flag, &error))?;
+        Ok(Self { socket, address, flag })
+    }
+
+    fn open(self) -> Result<TcpListener, ServeError> {
+        self.socket.listen(BACKLOG).map_err(|error| unheard(self.address, self.flag, &error))
+    }
+}
+
+fn unheard(address: SocketAddr, flag: &str, error: &std::io::Error) -> ServeError {
+    ServeError::Environment(format!("cannot listen on {address}: {error} (choose another with {flag})"))
+}
+
+fn address(listener: &TcpListener) -> Result<SocketAddr, ServeError> {
+    listener.local_addr().map_err(|error| ServeError::Environment(error.to_string()))
 }
 
 fn unusable(path: &Path, error: &std::io::Error) -> ServeError {
@@ -263,18 +300,31 @@ fn warehouse(config: &Config) -> Result<Warehouse, ServeError> {
             path.to_string_lossy().into_owned()
         }
     };
-    Ok(Warehouse { location, is_chosen: chosen.is_some() })
+    Ok(Warehouse { location, is_chosen: chosen.is_some(), may_begin: false })
 }
 
 /// Opens the catalog's store. The first role gets the configured password, if there is one, as long as it
 /// has none.
-async fn open_catalog(config: &Config) -> Result<(CatalogStore, Metadata), ServeError> {
-    let warehouse = warehouse(config)?;
-    let store = match &config.catalog.url {
-        Some(url) => CatalogStore::open_url(url.reveal(), &warehouse).await?,
-        None => CatalogStore::open_file(&config.server.data_dir.join("catalog.sqlite"), &warehouse).await?,
+async fn open_catalog(
+    config: &Config,
+    runtime: &NodeRuntime,
+) -> Result<(CatalogStore, Metadata), ServeError> {
+    let mut warehouse = warehouse(config)?;
+    let file = config.server.data_dir.join("catalog.sqlite");
+    let open = async |warehouse: &Warehouse| match &config.catalog.url {
+        Some(url) => CatalogStore::open_url(url.reveal(), warehouse).await,
+        None => CatalogStore::open_file(&file, warehouse).await,
     };
-    let mut metadata = store.load().await?;
+    let store = match open(&warehouse).await {
+        Err(CatalogError::NoCatalog) => {
+            lost_catalog::check(config, &runtime.env, &warehouse).await?;
+            warehouse.may_begin = true;
+            open(&warehouse).await
+        }
+        opened => opened,
+    };
+    let store = store.map_err(|error| lost_catalog::told(config, error))?;
+    let mut metadata = store.load().await.map_err(|error| lost_catalog::told(config, error))?;
     let first = metadata.roles.get(FIRST_ROLE).cloned();
     if let (Some(password), Some(mut first)) = (&config.auth.initial_password, first) {
         if first.verifier.is_some() {
