@@ -43,12 +43,15 @@ impl SmallDisk {
     /// Takes all space but so many pages.
     pub fn leave(&self, pages: u64) -> anyhow::Result<()> {
         let mut ballast = File::options().create(true).append(true).open(self.ballast())?;
-        let page = [1; PAGE_BYTES as usize];
-        loop {
-            match ballast.write_all(&page) {
-                Ok(()) => {}
-                Err(error) if error.kind() == ErrorKind::StorageFull => break,
-                Err(error) => return Err(error.into()),
+        // By much at first, and then by little.
+        for bytes in [1 << 20, PAGE_BYTES as usize] {
+            let taken = vec![1; bytes];
+            loop {
+                match ballast.write_all(&taken) {
+                    Ok(()) => {}
+                    Err(error) if error.kind() == ErrorKind::StorageFull => break,
+                    Err(error) => return Err(error.into()),
+                }
             }
         }
         let length = ballast.metadata()?.len();
