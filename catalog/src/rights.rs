@@ -138,6 +138,13 @@ impl Metadata {
         })
     }
 
+    /// True when `role` may not look into `schema`: it has no USAGE of it. The system's schemas, and those that do not exist,
+    /// are open.
+    pub fn is_closed_to(&self, role: u32, schema: &str) -> bool {
+        self.schemas.contains_key(schema)
+            && !self.allows(role, &GrantObject::Schema(schema.to_owned()), Privilege::Usage)
+    }
+
     /// True when `role` may pass `privilege` on `object` on.
     pub fn may_pass_on(&self, role: u32, object: &GrantObject, privilege: Privilege) -> bool {
         self.owns(role, object) || {
@@ -356,7 +363,7 @@ impl Metadata {
         differences(&before, &after)
     }
 
-    /// A role that grants on some object come from or go to, and that object.
+    /// A grant to `role` or by it, which must go before the role does.
     pub fn grant_that_names(&self, role: &Role) -> Option<&Grant> {
         self.grants.iter().find(|grant| grant.grantee == role.oid || grant.grantor == role.oid)
     }

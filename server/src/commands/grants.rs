@@ -3,9 +3,10 @@
 use catalog::{DATABASE, GrantObject, GrantProblem, Granted, Metadata, PUBLIC_GRANTEE, Privilege, TableName};
 use engine::{Error, Result};
 
-use super::{Outcome, change, current, kind_of, may_look_into, meant, metadata, role_oid};
+use super::{Outcome, change, current, kind_of, meant, metadata, role_oid};
 use crate::coordinator::Coordinator;
 use crate::pg_catalog;
+use crate::query::check_may_look_into;
 use crate::session::{Notice, Session};
 use crate::sql::{GrantOn, Granting};
 
@@ -123,7 +124,7 @@ fn objects(coordinator: &Coordinator, session: &Session, on: &GrantOn) -> Result
             let schemas = schemas.iter().map(check_schema).collect::<Result<Vec<_>>>()?;
             let metadata = snapshot.metadata();
             let role = role_oid(metadata, session);
-            schemas.iter().try_for_each(|schema| may_look_into(metadata, role, Some(schema)))?;
+            schemas.iter().try_for_each(|schema| check_may_look_into(metadata, role, Some(schema)))?;
             let tables = snapshot.tables().filter(|table| schemas.contains(&table.name.schema));
             Ok(tables.map(|table| GrantObject::Table(TableName::clone(&table.name))).collect())
         }

@@ -3,8 +3,9 @@
 use catalog::{Change, PrimaryKey, TableName};
 use engine::{Error, Result};
 
-use super::{Outcome, change, may_look_into, metadata, must_own_table, role_oid, snapshot};
+use super::{Outcome, change, metadata, must_own_table, role_oid, snapshot};
 use crate::coordinator::Coordinator;
+use crate::query::check_may_look_into;
 use crate::session::{Notice, Session};
 use crate::sql::KeyChange;
 
@@ -51,7 +52,7 @@ pub fn find_table(
 ) -> Result<TableName> {
     let snapshot = snapshot(coordinator, session);
     let metadata = snapshot.metadata();
-    may_look_into(metadata, role_oid(metadata, session), schema)?;
+    check_may_look_into(metadata, role_oid(metadata, session), schema)?;
     let schemas = schema.map_or_else(|| session.search_path(&snapshot), |schema| vec![schema.to_owned()]);
     let names = schemas.into_iter().map(|schema| TableName::new(schema, table));
     let found = names.into_iter().find(|name| snapshot.table(name).is_some());

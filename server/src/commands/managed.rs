@@ -10,12 +10,12 @@ use engine::functions::partition;
 use engine::{Error, Result};
 
 use super::{
-    Outcome, change, change_from, current, may_look_into, meant, metadata, must_be_member, must_own_table,
-    owned, role_oid, snapshot,
+    Outcome, change, change_from, current, meant, metadata, must_be_member, must_own_table, owned, role_oid,
+    snapshot,
 };
 use crate::coordinator::Coordinator;
 use crate::pg_catalog;
-use crate::query::QueryContext;
+use crate::query::{QueryContext, check_may_look_into};
 use crate::session::{Notice, Session, TEMPORARY_SCHEMA};
 use crate::sql::input;
 use crate::sql::{AlterStep, ColumnMake, TableAlter, TableDrop, TableMake};
@@ -274,7 +274,7 @@ fn named(
     let (mut found, mut notices) = (Vec::new(), Vec::new());
     let metadata = snapshot.metadata();
     for (schema, table) in wanted {
-        may_look_into(metadata, role_oid(metadata, session), schema.as_deref())?;
+        check_may_look_into(metadata, role_oid(metadata, session), schema.as_deref())?;
         let path = || session.search_path(&snapshot);
         let schemas = schema.clone().map_or_else(path, |schema| vec![schema]);
         let mut names = schemas.into_iter().map(|schema| TableName::new(schema, table.as_str()));

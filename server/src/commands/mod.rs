@@ -20,7 +20,7 @@ pub mod write;
 
 use std::sync::Arc;
 
-use catalog::{Change, GrantObject, Metadata, Privilege, Role, Snapshot, TableName};
+use catalog::{Change, GrantObject, Metadata, Role, Snapshot, TableName};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use engine::{Error, Result};
@@ -240,15 +240,6 @@ fn must_own_schema(metadata: &Metadata, session: &Session, name: &str) -> Result
     match metadata.owns(current(metadata, session)?.oid, &GrantObject::Schema(name.to_owned())) {
         true => Ok(()),
         false => Err(Error::PermissionDenied { message: format!("must be owner of schema {name}") }),
-    }
-}
-
-/// Refuses to look into a schema that was named and that `role` may not use (42501), before it tells what is in it.
-fn may_look_into(metadata: &Metadata, role: u32, schema: Option<&str>) -> Result<()> {
-    let Some(schema) = schema.filter(|schema| metadata.schemas.contains_key(*schema)) else { return Ok(()) };
-    match metadata.allows(role, &GrantObject::Schema(schema.to_owned()), Privilege::Usage) {
-        true => Ok(()),
-        false => Err(Error::PermissionDenied { message: format!("permission denied for schema {schema}") }),
     }
 }
 

@@ -194,7 +194,9 @@ fn alter_settings(
         RoleSetting::FromCurrent(name) => set(&mut altered, name, session.settings.get(name)?)?,
         RoleSetting::Reset(name) => {
             let known = altered.settings.keys().find(|set| set.eq_ignore_ascii_case(name)).cloned();
-            known.iter().for_each(|name| drop_setting(&mut altered, name));
+            known.iter().for_each(|name| {
+                altered.settings.remove(name);
+            });
             let (name, _, is_for_superusers) = settings::for_role(name, session.settings.get(name)?)?;
             (is_for_superusers && known.is_some()).then_some(name)
         }
@@ -210,10 +212,6 @@ fn alter_settings(
         }
         _ => Ok(vec![Change::PutRole(altered)]),
     }
-}
-
-fn drop_setting(role: &mut Role, name: &str) {
-    role.settings.remove(name);
 }
 
 fn drop(

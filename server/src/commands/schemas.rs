@@ -83,7 +83,7 @@ async fn drop(
 ) -> Result<Outcome> {
     const TAG: &str = "DROP SCHEMA";
     let metadata = metadata(coordinator, session);
-    let facts = session.facts(&coordinator.snapshot());
+    let facts = session.facts();
     let (mut changes, mut notices) = (Vec::new(), Vec::new());
     for name in names {
         if !metadata.schemas.contains_key(name) {

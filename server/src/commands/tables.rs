@@ -12,12 +12,13 @@ use engine::{Error, Result};
 use url::Url;
 
 use super::{
-    Outcome, change, change_from, current, may_look_into, metadata, must_own_schema, must_own_table,
-    role_oid, snapshot, views,
+    Outcome, change, change_from, current, metadata, must_own_schema, must_own_table, role_oid, snapshot,
+    views,
 };
 use crate::coordinator::Coordinator;
 use crate::locations;
 use crate::pg_catalog;
+use crate::query::check_may_look_into;
 use crate::session::{Notice, Session, TEMPORARY_SCHEMA};
 use crate::sql::{ExternalTable, FilesAt, RelationKind, TableDrop};
 
@@ -221,7 +222,7 @@ pub async fn drop(coordinator: &Coordinator, session: &mut Session, wanted: &Tab
     let snapshot = snapshot(coordinator, session);
     let metadata = Arc::clone(snapshot.metadata());
     for (schema, table) in &wanted.names {
-        may_look_into(&metadata, role_oid(&metadata, session), schema.as_deref())?;
+        check_may_look_into(&metadata, role_oid(&metadata, session), schema.as_deref())?;
         let path = || session.search_path(&snapshot);
         let schemas = schema.clone().map_or_else(path, |schema| vec![schema]);
         let mut names = schemas.into_iter().map(|schema| TableName::new(schema, table.as_str()));
@@ -246,7 +247,7 @@ pub async fn drop(coordinator: &Coordinator, session: &mut Session, wanted: &Tab
         }
         dropped.push(found.name.clone());
     }
-    let dependents = views::dependents(&metadata, &session.facts(&snapshot), &dropped);
+    let dependents = views::dependents(&metadata, &session.facts(), &dropped);
     if let (false, Some(view)) = (wanted.is_cascade, dependents.first()) {
         let name = &dropped[0].table;
         return Err(Error::DependentObjects {

@@ -496,7 +496,7 @@ fn target(context: &QueryContext, schema: Option<&str>, table: &str) -> Result<A
 
 /// A relation by name.
 pub fn find(context: &QueryContext, schema: Option<&str>, table: &str) -> Result<Arc<TableDefinition>> {
-    super::may_look_into(context.snapshot.metadata(), context.role_oid, schema)?;
+    query::check_may_look_into(context.snapshot.metadata(), context.role_oid, schema)?;
     let schemas = schema.map_or_else(|| context.search_path.clone(), |schema| vec![schema.to_owned()]);
     let mut names = schemas.into_iter().map(|schema| TableName::new(schema, table));
     let found = names.find_map(|name| context.snapshot.table(&name).cloned());

@@ -60,7 +60,7 @@ pub async fn estimate(snapshot: &Snapshot, state: &SessionState, plan: &LogicalP
 
 /// The users' tables that `plan` scans, whatever names stood in the statement.
 pub fn tables(snapshot: &Snapshot, plan: &LogicalPlan) -> Result<Vec<Arc<TableDefinition>>> {
-    Ok(scans(plan)?.iter().filter_map(|scan| snapshot.table(&name_of(scan)).cloned()).collect())
+    tables_beside(None, snapshot, plan)
 }
 
 /// The same without the table that the statement changes, where it stands for itself.

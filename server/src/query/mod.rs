@@ -34,7 +34,7 @@ pub use files::{FileSink, Sink};
 pub use history::History;
 pub use lint::Repeats;
 pub use log::{QueryLog, QueryRecord, QueryState};
-pub use plan::{Description, Plan, SOURCE, check_may_read, output_schema};
+pub use plan::{Description, Plan, SOURCE, check_may_look_into, check_may_read, output_schema};
 pub use route::Route;
 pub use rows::Rows;
 pub use single_row::SingleRow;
@@ -44,7 +44,7 @@ use crate::coordinator::Coordinator;
 use crate::pg_catalog;
 use crate::profile::LiveProfile;
 use crate::session::{Effects, LintSetting, Notice, RouteSetting, Session, Values};
-use crate::sql::{Query, SessionFacts};
+use crate::sql::{Query, SessionFacts, SessionIdentity};
 use plan::Planner;
 
 /// One run of a query: what it needs from its session, taken when it starts.
@@ -68,6 +68,8 @@ pub struct QueryContext {
     pub search_path: Vec<String>,
     /// What its functions about the session stand for.
     pub facts: SessionFacts,
+    /// Who the session is, for those that ask it.
+    pub identity: SessionIdentity,
     /// The one version of the catalog that this run sees.
     pub snapshot: Arc<Snapshot>,
     /// Changes of settings that the statement asks for.
@@ -124,6 +126,7 @@ impl QueryContext {
         let profile = LiveProfile::new();
         *session.profile.lock() = Some(Arc::clone(&profile));
         let snapshot = session.snapshot(coordinator.snapshot());
+        let search_path = session.search_path(&snapshot);
         let user = session.current_user().to_owned();
         let role_oid = snapshot.metadata().roles.get(&user).map_or(0, |role| role.oid);
         Self {
@@ -134,8 +137,9 @@ impl QueryContext {
             user,
             role_oid,
             session_role_oid: snapshot.metadata().roles.get(&session.user).map_or(0, |role| role.oid),
-            search_path: session.search_path(&snapshot),
-            facts: session.facts(&snapshot),
+            identity: session.identity(&search_path),
+            search_path,
+            facts: session.facts(),
             snapshot,
             effects: Arc::clone(&session.effects),
             route: settings.route(),

@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use catalog::{GrantObject, PlannedViews, Privilege, Snapshot, SnapshotCatalog, TableDefinition, TableName};
+use catalog::{
+    GrantObject, Metadata, PlannedViews, Privilege, Snapshot, SnapshotCatalog, TableDefinition, TableName,
+};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, MemoryCatalogProviderList, SchemaProvider};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
@@ -356,7 +358,7 @@ impl Planner {
     fn prepared(&self, query: &Query) -> datafusion::sql::parser::Statement {
         let mut statement = query.statement.clone();
         if query.asks_session {
-            tell_session(&mut statement, &self.context.facts);
+            tell_session(&mut statement, &self.context.identity);
         }
         if !query.parameters.is_empty() {
             type_arrays(&mut statement, |column| self.column_type(column));
@@ -475,7 +477,7 @@ impl Names {
             let schema = reference.schema.as_deref();
             // What views read was found when they were made; who reads them needs not look there.
             if open.is_empty() {
-                check_may_look_into(snapshot, context.role_oid, schema)?;
+                check_may_look_into(snapshot.metadata(), context.role_oid, schema.map(catalog::own_schema))?;
             }
             let path =
                 || schema.map_or_else(|| context.search_path.clone(), |schema| vec![schema.to_owned()]);
@@ -607,13 +609,12 @@ pub fn check_may_read(snapshot: &Snapshot, role: u32, table: &TableDefinition) -
 }
 
 /// Refuses to look into a schema that was named and that the role may not use (42501), before it tells what is in it.
-fn check_may_look_into(snapshot: &Snapshot, role: u32, schema: Option<&str>) -> Result<()> {
-    let metadata = snapshot.metadata();
-    let schema = schema.map(catalog::own_schema).filter(|schema| metadata.schemas.contains_key(*schema));
-    let Some(object) = schema.map(|schema| GrantObject::Schema(schema.to_owned())) else { return Ok(()) };
-    match metadata.allows(role, &object, Privilege::Usage) {
-        true => Ok(()),
-        false => Err(Error::PermissionDenied { message: format!("permission denied for {object}") }),
+pub fn check_may_look_into(metadata: &Metadata, role: u32, schema: Option<&str>) -> Result<()> {
+    match schema.filter(|schema| metadata.is_closed_to(role, schema)) {
+        None => Ok(()),
+        Some(schema) => {
+            Err(Error::PermissionDenied { message: format!("permission denied for schema {schema}") })
+        }
     }
 }
 

@@ -21,13 +21,13 @@ pub use settings::{LintSetting, RouteSetting, SettingDescription, Settings, Valu
 pub use temporary::{TEMPORARY_SCHEMA, Temporary, is_temporary};
 pub use transaction::Transaction;
 
-use catalog::{Change, GrantObject, Metadata, Privilege, Snapshot};
+use catalog::{Change, Metadata, Snapshot};
 use engine::{Error, Result};
 
 use crate::pg_catalog::{self, VERSION};
 use crate::profile::LiveProfile;
 use crate::query::Repeats;
-use crate::sql::SessionFacts;
+use crate::sql::{SessionFacts, SessionIdentity};
 use crate::writes::PendingFiles;
 
 /// Settings to change when the statement that asks for it is over: name, value (none resets it), whether only until the
@@ -133,10 +133,9 @@ impl Session {
         let metadata = snapshot.metadata();
         let role = metadata.roles.get(self.current_user()).map_or(0, |role| role.oid);
         // As in PostgreSQL, schemas that the role may not use are passed over.
-        let may_use =
-            |name: &String| metadata.allows(role, &GrantObject::Schema(name.clone()), Privilege::Usage);
         let is_seen = |name: &String| {
-            pg_catalog::is_system_schema(name) || (snapshot.has_schema(name) && may_use(name))
+            pg_catalog::is_system_schema(name)
+                || (snapshot.has_schema(name) && !metadata.is_closed_to(role, name))
         };
         let path = self.settings.search_path().into_iter().map(named).filter(is_seen);
         // A session's own tables are found first.
@@ -144,15 +143,21 @@ impl Session {
         own.map(|_| TEMPORARY_SCHEMA.to_owned()).into_iter().chain(path).collect()
     }
 
-    /// What statements may ask about the session.
-    pub fn facts(&self, snapshot: &Snapshot) -> SessionFacts {
+    /// What statements may ask about the session, whenever they run.
+    pub fn facts(&self) -> SessionFacts {
         SessionFacts {
-            user: self.current_user().to_owned(),
-            session_user: self.session_user().to_owned(),
             database: self.database.clone(),
-            schema: self.search_path(snapshot).into_iter().find(|schema| schema != TEMPORARY_SCHEMA),
             version: VERSION.to_owned(),
             process_id: self.process_id,
+        }
+    }
+
+    /// Who the session is now, with `search_path` as [`Self::search_path`] gives it.
+    pub fn identity(&self, search_path: &[String]) -> SessionIdentity {
+        SessionIdentity {
+            user: self.current_user().to_owned(),
+            session_user: self.session_user().to_owned(),
+            schema: search_path.iter().find(|schema| *schema != TEMPORARY_SCHEMA).cloned(),
         }
     }
 

@@ -26,17 +26,11 @@ use datafusion::sql::parser::Statement as DataFusionStatement;
 use super::names;
 use crate::pg_catalog;
 
-/// What a statement may ask about its session.
+/// What a statement may ask about its session that stays the same as long as the session does.
 #[derive(Debug, Clone)]
 pub struct SessionFacts {
-    /// The role whose privileges count.
-    pub user: String,
-    /// The signed-in role.
-    pub session_user: String,
     /// The database.
     pub database: String,
-    /// The first schema of the search path that exists.
-    pub schema: Option<String>,
     /// The text of `version()`.
     pub version: String,
     /// The session's number, as in `pg_stat_activity.pid`.
@@ -46,15 +40,19 @@ pub struct SessionFacts {
 impl SessionFacts {
     #[cfg(test)]
     pub(crate) fn for_tests() -> Self {
-        Self {
-            user: "postgres".into(),
-            session_user: "postgres".into(),
-            database: "postgres".into(),
-            schema: Some("public".into()),
-            version: "PostgreSQL 15.8".into(),
-            process_id: 1,
-        }
+        Self { database: "postgres".into(), version: "PostgreSQL 15.8".into(), process_id: 1 }
     }
+}
+
+/// Who a session is, and where its tables are: what a statement may change for those after it.
+#[derive(Debug, Clone)]
+pub struct SessionIdentity {
+    /// The role whose privileges count.
+    pub user: String,
+    /// The role that SET ROLE starts from.
+    pub session_user: String,
+    /// The first schema of the search path that the role may use.
+    pub schema: Option<String>,
 }
 
 /// Adapts `statement` in place. `reads_system` allows the rewrites for system tables. True when it asks who the session is,
@@ -73,8 +71,8 @@ pub fn adapt(statement: &mut Statement, facts: &SessionFacts, reads_system: bool
 
 /// Puts what the session is now in the place of `current_user` and its kin. A statement may be prepared, or stand behind a
 /// SET ROLE in the same message: what it was when the text was read does not count.
-pub fn tell_session(statement: &mut DataFusionStatement, facts: &SessionFacts) {
-    struct Teller<'a>(&'a SessionFacts);
+pub fn tell_session(statement: &mut DataFusionStatement, identity: &SessionIdentity) {
+    struct Teller<'a>(&'a SessionIdentity);
     impl VisitorMut for Teller<'_> {
         type Break = ();
 
@@ -94,7 +92,7 @@ pub fn tell_session(statement: &mut DataFusionStatement, facts: &SessionFacts) {
         }
     }
     if let DataFusionStatement::Statement(statement) = statement {
-        let _ = statement.visit(&mut Teller(facts));
+        let _ = statement.visit(&mut Teller(identity));
     }
 }
 

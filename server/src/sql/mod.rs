@@ -22,7 +22,7 @@ pub use classify::{
     Granting, KeyChange, Membership, Query, RewriteTable, RoleChange, RoleOptions, RoleSetting, SchemaChange,
     TransactionCommand, TransactionModes,
 };
-pub use dialect::{SessionFacts, tell_session};
+pub use dialect::{SessionFacts, SessionIdentity, tell_session};
 pub use explained::Explain;
 pub use export::ExportTo;
 pub use external::{CopyFrom, ExternalTable, FilesAt};

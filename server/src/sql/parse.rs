@@ -23,7 +23,7 @@ pub struct Parsed {
     pub command: Command,
 }
 
-/// Splits `sql` into its statements. `facts` are what functions such as `current_user` stand for.
+/// Splits `sql` into its statements. `facts` are what functions such as `version()` stand for.
 ///
 /// Fails with 42601 and a position, or 54000 and 54001 for text past the bounds in `limits`.
 pub fn parse(sql: &str, limits: &LimitsConfig, facts: &SessionFacts) -> Result<Vec<Parsed>> {

@@ -476,7 +476,7 @@ impl Connection {
 
     /// What statements may ask about the session.
     pub fn facts(&self) -> SessionFacts {
-        self.session.facts(&self.session.snapshot(self.coordinator.snapshot()))
+        self.session.facts()
     }
 
     /// Sends rows from `cursor`, at most `max_rows` (0: all). Gives their number, and whether some may

@@ -107,13 +107,11 @@ fn on_relation(view: &View, role: u32, relation: &Value, wanted: &[Asked]) -> Ou
                 Some((schema, name)) => (Some(schema.to_owned()), name.to_owned()),
                 None => (None, text.clone()),
             };
-            let object = schema.clone().map(GrantObject::Schema);
             let metadata = view.snapshot.metadata();
-            if let Some(object) =
-                object.filter(|_| metadata.schemas.contains_key(schema.as_deref().unwrap_or("")))
-                && !metadata.allows(view.context.role_oid, &object, Privilege::Usage)
+            if let Some(schema) =
+                schema.as_deref().filter(|s| metadata.is_closed_to(view.context.role_oid, s))
             {
-                let message = format!("permission denied for {object}");
+                let message = format!("permission denied for schema {schema}");
                 return Err(failed(Error::PermissionDenied { message }));
             }
             let found = relation_oid(view, schema.as_deref(), &name);
