@@ -497,18 +497,19 @@ async fn grants_in_any_order_mean_what_they_mean_in_postgres() {
     let (seed, count) = (number("SLUICE_TEST_SEED", 11), number("SLUICE_TEST_STATEMENTS", 1_200));
     let mut inventor = Inventor(StdRng::seed_from_u64(seed));
     let mut done: Vec<String> = Vec::new();
-    let mut changed = 0;
+    let (mut before, mut changed) = (Vec::new(), 0);
     for step in 0..count {
         let role = if inventor.often(15) { "postgres" } else { inventor.role() };
         let sql = inventor.statement();
         let (found, expected) = (ours.sqlstate(role, &sql).await, theirs.sqlstate(role, &sql).await);
         done.push(format!("{role}: {sql}: {expected}"));
         let recent = || done[done.len().saturating_sub(25)..].join("\n");
-        assert_eq!(found, expected, "seed {seed}, step {step}:\n{}", recent());
+        assert_eq!(found, expected, "seed {seed}, step {step}:\n{}\nbefore: {before:?}", recent());
         changed += usize::from(expected == "00000");
         let found = items(&ours.value("postgres", LISTS).await.expect("lists"));
         let expected = items(&theirs.value("postgres", LISTS).await.expect("lists"));
-        assert_eq!(found, expected, "seed {seed}, step {step}:\n{}", recent());
+        assert_eq!(found, expected, "seed {seed}, step {step}:\n{}\nbefore: {before:?}", recent());
+        before = expected;
         if step % 10 == 9 {
             let found = ours.value("postgres", RIGHTS).await.expect("rights");
             let expected = theirs.value("postgres", RIGHTS).await.expect("rights");

@@ -284,14 +284,20 @@ impl Metadata {
         grantee: u32,
         privilege: Privilege,
     ) -> Result<(), GrantProblem> {
-        grants
-            .iter_mut()
-            .filter(|grant| grant.grantee == grantee && grant.privilege == privilege)
-            .for_each(|grant| grant.is_grantable = false);
-        self.withdraw_passed_on(grants, owner, grantee, privilege, true)
+        let mut lost_option = false;
+        for grant in
+            grants.iter_mut().filter(|grant| grant.grantee == grantee && grant.privilege == privilege)
+        {
+            lost_option |= std::mem::take(&mut grant.is_grantable);
+        }
+        match lost_option {
+            true => self.withdraw_passed_on(grants, owner, grantee, privilege, true),
+            false => Ok(()),
+        }
     }
 
-    /// Takes what `grantor`, who lost an option, has passed on, unless it has the option in another way too.
+    /// Takes what `grantor`, who lost an option, has passed on, unless it has the option in another way too. Who loses an
+    /// option by that is looked at again each time another one does: the way in which it had it may have gone.
     fn withdraw_passed_on(
         &self,
         grants: &mut Vec<Grant>,
@@ -300,18 +306,18 @@ impl Metadata {
         privilege: Privilege,
         is_cascade: bool,
     ) -> Result<(), GrantProblem> {
-        if self.still_has_option(grants, owner, grantor, privilege) {
-            return Ok(());
-        }
-        while let Some(at) =
-            grants.iter().position(|grant| grant.grantor == grantor && grant.privilege == privilege)
-        {
+        let mut losers = vec![grantor];
+        while let Some(at) = grants.iter().position(|grant| {
+            losers.contains(&grant.grantor)
+                && grant.privilege == privilege
+                && !self.still_has_option(grants, owner, grant.grantor, privilege)
+        }) {
             if !is_cascade {
                 return Err(GrantProblem::Dependents);
             }
             let lost = grants.remove(at);
             if lost.is_grantable {
-                self.withdraw_passed_on(grants, owner, lost.grantee, privilege, is_cascade)?;
+                losers.push(lost.grantee);
             }
         }
         Ok(())

@@ -97,6 +97,8 @@ impl Privilege {
         Self::References,
         Self::Trigger,
     ];
+    /// Those of a table that its columns can have, too.
+    pub const OF_COLUMNS: [Self; 4] = [Self::Insert, Self::Select, Self::Update, Self::References];
     /// Those of a schema.
     pub const OF_SCHEMAS: [Self; 2] = [Self::Usage, Self::Create];
     /// Those of a database.

@@ -32,7 +32,11 @@ pub async fn run(coordinator: &Coordinator, session: &mut Session, wanted: &Gran
     for object in &objects {
         let privileges = privileges(object, &wanted.privileges)?;
         let (grantor, may) = metadata.grantor(me, object, &privileges);
-        if may.is_empty() && !metadata.allows_some(me, object, all_of(object)) {
+        let may_try = match wanted.is_grant {
+            true => !may.is_empty() || metadata.allows_some(me, object, all_of(object)),
+            false => may_revoke(&metadata, me, object, &privileges),
+        };
+        if !may_try {
             return Err(Error::PermissionDenied {
                 message: format!("permission denied for {}", described(&metadata, object)),
             });
@@ -48,6 +52,19 @@ pub async fn run(coordinator: &Coordinator, session: &mut Session, wanted: &Gran
     let tag = if wanted.is_grant { "GRANT" } else { "REVOKE" };
     change(coordinator, session, changes, tag).await?;
     Ok(Outcome::with_notices(tag, notices))
+}
+
+/// Whether `role` has enough of `object` to try to revoke `privileges` on it. As in PostgreSQL, what columns can have too is
+/// revoked of them as well: who has nothing that a column can have is refused.
+fn may_revoke(metadata: &Metadata, role: u32, object: &GrantObject, privileges: &[Privilege]) -> bool {
+    let has_some = |wanted: &[Privilege], all: &[Privilege]| {
+        !metadata.grantor(role, object, wanted).1.is_empty() || metadata.allows_some(role, object, all)
+    };
+    let of_columns: Vec<Privilege> =
+        privileges.iter().copied().filter(|privilege| Privilege::OF_COLUMNS.contains(privilege)).collect();
+    let is_about_columns = matches!(object, GrantObject::Table(_)) && !of_columns.is_empty();
+    has_some(privileges, all_of(object))
+        && (!is_about_columns || has_some(&of_columns, &Privilege::OF_COLUMNS))
 }
 
 /// What the client is told when not all of it could be done.
