@@ -81,10 +81,12 @@ pub struct ServerConfig {
     /// Results of executors up to this size are fetched whole, onto the server's disk, before their first row leaves: an
     /// executor lost meanwhile costs another run and not an error. Larger ones are fetched as they are read.
     pub result_bytes_kept_max: ByteSize,
-    /// Queries that may run at once; further ones wait.
+    /// Queries that may run at once, of which one role has seven eighths at most; further ones wait.
     pub concurrent_queries_max: usize,
     /// Queries that may wait; further ones are refused (53400).
     pub queued_queries_max: usize,
+    /// Statements that are planned at once, each on a thread; a role has a quarter of them, and its others wait.
+    pub planning_threads_max: usize,
     /// Finished queries that `sys.queries` remembers.
     pub query_history_max: usize,
     /// What they take in the data folder, at most: there they are remembered across restarts.
@@ -457,6 +459,7 @@ impl Default for ServerConfig {
             result_bytes_kept_max: ByteSize(ByteSize::GIB),
             concurrent_queries_max: 32,
             queued_queries_max: 1000,
+            planning_threads_max: 16,
             query_history_max: 1000,
             query_history_bytes_max: ByteSize::mib(64),
         }
@@ -781,6 +784,10 @@ impl Config {
         require(
             self.server.concurrent_queries_max > 0,
             "server.concurrent_queries_max must be at least 1".into(),
+        );
+        require(
+            self.server.planning_threads_max > 0,
+            "server.planning_threads_max must be at least 1".into(),
         );
         require(self.limits.connections_max > 0, "limits.connections_max must be at least 1".into());
         require(

@@ -382,6 +382,12 @@ fn told_as_it_is(error: Error) -> Error {
             message: format!("invalid regular expression: {problem}"),
         };
     }
+    if message.contains("failed to match any signature") {
+        let name = message.split('\'').nth(1).unwrap_or_default();
+        return Error::UndefinedFunction {
+            message: format!("function {name} does not exist for arguments of these types"),
+        };
+    }
     if message.starts_with("Unable to represent ") {
         return Error::Stamped {
             sqlstate: SqlState::from_text("22015"),

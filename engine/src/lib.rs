@@ -24,6 +24,7 @@ pub mod priority;
 mod recorded_partitioning;
 mod request_limit;
 pub mod runtime;
+pub mod scope;
 pub mod semantics;
 pub mod session_state;
 mod sqlstate;

@@ -14,7 +14,7 @@ use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, ScalarUDF, cast};
 use datafusion::optimizer::{Analyzer, AnalyzerRule};
 
-use crate::functions::{arithmetic, concatenation, rounding};
+use crate::functions::{arithmetic, bounded, concatenation, matching, rounding};
 
 /// DataFusion's rules with ours around them: what changes types comes before types are coerced, what
 /// depends on them after.
@@ -81,8 +81,9 @@ fn widen(arguments: &mut [Expr], schema: &DFSchema) -> bool {
     is_bigint
 }
 
-/// `+`, `-`, `*` and `/` of two numbers of one type, and `||` of two texts, become functions that check, and what is cast
-/// to a whole number is rounded.
+/// `+`, `-`, `*` and `/` of two numbers of one type, and `||` of two texts, become functions that check, what is cast
+/// to a whole number is rounded, and every function gets its bound, whoever called it: `ARRAY[…]` and `OVERLAY` name theirs
+/// without a look into any registry.
 #[derive(Debug)]
 struct CheckedArithmetic;
 
@@ -95,10 +96,15 @@ impl AnalyzerRule for CheckedArithmetic {
         rewrite(plan, &|expr, schema| {
             let expr = match expr {
                 Expr::Cast(cast) if cast.field.data_type().is_integer() => return Ok(rounded(cast, schema)),
+                Expr::ScalarFunction(call) => return Ok(bounded::bounded_call(call)),
                 expr => expr,
             };
-            let Expr::BinaryExpr(BinaryExpr { left, op, right }) = expr else {
+            let Expr::BinaryExpr(binary) = expr else {
                 return Ok(Transformed::no(expr));
+            };
+            let BinaryExpr { left, op, right } = match matching::of(binary) {
+                Ok(matched) => return Ok(Transformed::yes(matched)),
+                Err(binary) => binary,
             };
             if let (Some(left_type), Some(right_type)) = (type_of(&left, schema), type_of(&right, schema))
                 && left_type == right_type
@@ -114,7 +120,7 @@ impl AnalyzerRule for CheckedArithmetic {
 
 fn checked(op: Operator, data_type: &DataType) -> Option<Arc<ScalarUDF>> {
     if op == Operator::StringConcat && data_type.is_string() {
-        return Some(concatenation::function());
+        return bounded::bounded(concatenation::function());
     }
     arithmetic::checked(op, data_type)
 }

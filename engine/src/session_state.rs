@@ -14,12 +14,13 @@ use datafusion::common::extensions_options;
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::session_state::SessionState;
+use datafusion::optimizer::Optimizer;
 use datafusion::prelude::SessionConfig;
 
 use crate::broadcast::physical_rules;
 use crate::exchange;
 use crate::functions::date_part::QuickDateParts;
-use crate::functions::{self, bounded, gathering};
+use crate::functions::{self, bounded, gathering, later};
 use crate::runtime::NodeRuntime;
 use crate::semantics::analyzer_rules;
 
@@ -145,13 +146,15 @@ impl SessionStates {
                 .with_query_planner(Arc::new(exchange::Planner))
                 .with_runtime_env(Arc::clone(&runtime.env))
         };
+        let mut rules = Optimizer::new().rules;
+        rules.push(Arc::new(QuickDateParts));
         let local = base()
-            .with_optimizer_rule(Arc::new(QuickDateParts))
+            .with_optimizer_rules(later::with_ours(rules))
             .with_config(local_config().with_extension(Arc::clone(&runtime.stores)))
             .build();
         let cluster = base()
             .with_config(cluster_config().with_extension(Arc::clone(&runtime.stores)))
-            .with_optimizer_rules(ballista_default_optimizer_rules())
+            .with_optimizer_rules(later::with_ours(ballista_default_optimizer_rules()))
             .with_physical_optimizer_rules(physical_rules())
             .build();
         Self { local: with_bounded_functions(local), cluster: with_bounded_functions(cluster) }
@@ -208,7 +211,9 @@ fn with_bounded_functions(mut state: SessionState) -> SessionState {
     for function in gathering::functions() {
         state.register_udaf(function).expect("DataFusion's own functions may be replaced");
     }
-    for function in bounded::functions() {
+    // As they are here: some have been told the session's settings.
+    let functions: Vec<_> = state.scalar_functions().values().cloned().collect();
+    for function in functions.into_iter().filter_map(bounded::bounded) {
         state.register_udf(function).expect("DataFusion's own functions may be replaced");
     }
     state

@@ -16,6 +16,7 @@ use crate::auth::SignInGuard;
 use crate::cluster::Cluster;
 use crate::metrics::Metrics;
 use crate::pg_catalog::Built;
+use crate::planning::Planning;
 use crate::query::{Admission, History, QueryLog};
 use crate::session::OpenSessions;
 use crate::writes::Writes;
@@ -38,7 +39,7 @@ pub struct Coordinator {
     /// Threads for queries over system tables, which must be answered when those above are all busy.
     pub watching: tokio::runtime::Handle,
     /// Threads with large stacks that plan: apart from those that compute, which may be busy for long.
-    pub planning: tokio::runtime::Handle,
+    pub planning: Planning,
     /// The executors and the jobs on them.
     pub cluster: Arc<Cluster>,
     /// Running and finished queries.

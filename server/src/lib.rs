@@ -11,6 +11,7 @@ mod listener;
 mod locations;
 mod metrics;
 mod pg_catalog;
+mod planning;
 mod profile;
 mod query;
 mod serve;

@@ -28,6 +28,7 @@ use crate::coordinator::Coordinator;
 use crate::data_folder::DataFolder;
 use crate::metrics::Metrics;
 use crate::pg_catalog::Built;
+use crate::planning::Planning;
 use crate::query::{Admission, History, QueryLog};
 use crate::session::OpenSessions;
 use crate::traces::Traces;
@@ -155,7 +156,7 @@ impl Server {
             sessions,
             compute: threads.compute,
             small: threads.small,
-            planning: threads.planning,
+            planning: Planning::new(threads.planning, config.server.planning_threads_max),
             watching: threads.watching,
             cluster,
             queries,

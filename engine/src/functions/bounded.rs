@@ -1,34 +1,46 @@
-//! Functions whose result may be far larger than what they are given: `lpad`, `repeat`, `array_repeat` and their kin.
+//! Every function that every node knows, with a bound: on what the planner computes of it, and on what it takes where it
+//! runs.
 //!
-//! They allocate a whole batch of results at once and ask nobody. Their results are measured first: a value past
-//! what no plan could hold is 54000, a batch of them past its bound is out of memory (53200), which smaller batches
-//! may get over. Everything else of each function is DataFusion's.
+//! DataFusion's functions compute a whole batch at once and ask nobody. What is small goes straight to them. Larger
+//! batches are computed in slices (`slices`): between two the statement may end, and what came of them is asked of the
+//! memory pool. What one value may come to is told before it is made (`growth`): past what no plan could hold it is 54000.
+//! The planner computes small constants alone; others are left to the run. Everything else of each function is its own.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, Int64Array};
-use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, FieldRef, Int64Type, IntervalMonthDayNanoType};
-use datafusion::common::Result;
+use datafusion::arrow::datatypes::{DataType, FieldRef};
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{ExprSchema, Result, ScalarValue};
 use datafusion::error::DataFusionError;
-use datafusion::functions_nested::all_default_nested_functions;
+use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::interval_arithmetic::Interval;
+use datafusion::logical_expr::preimage::PreimageResult;
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::sort_properties::{ExprProperties, SortProperties};
 use datafusion::logical_expr::{
-    ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
-    Signature,
+    ColumnarValue, Documentation, Expr, ExpressionPlacement, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
+    ScalarUDFImpl, Signature, StructFieldMapping,
 };
 
+use super::growth::{self, Arguments, Growth, held_bytes, is_flat, value_bytes};
+use super::{matching, slices};
+use crate::scope::Scope;
 use crate::{ByteSize, Error};
 
 /// What PostgreSQL lets one value have.
 const VALUE_BYTES_MAX: usize = 1 << 30;
 /// Share of the cap for one batch of results.
 const BATCH_SHARE: u64 = 8;
-/// An element of a list that is not text.
-const ELEMENT_BYTES: i64 = 8;
+/// A batch of arguments up to this size is computed at once.
+const AT_ONCE: usize = 512 << 10;
+/// The same for functions that may take long over little.
+const AT_ONCE_SLOWLY: usize = 64 << 10;
+/// Arguments and results of what the planner computes.
+const FOLDED_ARGUMENTS_MAX: usize = 16 << 10;
+pub(super) const FOLDED_RESULT_MAX: usize = 64 << 10;
 
 static BATCH_BYTES_MAX: AtomicUsize = AtomicUsize::new(VALUE_BYTES_MAX);
 
@@ -38,10 +50,15 @@ pub fn bound_by(cap: ByteSize) {
     BATCH_BYTES_MAX.store(bytes, Ordering::Relaxed);
 }
 
+/// The most bytes that a batch of results may have, and one value of it.
+pub fn batch_bytes_max() -> usize {
+    BATCH_BYTES_MAX.load(Ordering::Relaxed)
+}
+
 /// Refuses a value that comes to `bytes` and is still growing. It is copied when it is given, sent whole, decoded where it
 /// arrives into buffers that double as they grow, and copied into a batch: so it may have a quarter of what a batch may.
 pub fn check_growing(name: &str, bytes: usize) -> Result<()> {
-    let most = BATCH_BYTES_MAX.load(Ordering::Relaxed) / 4;
+    let most = batch_bytes_max() / 4;
     if bytes <= most {
         return Ok(());
     }
@@ -52,247 +69,150 @@ pub fn check_growing(name: &str, bytes: usize) -> Result<()> {
     )))
 }
 
-/// The functions, under the names and aliases of DataFusion's.
-pub fn functions() -> Vec<Arc<ScalarUDF>> {
-    let all =
-        datafusion::functions::all_default_functions().into_iter().chain(all_default_nested_functions());
-    all.filter_map(|function| {
-        measure(function.name())?;
-        Some(Arc::new(ScalarUDF::from(Bounded { function })))
-    })
-    .collect()
-}
-
-/// The least size of the result for one row, in bytes.
-type Bytes = fn(&Arguments, usize) -> i64;
-
-fn measure(name: &str) -> Option<Bytes> {
-    Some(match name {
-        "lpad" | "rpad" => |args, row| args.int(1, row),
-        "repeat" => |args, row| args.text_bytes(0, row).saturating_mul(args.int(1, row)),
-        "replace" => replaced,
-        "concat" | "concat_ws" => joined,
-        "array_repeat" => |args, row| args.bytes(0, row).saturating_mul(args.int(1, row)),
-        "array_resize" => |args, row| args.int(1, row).saturating_mul(ELEMENT_BYTES),
-        "range" | "generate_series" => series,
-        _ => return None,
-    })
-}
-
-fn joined(args: &Arguments, row: usize) -> i64 {
-    (0..args.len()).fold(0i64, |sum, at| sum.saturating_add(args.text_bytes(at, row)))
-}
-
-fn replaced(args: &Arguments, row: usize) -> i64 {
-    let (Some(text), Some(from)) = (args.text(0, row), args.text(1, row)) else { return 0 };
-    let to = args.text_bytes(2, row);
-    // Counted only where it could matter.
-    let at_most = (text.len() as i64 / from.len().max(1) as i64).saturating_mul(to);
-    if from.is_empty() || at_most < 1 << 20 {
-        return 0;
-    }
-    (text.matches(from).count() as i64).saturating_mul(to)
-}
-
-fn series(args: &Arguments, row: usize) -> i64 {
-    let last = args.len().saturating_sub(1).min(1);
-    let (start, stop) = if last == 0 { (0, args.int(0, row)) } else { (args.int(0, row), args.int(1, row)) };
-    let step = if args.len() > 2 { args.step(2, row) } else { 1 };
-    let span = i128::from(stop) - i128::from(start);
-    if step == 0 || (span < 0) != (step < 0) {
-        return 0;
-    }
-    let elements = span / i128::from(step) + 1;
-    i64::try_from(elements.saturating_mul(i128::from(ELEMENT_BYTES))).unwrap_or(i64::MAX)
-}
-
-/// What a function is given, as arrays or as values that hold for every row.
-struct Arguments(Vec<Argument>);
-
-enum Argument {
-    Text(ArrayRef),
-    Ints(Int64Array, Unit),
-    Steps(ArrayRef),
-    /// Of another type: what a row takes on average, in bytes.
-    Other(i64),
-}
-
-/// What numbers count.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Unit {
-    One,
-    Day,
-    Microsecond,
-}
-
-impl Arguments {
-    fn new(args: &[ColumnarValue]) -> Result<Self> {
-        let argument = |value: &ColumnarValue| {
-            Ok(Argument::of(match value {
-                ColumnarValue::Array(array) => Arc::clone(array),
-                ColumnarValue::Scalar(scalar) => scalar.to_array()?,
-            }))
-        };
-        args.iter().map(argument).collect::<Result<_>>().map(Self)
-    }
-
-    fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// The row of an array, or the one that a constant has.
-    fn row(array: &dyn Array, row: usize) -> Option<usize> {
-        let row = if array.len() == 1 { 0 } else { row };
-        (row < array.len() && array.is_valid(row)).then_some(row)
-    }
-
-    fn int(&self, at: usize, row: usize) -> i64 {
-        match self.0.get(at) {
-            Some(Argument::Ints(ints, _)) => Self::row(ints, row).map_or(0, |row| ints.value(row)),
-            _ => 0,
-        }
-    }
-
-    /// Of a series: a number, or the shortest that an interval lasts in the unit of what it is added to.
-    fn step(&self, at: usize, row: usize) -> i64 {
-        const DAY_MICROS: i64 = 24 * 3600 * 1_000_000;
-        match self.0.get(at) {
-            Some(Argument::Ints(..)) => self.int(at, row),
-            Some(Argument::Steps(steps)) => {
-                let steps = steps.as_primitive::<IntervalMonthDayNanoType>();
-                let Some(row) = Self::row(steps, row) else { return 0 };
-                let step = steps.value(row);
-                let days = i64::from(step.months) * 28 + i64::from(step.days);
-                match self.0.first() {
-                    Some(Argument::Ints(_, Unit::Day)) if days != 0 => days,
-                    // Less than a day: more of them than can be counted by days.
-                    Some(Argument::Ints(_, Unit::Day)) => 0,
-                    _ => days.saturating_mul(DAY_MICROS).saturating_add(step.nanoseconds / 1000),
-                }
-            }
-            _ => 0,
-        }
-    }
-
-    fn text(&self, at: usize, row: usize) -> Option<&str> {
-        let Some(Argument::Text(array)) = self.0.get(at) else { return None };
-        let row = Self::row(array, row)?;
-        Some(match array.data_type() {
-            DataType::Utf8 => array.as_string::<i32>().value(row),
-            DataType::LargeUtf8 => array.as_string::<i64>().value(row),
-            _ => array.as_string_view().value(row),
-        })
-    }
-
-    fn text_bytes(&self, at: usize, row: usize) -> i64 {
-        self.text(at, row).map_or(0, |text| text.len() as i64)
-    }
-
-    fn bytes(&self, at: usize, row: usize) -> i64 {
-        match self.0.get(at) {
-            Some(Argument::Text(_)) => self.text_bytes(at, row).max(ELEMENT_BYTES),
-            Some(Argument::Other(row_bytes)) => (*row_bytes).max(ELEMENT_BYTES),
-            _ => ELEMENT_BYTES,
-        }
-    }
-}
-
-impl Argument {
-    fn of(array: ArrayRef) -> Self {
-        match array.data_type() {
-            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Self::Text(array),
-            DataType::Interval(_) => Self::Steps(
-                cast(&array, &DataType::Interval(datafusion::arrow::datatypes::IntervalUnit::MonthDayNano))
-                    .unwrap_or(array),
-            ),
-            kind => {
-                let as_micros = match kind {
-                    DataType::Timestamp(_, zone) => {
-                        let micros = DataType::Timestamp(
-                            datafusion::arrow::datatypes::TimeUnit::Microsecond,
-                            zone.clone(),
-                        );
-                        cast(&array, &micros).ok()
-                    }
-                    DataType::Date32 => cast(&array, &DataType::Int32).ok(),
-                    kind if kind.is_integer() => Some(Arc::clone(&array)),
-                    _ => None,
-                };
-                let unit = match kind {
-                    DataType::Timestamp(..) => Unit::Microsecond,
-                    DataType::Date32 => Unit::Day,
-                    _ => Unit::One,
-                };
-                match as_micros.and_then(|array| cast(&array, &DataType::Int64).ok()) {
-                    Some(ints) => Self::Ints(ints.as_primitive::<Int64Type>().clone(), unit),
-                    None => {
-                        // Of a slice the part that it shows, not all that lies behind it.
-                        let bytes = array.to_data().get_slice_memory_size().unwrap_or(0);
-                        Self::Other((bytes / array.len().max(1)) as i64)
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Refuses texts that would be too large joined row by row, for `name`.
-pub fn check_joined(name: &str, args: &ScalarFunctionArgs) -> Result<()> {
-    // Mostly all that the batches hold is less, and no row needs to be looked at. Many views may be of one text.
-    let at_most = |arg: &ColumnarValue| match arg {
-        ColumnarValue::Array(array) => match array.as_string_view_opt() {
-            Some(views) => views.lengths().fold(0usize, |sum, length| sum.saturating_add(length as usize)),
-            None => array.get_buffer_memory_size(),
-        },
-        ColumnarValue::Scalar(scalar) => scalar.size().saturating_mul(args.number_rows),
-    };
-    let most = args.args.iter().fold(0usize, |sum, arg| sum.saturating_add(at_most(arg)));
-    if most <= BATCH_BYTES_MAX.load(Ordering::Relaxed) {
+/// Refuses a value of `bytes` that holds for `rows`, when they had no room for it in each.
+fn check_spread(name: &str, bytes: usize, rows: usize) -> Result<()> {
+    let most = batch_bytes_max();
+    if rows == 1 || bytes.saturating_mul(rows) <= most {
         return Ok(());
     }
-    check(name, joined, args)
+    Err(DataFusionError::ResourcesExhausted(format!(
+        "{name} asked for {} in each of {rows} rows; the memory cap leaves it {}",
+        ByteSize(bytes as u64),
+        ByteSize(most as u64)
+    )))
 }
 
-/// Refuses what would be too large.
-fn check(name: &str, bytes: Bytes, args: &ScalarFunctionArgs) -> Result<()> {
-    let arguments = Arguments::new(&args.args)?;
-    let is_constant = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
-    let rows = if is_constant { 1 } else { args.number_rows };
-    let batch_max = BATCH_BYTES_MAX.load(Ordering::Relaxed) as i64;
-    let mut total = 0i64;
-    for row in 0..rows {
-        let bytes = bytes(&arguments, row).max(0);
-        if bytes > batch_max {
-            let message = format!(
-                "a value of {} from {name} is too large: at most {} fit here",
-                ByteSize(bytes as u64),
-                ByteSize(batch_max as u64)
-            );
-            let hint = "Ask for less, or give the process more --memory.".to_owned();
-            return Err(DataFusionError::External(Box::new(Error::TooLarge { message, hint })));
-        }
-        total = total.saturating_add(bytes);
+/// `function` with a bound; `None` when it has one, or is one of a few that DataFusion knows by their type. Those give
+/// no more than they are given, or numbers.
+pub fn bounded(function: Arc<ScalarUDF>) -> Option<Arc<ScalarUDF>> {
+    let is_known_by_type = matches!(
+        function.name(),
+        "get_field" | "input_file_name" | "file_row_index" | "power" | "log" | "date_part"
+    );
+    if is_known_by_type || function.inner().is::<Bounded>() || super::arithmetic::is_ours(&function) {
+        return None;
     }
-    if total > batch_max {
-        return Err(DataFusionError::ResourcesExhausted(format!(
-            "{name} asked for {} at once, for {rows} values; the memory cap leaves it {}",
-            ByteSize(total as u64),
-            ByteSize(batch_max as u64)
-        )));
-    }
-    Ok(())
+    let growth = growth::of(function.name()).map(Measure);
+    let is_slow = growth::is_slow(function.name());
+    Some(Arc::new(ScalarUDF::from(Bounded { function, growth, is_slow })))
 }
 
-/// A function of DataFusion's whose results are measured first.
+/// The function within the bound.
+#[cfg(test)]
+pub(super) fn unbounded(function: &Arc<ScalarUDF>) -> Arc<ScalarUDF> {
+    match function.inner().downcast_ref::<Bounded>() {
+        Some(bounded) => Arc::clone(&bounded.function),
+        None => Arc::clone(function),
+    }
+}
+
+/// `call` of a function with a bound, whoever made it.
+pub fn bounded_call(call: ScalarFunction) -> Transformed<Expr> {
+    match bounded(Arc::clone(&call.func)) {
+        Some(func) => Transformed::yes(Expr::ScalarFunction(ScalarFunction { func, ..call })),
+        None => Transformed::no(Expr::ScalarFunction(call)),
+    }
+}
+
+fn with_bounded_calls(expr: Expr) -> Result<Expr> {
+    let bounded = expr.transform_up(|expr| match expr {
+        Expr::ScalarFunction(call) => Ok(bounded_call(call)),
+        Expr::BinaryExpr(binary) => Ok(match matching::of(binary) {
+            Ok(matched) => Transformed::yes(matched),
+            Err(binary) => Transformed::no(Expr::BinaryExpr(binary)),
+        }),
+        other => Ok(Transformed::no(other)),
+    })?;
+    Ok(bounded.data)
+}
+
+/// A function whose arguments and results are looked at.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Bounded {
     function: Arc<ScalarUDF>,
+    growth: Option<Measure>,
+    is_slow: bool,
+}
+
+/// How the results of a function are measured: the name says it.
+#[derive(Clone, Copy)]
+struct Measure(Growth);
+
+impl std::fmt::Debug for Measure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("measured")
+    }
+}
+
+impl PartialEq for Measure {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Measure {}
+
+impl std::hash::Hash for Measure {
+    fn hash<H: std::hash::Hasher>(&self, _: &mut H) {}
 }
 
 impl Bounded {
     fn inner(&self) -> &dyn ScalarUDFImpl {
         self.function.inner().as_ref()
     }
+
+    fn growth(&self) -> Option<Growth> {
+        self.growth.map(|measure| measure.0)
+    }
+
+    /// What the planner may compute, or else an error, which makes it leave the call to the run.
+    fn fold(&self, args: ScalarFunctionArgs, given: usize, scope: &Scope) -> Result<ColumnarValue> {
+        scope.check()?;
+        let rows = args.number_rows.max(1);
+        if given > FOLDED_ARGUMENTS_MAX.saturating_mul(rows) || scope.is_spent() {
+            return Err(self.left());
+        }
+        if let Some(growth) = self.growth() {
+            let arguments = Arguments::new(&args.args)?;
+            let at_most = (0..rows).map(|row| (growth.at_most)(&arguments, row)).max();
+            if at_most.unwrap_or(0) > FOLDED_RESULT_MAX as i64 {
+                return Err(self.left());
+            }
+        }
+        let since = Instant::now();
+        let result = self.inner().invoke_with_args(args);
+        scope.spend(since.elapsed());
+        let result = result?;
+        if size(&result, 1) > FOLDED_RESULT_MAX.saturating_mul(rows) {
+            return Err(self.left());
+        }
+        Ok(result)
+    }
+
+    fn left(&self) -> DataFusionError {
+        DataFusionError::External(Box::new(Error::TooLarge {
+            message: format!(
+                "{} of constants is too large to be computed before the statement runs",
+                self.name()
+            ),
+            hint: "Compute it from a column, or in a subquery of FROM.".into(),
+        }))
+    }
+}
+
+fn size(value: &ColumnarValue, rows: usize) -> usize {
+    match value {
+        ColumnarValue::Array(array) => held_bytes(array),
+        ColumnarValue::Scalar(scalar) => value_bytes(scalar).saturating_mul(rows),
+    }
+}
+
+/// What a function is given: a value that holds for every row is given with each.
+fn given_bytes(args: &ScalarFunctionArgs) -> usize {
+    let bytes = |arg: &ColumnarValue| {
+        if is_flat(&arg.data_type()) { 8 * args.number_rows } else { size(arg, args.number_rows) }
+    };
+    args.args.iter().map(bytes).fold(0, usize::saturating_add)
 }
 
 impl ScalarUDFImpl for Bounded {
@@ -316,8 +236,18 @@ impl ScalarUDFImpl for Bounded {
         self.inner().return_type(types)
     }
 
+    fn with_updated_config(&self, config: &ConfigOptions) -> Option<ScalarUDF> {
+        let function = Arc::new(self.inner().with_updated_config(config)?);
+        Some(ScalarUDF::from(Self { function, growth: self.growth, is_slow: self.is_slow }))
+    }
+
     fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
         self.inner().return_field_from_args(args)
+    }
+
+    #[allow(deprecated)]
+    fn is_nullable(&self, args: &[Expr], schema: &dyn ExprSchema) -> bool {
+        self.inner().is_nullable(args, schema)
     }
 
     fn is_strict(&self) -> bool {
@@ -325,14 +255,47 @@ impl ScalarUDFImpl for Bounded {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        if let Some(bytes) = measure(self.name()) {
-            check(self.name(), bytes, &args)?;
+        let is_flat =
+            is_flat(args.return_field.data_type()) && args.args.iter().all(|arg| is_flat(&arg.data_type()));
+        if is_flat || args.number_rows == 0 {
+            return self.inner().invoke_with_args(args);
         }
-        self.inner().invoke_with_args(args)
+        let given = given_bytes(&args);
+        let scope = Scope::current();
+        if let Some(scope) = scope.as_ref().filter(|scope| scope.is_planning()) {
+            return self.fold(args, given, scope);
+        }
+        let at_once = if self.is_slow { AT_ONCE_SLOWLY } else { AT_ONCE };
+        let patterns_max = if self.is_slow { slices::patterns_max(self.name(), &args) } else { None };
+        let is_short = patterns_max.is_none_or(|most| args.number_rows <= most);
+        if self.growth.is_none() && given <= at_once && is_short {
+            return self.inner().invoke_with_args(args);
+        }
+        let rows = args.number_rows;
+        let limits = slices::Limits { at_once, result_max: batch_bytes_max() };
+        let result = slices::compute(self.inner(), self.growth(), args, given, scope.as_ref(), limits)?;
+        // Who asked for it may put it into each of its rows.
+        match &result {
+            ColumnarValue::Scalar(value) => check_spread(self.name(), value_bytes(value), rows)?,
+            ColumnarValue::Array(one) if one.len() < rows => {
+                check_spread(self.name(), held_bytes(one), rows)?
+            }
+            ColumnarValue::Array(_) => {}
+        }
+        Ok(result)
     }
 
     fn simplify(&self, args: Vec<Expr>, info: &SimplifyContext) -> Result<ExprSimplifyResult> {
-        self.inner().simplify(args, info)
+        match self.inner().simplify(args, info)? {
+            ExprSimplifyResult::Simplified(expr) => {
+                Ok(ExprSimplifyResult::Simplified(with_bounded_calls(expr)?))
+            }
+            original => Ok(original),
+        }
+    }
+
+    fn preimage(&self, args: &[Expr], value: &Expr, info: &SimplifyContext) -> Result<PreimageResult> {
+        self.inner().preimage(args, value, info)
     }
 
     fn short_circuits(&self) -> bool {
@@ -371,69 +334,15 @@ impl ScalarUDFImpl for Bounded {
         self.inner().coerce_types(types)
     }
 
+    fn struct_field_mapping(&self, literals: &[Option<ScalarValue>]) -> Option<StructFieldMapping> {
+        self.inner().struct_field_mapping(literals)
+    }
+
     fn documentation(&self) -> Option<&Documentation> {
         self.inner().documentation()
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use datafusion::arrow::array::StringArray;
-    use datafusion::common::ScalarValue;
-
-    fn bytes(name: &str, args: &[ColumnarValue]) -> i64 {
-        let measure = measure(name).expect("it is measured");
-        measure(&Arguments::new(args).expect("plain arguments"), 0)
-    }
-
-    fn int(value: i64) -> ColumnarValue {
-        ColumnarValue::Scalar(ScalarValue::Int64(Some(value)))
-    }
-
-    fn text(value: &str) -> ColumnarValue {
-        ColumnarValue::Array(Arc::new(StringArray::from(vec![value])))
-    }
-
-    #[test]
-    fn results_are_measured_before_they_are_made() {
-        assert_eq!(bytes("lpad", &[text("x"), int(1 << 31), text("y")]), 1 << 31);
-        assert_eq!(bytes("repeat", &[text("abc"), int(1_000_000)]), 3_000_000);
-        assert_eq!(bytes("repeat", &[text("abc"), int(i64::MAX)]), i64::MAX);
-        assert_eq!(bytes("concat", &[text("abc"), text("de")]), 5);
-        assert_eq!(bytes("range", &[int(0), int(10), int(2)]), 6 * 8);
-        assert_eq!(bytes("range", &[int(10), int(0), int(2)]), 0);
-        assert_eq!(bytes("range", &[int(i64::MIN), int(i64::MAX)]), i64::MAX);
-        let long = "ab".repeat(1 << 20);
-        assert_eq!(bytes("replace", &[text(&long), text("a"), text("cd")]), 2 << 20);
-        assert_eq!(bytes("replace", &[text(&long), text("z"), text("cd")]), 0);
-    }
-
-    #[test]
-    fn series_of_instants_and_dates_are_counted_by_their_steps() {
-        let days = |days| ScalarValue::new_interval_mdn(0, days, 0);
-        let instant = |micros| ColumnarValue::Scalar(ScalarValue::TimestampMicrosecond(Some(micros), None));
-        let date = |days| ColumnarValue::Scalar(ScalarValue::Date32(Some(days)));
-        let day = 24 * 3600 * 1_000_000;
-        assert_eq!(bytes("range", &[instant(0), instant(4 * day), ColumnarValue::Scalar(days(1))]), 5 * 8);
-        assert_eq!(bytes("range", &[date(0), date(4), ColumnarValue::Scalar(days(2))]), 3 * 8);
-    }
-
-    #[test]
-    fn each_function_is_found() {
-        let names: Vec<String> = functions().iter().map(|function| function.name().to_owned()).collect();
-        for name in [
-            "lpad",
-            "rpad",
-            "repeat",
-            "replace",
-            "concat",
-            "concat_ws",
-            "array_repeat",
-            "array_resize",
-            "range",
-        ] {
-            assert!(names.iter().any(|found| found == name), "{name} is not among {names:?}");
-        }
+    fn placement(&self, args: &[ExpressionPlacement]) -> ExpressionPlacement {
+        self.inner().placement(args)
     }
 }

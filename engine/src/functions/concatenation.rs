@@ -1,5 +1,5 @@
-//! `||` of two texts, whose result is measured before it is made: a query that doubles a text again and again comes to
-//! one that no cap could hold.
+//! `||` of two texts, as a function, which has a bound as others have: a query that doubles a text again and again comes
+//! to one that no cap could hold.
 
 use std::sync::Arc;
 
@@ -10,8 +10,6 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
-
-use super::bounded;
 
 const NAME: &str = "sluice_concat";
 
@@ -56,7 +54,6 @@ impl ScalarUDFImpl for Concatenation {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        bounded::check_joined("||", &args)?;
         let is_constant = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
         let arrays = ColumnarValue::values_to_arrays(&args.args)?;
         let [left, right] = arrays.as_slice() else { return Err(two_arguments()) };
@@ -77,6 +74,7 @@ mod tests {
     use datafusion::arrow::array::{ArrayRef, AsArray, StringArray, StringViewArray};
     use datafusion::common::config::ConfigOptions;
 
+    use super::super::bounded;
     use super::*;
 
     fn joined(left: ColumnarValue, right: ColumnarValue) -> Result<ColumnarValue> {
@@ -85,7 +83,8 @@ mod tests {
             ColumnarValue::Array(array) => array.len(),
             ColumnarValue::Scalar(_) => 1,
         };
-        function().invoke_with_args(ScalarFunctionArgs {
+        let function = bounded::bounded(function()).expect("it has none yet");
+        function.invoke_with_args(ScalarFunctionArgs {
             arg_fields: vec![field(&left), field(&right)],
             return_field: field(&left),
             number_rows: rows,

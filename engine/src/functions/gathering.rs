@@ -3,7 +3,7 @@
 //! What they hold is declared to the memory pool by its length, but a batch's arrays are longer inside, or parts of
 //! larger ones that live on with them; so they are given arrays with nothing to spare. Nor are the copies declared that
 //! are made when it is given: the value itself, and its form on the way to the next stage. They declare those
-//! beforehand. Everything else is DataFusion's.
+//! beforehand; in a window, which is given one for each row, every one. Everything else is DataFusion's.
 
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, make_arra
 use datafusion::arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::scalar::copy_array_data;
 use datafusion::common::{Result, ScalarValue};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::functions_aggregate::all_default_aggregate_functions;
 use datafusion::logical_expr::function::{AccumulatorArgs, AggregateFunctionSimplification, StateFieldsArgs};
 use datafusion::logical_expr::utils::AggregateOrderSensitivity;
@@ -18,8 +19,11 @@ use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, EmitTo, GroupsAccumulator, ReversedUDAF,
     Signature,
 };
+use datafusion::physical_expr::expressions::Literal;
 
 use super::bounded::check_growing;
+use super::growth::value_bytes;
+use crate::scope::Scope;
 
 /// A list as it is held, as the value that is given, and as it is sent.
 const COPIES_OF_ONE: usize = 3;
@@ -80,7 +84,8 @@ impl AggregateUDFImpl for Gathering {
     }
 
     fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        Ok(Box::new(One { name: self.name().to_owned(), values: self.inner().accumulator(args)? }))
+        let separator = separator(&args);
+        Ok(Box::new(One::new(self.name(), separator, self.inner().accumulator(args)?)))
     }
 
     fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
@@ -92,12 +97,14 @@ impl AggregateUDFImpl for Gathering {
     }
 
     fn create_groups_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {
-        Ok(Box::new(Groups(self.inner().create_groups_accumulator(args)?)))
+        let separator = separator(&args);
+        let values = self.inner().create_groups_accumulator(args)?;
+        Ok(Box::new(Groups { name: self.name().to_owned(), separator, values }))
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        let values = self.inner().create_sliding_accumulator(args)?;
-        Ok(Box::new(One { name: self.name().to_owned(), values }))
+        let separator = separator(&args);
+        Ok(Box::new(One::new(self.name(), separator, self.inner().create_sliding_accumulator(args)?)))
     }
 
     fn with_beneficial_ordering(
@@ -144,6 +151,12 @@ impl AggregateUDFImpl for Gathering {
     }
 }
 
+/// What `string_agg` puts between two values, in bytes; 0 where there is nothing.
+fn separator(args: &AccumulatorArgs<'_>) -> usize {
+    let literal = args.exprs.get(1).and_then(|expr| expr.downcast_ref::<Literal>());
+    literal.map_or(0, |literal| value_bytes(literal.value()))
+}
+
 /// `values` without what their buffers hold beside them.
 fn compact(values: &[ArrayRef]) -> Vec<ArrayRef> {
     values.iter().map(compact_one).collect()
@@ -167,23 +180,65 @@ fn compact_one(values: &ArrayRef) -> ArrayRef {
 struct One {
     name: String,
     values: Box<dyn Accumulator>,
+    given: Given,
+    /// Rows taken in since it was last asked.
+    arrived: usize,
+    /// What stands between two values, in bytes.
+    separator: usize,
+}
+
+/// What was given of one group: a window asks for all that has come so far at each row, and keeps every answer.
+#[derive(Debug, Default)]
+struct Given {
+    bytes: usize,
+    reservation: Option<MemoryReservation>,
+}
+
+impl Given {
+    /// Less is not worth asking for; a group is mostly asked once.
+    const SMALL: usize = 1 << 20;
+
+    /// Before `bytes` more are given, to each of `rows` when they are of a window.
+    fn add(&mut self, name: &str, bytes: usize, rows: usize) -> Result<()> {
+        let Some(scope) = Scope::current() else { return Ok(()) };
+        let rows = if scope.is_window() { rows } else { 1 };
+        self.bytes = self.bytes.saturating_add(bytes.saturating_mul(rows));
+        if self.bytes <= Self::SMALL {
+            return Ok(());
+        }
+        scope.check()?;
+        let Some(pool) = scope.pool() else { return Ok(()) };
+        let reservation = self.reservation.get_or_insert_with(|| MemoryConsumer::new(name).register(pool));
+        // In steps: many rows give little each.
+        let wanted = self.bytes.next_multiple_of(Self::SMALL);
+        if wanted > reservation.size() { reservation.try_resize(wanted) } else { Ok(()) }
+    }
 }
 
 impl One {
+    fn new(name: &str, separator: usize, values: Box<dyn Accumulator>) -> Self {
+        Self { name: name.to_owned(), values, given: Given::default(), arrived: 0, separator }
+    }
+
     /// Before they are taken in: what arrives is held as well until then.
     fn check(&self, arriving: &[ArrayRef]) -> Result<()> {
+        let rows = arriving.first().map_or(0, |values| values.len());
         let arriving = arriving.iter().map(|values| values.to_data().get_slice_memory_size().unwrap_or(0));
-        check_growing(&self.name, self.values.size() + arriving.sum::<usize>())
+        let separators = self.separator.saturating_mul(rows);
+        check_growing(&self.name, self.values.size() + arriving.sum::<usize>() + separators)
     }
 }
 
 impl Accumulator for One {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         self.check(values)?;
+        self.arrived += values.first().map_or(0, |values| values.len());
         self.values.update_batch(&compact(values))
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
+        let rows = std::mem::take(&mut self.arrived).max(1);
+        self.given.add(&self.name, self.values.size(), rows)?;
         self.values.evaluate()
     }
 
@@ -210,7 +265,11 @@ impl Accumulator for One {
 }
 
 /// The values of many groups.
-struct Groups(Box<dyn GroupsAccumulator>);
+struct Groups {
+    name: String,
+    separator: usize,
+    values: Box<dyn GroupsAccumulator>,
+}
 
 impl GroupsAccumulator for Groups {
     fn update_batch(
@@ -220,26 +279,27 @@ impl GroupsAccumulator for Groups {
         filter: Option<&BooleanArray>,
         total: usize,
     ) -> Result<()> {
-        self.0.update_batch(&compact(values), groups, filter, total)
+        check_growing(&self.name, self.separator.saturating_mul(groups.len()))?;
+        self.values.update_batch(&compact(values), groups, filter, total)
     }
 
     fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
-        self.0.evaluate(emit_to)
+        self.values.evaluate(emit_to)
     }
 
     fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
-        self.0.state(emit_to)
+        self.values.state(emit_to)
     }
 
     fn merge_batch(&mut self, values: &[ArrayRef], groups: &[usize], total: usize) -> Result<()> {
-        self.0.merge_batch(&compact(values), groups, total)
+        self.values.merge_batch(&compact(values), groups, total)
     }
 
     fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
-        self.0.convert_to_state(values, filter)
+        self.values.convert_to_state(values, filter)
     }
 
     fn size(&self) -> usize {
-        self.0.size().saturating_mul(COPIES_OF_GROUPS)
+        self.values.size().saturating_mul(COPIES_OF_GROUPS)
     }
 }

@@ -5,9 +5,15 @@ pub mod arithmetic;
 pub mod bounded;
 pub mod concatenation;
 pub mod date_part;
+#[cfg(test)]
+mod every_function;
 pub mod gathering;
+pub mod growth;
+pub mod later;
+pub mod matching;
 pub mod partition;
 pub mod rounding;
+mod slices;
 
 use std::sync::Arc;
 
@@ -25,15 +31,18 @@ pub fn registry() -> Arc<BallistaFunctionRegistry> {
         registry.scalar_functions.insert(function.name().to_owned(), function);
     }
     // Those of arrays and maps, which Ballista's registry leaves out.
-    for function in all_default_nested_functions().into_iter().chain(bounded::functions()) {
-        registry.scalar_functions.insert(function.name().to_owned(), Arc::clone(&function));
-        for alias in function.aliases() {
-            registry.scalar_functions.insert(alias.clone(), Arc::clone(&function));
+    for function in all_default_nested_functions() {
+        for name in function.aliases().iter().map(String::as_str).chain([function.name()]) {
+            registry.scalar_functions.insert(name.to_owned(), Arc::clone(&function));
         }
     }
-    for function in
-        [concatenation::function(), date_part::function(), partition::function(), rounding::function()]
-    {
+    for function in [
+        concatenation::function(),
+        date_part::function(),
+        matching::function(),
+        partition::function(),
+        rounding::function(),
+    ] {
         registry.scalar_functions.insert(function.name().to_owned(), function);
     }
     let mut options = ConfigOptions::default();
@@ -41,6 +50,9 @@ pub fn registry() -> Arc<BallistaFunctionRegistry> {
     for function in registry.scalar_functions.values_mut() {
         if let Some(zoned) = function.inner().with_updated_config(&options) {
             *function = Arc::new(zoned);
+        }
+        if let Some(bounded) = bounded::bounded(Arc::clone(function)) {
+            *function = bounded;
         }
     }
     for function in gathering::functions() {

@@ -1,8 +1,9 @@
 //! Lets plans notice that they are to stop, while they compute.
 //!
 //! A task that is aborted ends when it waits, and what Ballista starts for one is not even aborted. So operators that
-//! may go on for long are asked each time they give a batch, scans each time they are read, and the filter of a
-//! nested-loop join for each piece of pairs: it compares a batch with all of its other side before it gives a row. Scans
+//! may go on for long are asked each time they give a batch, scans each time they are read, the filter of a
+//! nested-loop join for each piece of pairs: it compares a batch with all of its other side before it gives a row; and
+//! functions within a batch, which find here what they compute for. Scans
 //! also count what they read through the data cache, since it is here that they are polled.
 
 use std::fmt;
@@ -18,14 +19,19 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::ColumnarValue;
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::{Column, Literal};
 use datafusion::physical_plan::aggregates::AggregateExec;
+use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::joins::utils::JoinFilter;
 use datafusion::physical_plan::joins::{
     CrossJoinExec, HashJoinExec, NestedLoopJoinExec, NestedLoopJoinExecBuilder, SortMergeJoinExec,
 };
 use datafusion::physical_plan::metrics::MetricsSet;
+use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::sorts::partial_sort::PartialSortExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::unnest::UnnestExec;
 use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
 use datafusion::physical_plan::{
     ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties,
@@ -34,8 +40,11 @@ use datafusion::physical_plan::{
 use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
 
+use super::bounded_input::with_bounded_inputs;
+use super::bounded_projection::BoundedProjection;
 use crate::Error;
 use crate::cache_counts::CacheCounts;
+use crate::scope::Scope;
 
 /// The same plan, which ends in [`Error::Cancelled`] after `stop`. It shows and counts itself as before.
 pub fn stoppable(plan: Arc<dyn ExecutionPlan>, stop: &CancellationToken) -> Result<Arc<dyn ExecutionPlan>> {
@@ -44,7 +53,14 @@ pub fn stoppable(plan: Arc<dyn ExecutionPlan>, stop: &CancellationToken) -> Resu
             Some(join) => with_checked_filter(join, stop)?.unwrap_or(node),
             None => node,
         };
+        let node = with_bounded_inputs(node)?;
+        let node: Arc<dyn ExecutionPlan> = match BoundedProjection::of(&node)? {
+            Some(projection) => Arc::new(projection),
+            None => node,
+        };
         let takes_long = node.is::<DataSourceExec>()
+            || node.is::<BoundedProjection>()
+            || computes(&node)?
             || node.is::<AggregateExec>()
             || node.is::<SortExec>()
             || node.is::<HashJoinExec>()
@@ -62,6 +78,24 @@ pub fn stoppable(plan: Arc<dyn ExecutionPlan>, stop: &CancellationToken) -> Resu
         }
     })?;
     Ok(rewritten.data)
+}
+
+/// True for operators that compute expressions, whose functions ask what they compute for. Not for exchanges: theirs is
+/// not done where their batches are asked for.
+fn computes(node: &Arc<dyn ExecutionPlan>) -> Result<bool> {
+    if !(node.is::<ProjectionExec>()
+        || node.is::<FilterExec>()
+        || node.is::<UnnestExec>()
+        || node.is::<PartialSortExec>())
+    {
+        return Ok(false);
+    }
+    let mut calls = false;
+    node.apply_expressions(&mut |expr| {
+        calls |= !(expr.is::<Column>() || expr.is::<Literal>());
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(calls)
 }
 
 fn with_checked_filter(
@@ -146,13 +180,19 @@ impl ExecutionPlan for Stoppable {
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let mut batches = self.inner.execute(partition, context)?;
+        let pool = Arc::clone(context.memory_pool());
+        let is_window = self.inner.is::<WindowAggExec>() || self.inner.is::<BoundedWindowAggExec>();
+        let scope = match is_window {
+            true => Scope::window(self.stop.clone(), pool),
+            false => Scope::task(self.stop.clone(), pool),
+        };
+        let mut batches = scope.during(|| self.inner.execute(partition, context))?;
         let (schema, stop, reads) = (batches.schema(), self.stop.clone(), self.reads.clone());
         let checked = futures::stream::poll_fn(move |context| {
             if stop.is_cancelled() {
                 return Poll::Ready(Some(Err(cancelled())));
             }
-            let mut poll = || batches.poll_next_unpin(context);
+            let mut poll = || scope.during(|| batches.poll_next_unpin(context));
             match &reads {
                 Some(reads) => reads.during(poll),
                 None => poll(),

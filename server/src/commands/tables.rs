@@ -1,5 +1,6 @@
 //! `CREATE EXTERNAL TABLE`, `REFRESH TABLE` and `DROP TABLE`: tables over files that lie somewhere already.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use catalog::table::external::{self, Declared, FileFooter};
@@ -9,6 +10,7 @@ use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::MemoryCatalogProviderList;
 use engine::session_state::{Destination, StatementSettings, Thrift};
 use engine::{Error, Result};
+use futures::FutureExt;
 use url::Url;
 
 use super::{
@@ -18,6 +20,7 @@ use super::{
 use crate::coordinator::Coordinator;
 use crate::locations;
 use crate::pg_catalog;
+use crate::planning::Planned;
 use crate::query::check_may_look_into;
 use crate::session::{Notice, Session, TEMPORARY_SCHEMA};
 use crate::sql::{ExternalTable, FilesAt, RelationKind, TableDrop};
@@ -129,15 +132,13 @@ async fn on_planning_thread<T: Send + 'static>(
     coordinator: &Coordinator,
     work: impl Future<Output = catalog::Result<T>> + Send + 'static,
 ) -> Result<T> {
-    let opened = coordinator.planning.spawn(work).await;
-    let opened = opened.map_err(|error| match error.is_panic() {
-        // A footer that lies about its length was seen to end the reader so.
-        true => Error::CorruptFile {
-            message: "no file of the location can be read as what it is said to be".into(),
-        },
-        false => Error::ShuttingDown,
-    })?;
-    Ok(opened?)
+    // A footer that lies about its length was seen to end the reader in a panic.
+    let corrupt = || Error::CorruptFile {
+        message: "no file of the location can be read as what it is said to be".into(),
+    };
+    let work = AssertUnwindSafe(work).catch_unwind();
+    let work = async move { work.await.map_err(|_| corrupt())?.map_err(Error::from) };
+    coordinator.planning.run(Planned::Files, None, work).await
 }
 
 /// Looks at the files of an external table again: columns, where they were not declared, and sizes.

@@ -17,6 +17,8 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
+/// A role leaves this part of the slots to others.
+const OTHERS_SHARE: usize = 8;
 /// Queries over system tables that one role may run at once.
 const WATCHING_MAX: usize = 8;
 /// A query of which no row is read for so long lends its slot.
@@ -348,7 +350,9 @@ impl Admission {
         role: u32,
         role_max: Option<usize>,
     ) -> Result<Permit> {
-        let ask = Ask::Slot { role, role_max: role_max.unwrap_or(usize::MAX) };
+        // Whatever one role asks for, another finds a slot.
+        let role_max = role_max.unwrap_or(self.running_max - self.running_max / OTHERS_SHARE);
+        let ask = Ask::Slot { role, role_max };
         let turn = self.wait(asker, ask).await?;
         Ok(Permit { turn: Arc::new(turn), _memory: None, watches: false })
     }

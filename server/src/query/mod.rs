@@ -179,9 +179,9 @@ impl QueryContext {
     }
 
     /// Waits for its turn. What only looks at the system, or ends what runs, never waits: it is asked for most when
-    /// everything else does.
+    /// everything else does. Nor does `SELECT 1`, by which clients learn whether anybody is there.
     async fn admit(&self, query: &Query) -> Result<Permit> {
-        if query.only_watches() {
+        if query.only_watches() || query.is_little {
             return self.coordinator.admission.watch(&self.asker(), self.session_role_oid).await;
         }
         self.slot().await

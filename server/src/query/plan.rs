@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use catalog::{
     GrantObject, Metadata, PlannedViews, Privilege, Snapshot, SnapshotCatalog, TableDefinition, TableName,
@@ -23,7 +22,7 @@ use datafusion::logical_expr::{
 use datafusion::physical_plan::ExecutionPlan;
 use engine::session_state::{Destination, StatementSettings, Thrift};
 use engine::{Error, Result};
-use engine::{broadcast, exchange, panics};
+use engine::{broadcast, exchange};
 use parking_lot::Mutex;
 
 use super::QueryContext;
@@ -31,6 +30,7 @@ use super::estimate::{self, Estimate};
 use super::parameters;
 use super::single_row::SingleRow;
 use crate::pg_catalog::{self, SystemSchema, types};
+use crate::planning::Planned;
 use crate::session::TEMPORARY_SCHEMA;
 use crate::sql::{
     self, InsertSource, Query, name_columns, present_name, qualify_relations, read_bytea, read_values,
@@ -431,16 +431,9 @@ impl Planner {
         &self,
         work: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
-        let mut planning = AbortOnDrop(self.context.coordinator.planning.spawn(work));
-        let limit = self.context.planning_timeout.unwrap_or(Duration::MAX);
-        match tokio::time::timeout(limit, &mut planning.0).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(error)) => Err(match error.try_into_panic() {
-                Ok(panic) => panics::error_of(panic.as_ref(), "planning"),
-                Err(_) => Error::ShuttingDown,
-            }),
-            Err(_) => Err(Error::PlanningTimeout),
-        }
+        let who =
+            if self.query.is_little { Planned::Little } else { Planned::Role(self.context.session_role_oid) };
+        self.context.coordinator.planning.run(who, self.context.planning_timeout, work).await
     }
 }
 
@@ -558,15 +551,6 @@ fn renamed(plan: LogicalPlan, query: &Query) -> Result<LogicalPlan> {
     };
     let outputs: Vec<Expr> = plan.schema().iter().zip(columns.fields()).map(column).collect();
     Ok(LogicalPlanBuilder::from(plan).project(outputs)?.build()?)
-}
-
-/// Planning that nobody waits for any more stops at its next pause.
-struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
-
-impl<T> Drop for AbortOnDrop<T> {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 /// Users' tables and the system's, in one database.

@@ -5,9 +5,17 @@ use std::fmt;
 use std::sync::Arc;
 
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::logical_expr::expr::NullTreatment;
 use datafusion::logical_expr::{Expr, LogicalPlan, WindowFunctionDefinition};
+use datafusion::physical_expr::ScalarFunctionExpr;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::coop::CooperativeExec;
+use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::filter::FilterExec;
+use datafusion::physical_plan::placeholder_row::PlaceholderRowExec;
+use datafusion::physical_plan::projection::ProjectionExec;
 use engine::session_state::{Destination, Thrift};
 use engine::{ByteSize, Error, Result};
 
@@ -74,7 +82,9 @@ pub async fn choose(context: &QueryContext, planner: &Arc<Planner>) -> Result<Ch
     let (state, logical) = planner.logical(Thrift::None).await?;
     if let Some(reason) = must_be_local(planner, &logical) {
         let plan = planner.physical(state, logical).await?;
-        return Ok(local(reason, plan, Estimate::default(), false));
+        let is_small = planner.reads_system() || !may_take_long(&plan.physical)?;
+        let choice = local(reason, plan, Estimate::default(), false);
+        return Ok(Choice { plan: Plan { is_small, ..choice.plan }, ..choice });
     }
     let mut estimate = planner.estimate(&state, &logical).await?;
     let threshold = threshold(context);
@@ -114,7 +124,7 @@ pub async fn choose(context: &QueryContext, planner: &Arc<Planner>) -> Result<Ch
         // What cannot be planned or sent there, a function only this process knows say, runs here.
         Route::Cluster(_) => match planner.plan_for_cluster(estimate, Thrift::None).await {
             Ok(plan) => Ok(Choice { route, plan, estimate, may_move_to_cluster: false }),
-            Err(Error::PlanningTimeout) => Err(Error::PlanningTimeout),
+            Err(error @ (Error::PlanningTimeout | Error::Cancelled)) => Err(error),
             Err(refusal) => {
                 let plan = planner.physical(state, logical).await?;
                 Ok(local(format!("executors cannot run it: {refusal}"), plan, estimate, false))
@@ -129,6 +139,31 @@ pub async fn choose(context: &QueryContext, planner: &Arc<Planner>) -> Result<Ch
             Ok(local(reason, plan, estimate, may_move))
         }
     }
+}
+
+/// What reads nothing may compute for long all the same: by functions that the planner left to it, by rows that a function
+/// makes, by pairs of rows, by going over its own again.
+fn may_take_long(plan: &Arc<dyn ExecutionPlan>) -> Result<bool> {
+    let is_quick = plan.is::<ProjectionExec>()
+        || plan.is::<FilterExec>()
+        || plan.is::<PlaceholderRowExec>()
+        || plan.is::<EmptyExec>()
+        || plan.is::<DataSourceExec>()
+        || plan.is::<CooperativeExec>();
+    let mut calls = false;
+    plan.apply_expressions(&mut |expr| {
+        calls |= expr.exists(|part| Ok(part.is::<ScalarFunctionExpr>()))?;
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    if calls || !is_quick {
+        return Ok(true);
+    }
+    for input in plan.children() {
+        if may_take_long(input)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn local(reason: impl Into<String>, plan: Plan, estimate: Estimate, may_move: bool) -> Choice {

@@ -387,6 +387,8 @@ pub struct Query {
     pub explain: Option<Explain>,
     /// Only its columns are wanted: `WITH NO DATA`.
     pub is_empty: bool,
+    /// A short SELECT of values and operators alone: it is planned and computed in a moment, whatever else runs.
+    pub is_little: bool,
 }
 
 impl Query {
@@ -975,6 +977,9 @@ fn reset_command(text: &str) -> Command {
     }
 }
 
+/// A longer message may hold what takes long, however it looks.
+const LITTLE_BYTES: usize = 1000;
+
 pub(super) fn query(mut statement: SqlStatement, sql: &str, facts: &SessionFacts) -> Query {
     let output_names = names::output_names(&statement);
     let output_types = names::output_types(&statement);
@@ -984,6 +989,7 @@ pub(super) fn query(mut statement: SqlStatement, sql: &str, facts: &SessionFacts
         pg_catalog::is_system_table(table.schema.as_deref(), &table.table)
             || pg_catalog::is_catalog_function(&table.table)
     });
+    let is_little = sql.len() <= LITTLE_BYTES && names::is_little(&statement);
     let asks_session = dialect::adapt(&mut statement, facts, reads_system);
     // After the rewrites, which may leave out what cannot have rows.
     let tables = names::tables(&statement, sql);
@@ -999,6 +1005,7 @@ pub(super) fn query(mut statement: SqlStatement, sql: &str, facts: &SessionFacts
         asks_session,
         explain: None,
         is_empty: false,
+        is_little,
     }
 }
 

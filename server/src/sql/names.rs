@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 
 use catalog::identifier;
 use sqlparser::ast::{
-    Expr, Ident, ObjectName, ObjectNamePart, Query, SelectItem, SetExpr, Spanned, Statement as SqlStatement,
-    TableFactor, Visit, Visitor,
+    BinaryOperator, Expr, Ident, ObjectName, ObjectNamePart, Query, SelectItem, SetExpr, Spanned,
+    Statement as SqlStatement, TableFactor, Visit, Visitor,
 };
 
 use super::history::present_name;
@@ -40,6 +40,57 @@ pub fn tables(statement: &SqlStatement, sql: &str) -> Vec<TableReference> {
     let mut collector = Collector { sql, in_scope: CommonTables::default(), found: Vec::new() };
     let _ = statement.visit(&mut collector);
     collector.found
+}
+
+/// True for a SELECT of values and operators, which reads nothing, calls nothing, and has no other query in it.
+pub fn is_little(statement: &SqlStatement) -> bool {
+    /// Breaks where there is more.
+    struct More(bool);
+    impl Visitor for More {
+        type Break = ();
+
+        fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+            let is_first = std::mem::replace(&mut self.0, false);
+            let SetExpr::Select(select) = query.body.as_ref() else { return ControlFlow::Break(()) };
+            if is_first && select.from.is_empty() && query.with.is_none() {
+                return ControlFlow::Continue(());
+            }
+            ControlFlow::Break(())
+        }
+
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+            use BinaryOperator as Op;
+            match expr {
+                Expr::BinaryOp {
+                    op:
+                        Op::Plus
+                        | Op::Minus
+                        | Op::Multiply
+                        | Op::Divide
+                        | Op::Modulo
+                        | Op::Eq
+                        | Op::NotEq
+                        | Op::Lt
+                        | Op::LtEq
+                        | Op::Gt
+                        | Op::GtEq
+                        | Op::And
+                        | Op::Or,
+                    ..
+                }
+                | Expr::Value(_)
+                | Expr::Identifier(_)
+                | Expr::UnaryOp { .. }
+                | Expr::Nested(_)
+                | Expr::Cast { .. }
+                | Expr::IsNull(_)
+                | Expr::IsNotNull(_)
+                | Expr::TypedString { .. } => ControlFlow::Continue(()),
+                _ => ControlFlow::Break(()),
+            }
+        }
+    }
+    matches!(statement, SqlStatement::Query(_)) && statement.visit(&mut More(true)).is_continue()
 }
 
 /// Every function that `statement` calls, those that stand where a table may included.

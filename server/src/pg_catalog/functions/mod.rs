@@ -26,6 +26,10 @@ use datafusion::logical_expr::{
     Volatility,
 };
 
+use engine::functions::bounded::batch_bytes_max;
+use engine::functions::growth::{held_bytes, value_bytes};
+use engine::{ByteSize, Error};
+
 use super::{PG_TYPE, View};
 pub use tables::is_table_function;
 
@@ -76,6 +80,24 @@ impl Value {
     fn is_null(&self) -> bool {
         *self == Self::Null
     }
+}
+
+/// Refuses arguments that are too large to be taken apart, each value of a list for itself (54000).
+fn check_size(name: &str, args: &[ColumnarValue]) -> DataFusionResult<()> {
+    /// A value of an argument takes so many times what it takes in a list.
+    const TAKEN_APART: usize = 16;
+    let bytes = |arg: &ColumnarValue| match arg {
+        ColumnarValue::Array(array) => held_bytes(array),
+        ColumnarValue::Scalar(scalar) => value_bytes(scalar),
+    };
+    let bytes = args.iter().map(bytes).fold(0, usize::saturating_add);
+    if bytes.saturating_mul(TAKEN_APART) <= batch_bytes_max() {
+        return Ok(());
+    }
+    Err(DataFusionError::External(Box::new(Error::TooLarge {
+        message: format!("arguments of {} are too large for {name}", ByteSize(bytes as u64)),
+        hint: "Ask for less, or give the process more --memory.".to_owned(),
+    })))
 }
 
 type Outcome<T> = DataFusionResult<Option<T>>;
@@ -218,6 +240,7 @@ impl ScalarUDFImpl for CatalogFunction {
             let name = super::types::format(oid.into(), -1);
             return Ok(ColumnarValue::Scalar(datafusion::common::ScalarValue::Utf8(Some(name))));
         }
+        check_size(self.name(), &args.args)?;
         // Constants are computed once, whatever the number of rows.
         let is_constant = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)))
             && !(self.definition.is_volatile && args.args.is_empty());
