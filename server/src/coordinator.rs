@@ -18,7 +18,7 @@ use crate::metrics::Metrics;
 use crate::pg_catalog::Built;
 use crate::planning::Planning;
 use crate::query::{Admission, History, QueryLog};
-use crate::session::OpenSessions;
+use crate::session::{ClientMemory, OpenSessions};
 use crate::writes::Writes;
 
 /// The server's shared state.
@@ -50,6 +50,8 @@ pub struct Coordinator {
     pub admission: Arc<Admission>,
     /// Places for connections.
     pub connections: Arc<Semaphore>,
+    /// What sessions hold of what their clients sent.
+    pub client_memory: Arc<ClientMemory>,
     /// Who is connected.
     pub sessions_open: OpenSessions,
     /// The system tables built from one version of the catalog.

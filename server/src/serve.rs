@@ -30,7 +30,7 @@ use crate::metrics::Metrics;
 use crate::pg_catalog::Built;
 use crate::planning::Planning;
 use crate::query::{Admission, History, QueryLog};
-use crate::session::OpenSessions;
+use crate::session::{ClientMemory, OpenSessions};
 use crate::traces::Traces;
 use crate::wire::scram;
 use crate::writes::Writes;
@@ -152,6 +152,7 @@ impl Server {
             .map_err(|error| unusable(&history, &error))?;
         let coordinator = Arc::new(Coordinator {
             catalog: SnapshotStore::new(snapshot),
+            client_memory: ClientMemory::of(&runtime.pool),
             runtime,
             sessions,
             compute: threads.compute,

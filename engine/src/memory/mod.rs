@@ -7,6 +7,7 @@
 //! nears its cap all the same.
 
 mod accounts;
+mod at_once;
 mod pool;
 mod resident;
 mod task;

@@ -1,6 +1,7 @@
 //! One client's session: its settings, its transaction block, its prepared statements.
 
 mod gate;
+mod held;
 mod notice;
 mod prepared;
 mod registry;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 pub use gate::Scope;
+pub use held::{Charge, ClientMemory, SessionMemory};
 pub use notice::Notice;
 pub use prepared::{Prepared, PreparedStatements};
 pub use registry::OpenSessions;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use engine::{Error, Result};
 
+use super::Charge;
 use crate::query::SingleRow;
 use crate::sql::Command;
 
@@ -24,6 +25,20 @@ pub struct Prepared {
     pub columns: Option<SchemaRef>,
     /// The query ready to be computed, when it gives one row of no table.
     pub single_row: Option<Arc<SingleRow>>,
+    /// For as long as somebody holds it.
+    pub _charge: Charge,
+}
+
+/// What a token becomes, about: a node of a parsed statement, and of a plan.
+const TOKEN_BYTES: usize = 512;
+
+impl Prepared {
+    /// What a statement of the text `sql` is expected to hold once it is prepared, in bytes.
+    pub fn bytes_of(sql: &str) -> usize {
+        // Each token but words is of such letters, and each two words have one between them.
+        let marks = sql.bytes().filter(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_').count();
+        sql.len() + (marks + 1) * TOKEN_BYTES
+    }
 }
 
 /// A session's prepared statements.

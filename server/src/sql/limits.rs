@@ -38,13 +38,15 @@ pub fn check_columns(statement: &Statement) -> Result<()> {
 
 /// Checks the length of the text, before it is even split into tokens.
 pub fn check_length(sql: &str, limits: &LimitsConfig) -> Result<()> {
-    if sql.len() as u64 > limits.statement_bytes_max.0 {
-        return Err(Error::TooLarge {
-            message: format!("the statement is longer than {}", limits.statement_bytes_max),
-            hint: "Send long lists of values as a table or in several statements.".into(),
-        });
+    if sql.len() as u64 > limits.statement_bytes_max.0 { Err(too_long(limits)) } else { Ok(()) }
+}
+
+/// What is said of a statement that is too long.
+pub fn too_long(limits: &LimitsConfig) -> Error {
+    Error::TooLarge {
+        message: format!("the statement is longer than {}", limits.statement_bytes_max),
+        hint: "Send long lists of values as a table or in several statements.".into(),
     }
-    Ok(())
 }
 
 /// Checks the number of tokens, the nesting, and the length of chains such as `a + b + c`.

@@ -27,6 +27,7 @@ pub use explained::Explain;
 pub use export::ExportTo;
 pub use external::{CopyFrom, ExternalTable, FilesAt};
 pub use history::{Moment, moment_of, present_name};
+pub use limits::too_long;
 pub use names::TableReference;
 pub use parameters::{read_bytea, type_arrays};
 pub use parse::parse;

@@ -29,8 +29,10 @@ use super::stream::Stream;
 use super::{extended_query, simple_query, startup};
 use crate::coordinator::Coordinator;
 use crate::query::{self, QueryContext};
-use crate::session::{Notice, Scope, Session, SettingDescription, Transaction};
-use crate::sql::{Command, SessionFacts};
+use crate::session::{
+    Charge, Notice, Scope, Session, SessionMemory, SettingDescription, Transaction,
+};
+use crate::sql::{self, Command, SessionFacts};
 
 /// Rows are handed to the socket in pieces of about this size.
 const SEND_BYTES: usize = 64 << 10;
@@ -49,6 +51,8 @@ pub struct Connection {
     pub coordinator: Arc<Coordinator>,
     /// The session.
     pub session: Session,
+    /// What it holds of what its client sent.
+    pub memory: Arc<SessionMemory>,
     /// Bound statements by name.
     pub portals: HashMap<String, Portal>,
     /// Raised when the session should end as soon as it does nothing.
@@ -105,16 +109,22 @@ pub struct Ends {
     pub cut_off: CancellationToken,
 }
 
-/// Serves `socket` until the client leaves or the session is told to end.
+/// Serves `socket` until the client leaves or the session is told to end; before it has signed in, until `newcomer` is
+/// cancelled.
 pub async fn serve_connection(
     coordinator: Arc<Coordinator>,
     socket: TcpStream,
     address: SocketAddr,
     ends: Ends,
+    newcomer: Arc<CancellationToken>,
 ) {
     let limit = coordinator.config.limits.authentication_timeout.0;
-    let signed_in = tokio::time::timeout(limit, sign_in::run(&coordinator, socket, address)).await;
-    let SignedIn { reader, mut writer, startup, role, encryption } = match signed_in {
+    let signed_in = tokio::select! {
+        signed_in = tokio::time::timeout(limit, sign_in::run(&coordinator, socket, address)) => signed_in,
+        () = newcomer.cancelled() => return,
+    };
+    drop(newcomer);
+    let SignedIn { mut reader, mut writer, startup, role, encryption } = match signed_in {
         Ok(Ok(signed_in)) => signed_in,
         Ok(Err(Refused::Telling(stream, error))) => return error_response::refuse(*stream, &error).await,
         Ok(Err(Refused::Silently)) | Err(_) => return,
@@ -146,6 +156,9 @@ pub async fn serve_connection(
             return error_response::refuse(&mut writer, &error).await;
         }
     }
+    let memory = SessionMemory::open(&coordinator.client_memory);
+    let limits = &coordinator.config.limits;
+    reader.signed_in(Arc::clone(&memory), limits.statement_bytes_max.as_usize(), sql::too_long(limits));
     let mut connection = Connection {
         reader,
         writer: BufWriter::with_capacity(0, writer),
@@ -153,6 +166,7 @@ pub async fn serve_connection(
         rows: Vec::new(),
         coordinator,
         session,
+        memory,
         portals: HashMap::new(),
         drain: ends.drain,
         end,
@@ -218,6 +232,27 @@ impl Connection {
                 Ok(message) => message,
                 Err(Broken::Gone) => return,
                 Err(Broken::Protocol(error)) => return self.last_words(&error).await,
+                Err(Broken::Refused { tag, error }) => {
+                    match tag {
+                        _ if skip_to_sync => continue,
+                        b'Q' => {
+                            self.fail(&error);
+                            self.end_implicit_transaction();
+                            self.ready();
+                        }
+                        b'P' | b'B' => {
+                            self.fail(&error);
+                            skip_to_sync = true;
+                        }
+                        // What a client still sends of a COPY that has failed.
+                        b'd' => continue,
+                        _ => return self.last_words(&error).await,
+                    }
+                    if self.flush().await.is_err() {
+                        return;
+                    }
+                    continue;
+                }
             };
             if skip_to_sync
                 && !matches!(message, PgWireFrontendMessage::Sync(_) | PgWireFrontendMessage::Terminate(_))
@@ -422,6 +457,11 @@ impl Connection {
         if is_wanted {
             self.send(error_response::notice(notice));
         }
+    }
+
+    /// What the message that came last is charged with, for those who keep it.
+    pub fn take_message_charge(&mut self) -> Option<Charge> {
+        self.reader.take_charge()
     }
 
     /// The client's next message; safe to drop.

@@ -36,7 +36,8 @@ pub async fn run(connection: &mut Connection, copy: &CopyIn, interrupts: &Interr
     connection.flush().await.map_err(|()| Left::Gone)?;
 
     let bytes_max = connection.coordinator.config.limits.message_bytes_max.as_usize();
-    let rows = CopyRows::new(&copy.options, Arc::clone(&target.columns), bytes_max);
+    let charge = connection.memory.nothing();
+    let rows = CopyRows::new(&copy.options, Arc::clone(&target.columns), bytes_max, charge);
     let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
     let writing = commands::write::prepare_incoming(&context, &target, receiver);
     let feeding = feed(connection, rows, sender, bytes_max, interrupts);
@@ -104,9 +105,29 @@ async fn feed_rows(
         };
         match message {
             Ok(PgWireFrontendMessage::CopyData(data)) => {
-                for batch in rows.push(&data.data)? {
-                    send(batch).await?;
+                // The rows are charged from here on.
+                drop(connection.take_message_charge());
+                rows.push(data.data)?;
+                while rows.has_rows() {
+                    // Long ones are read where they hold up nobody else.
+                    let (read, batch) = if rows.is_large() {
+                        let work = move || {
+                            let batch = rows.next_full();
+                            (rows, batch)
+                        };
+                        let done = tokio::task::spawn_blocking(work).await;
+                        done.map_err(|error| Error::internal(error.to_string()))?
+                    } else {
+                        let batch = rows.next_full();
+                        (rows, batch)
+                    };
+                    rows = read;
+                    match batch? {
+                        Some(batch) => send(batch).await?,
+                        None => break,
+                    }
                 }
+                rows.check_length()?;
             }
             Ok(PgWireFrontendMessage::CopyDone(_)) => {
                 if let Some(batch) = rows.finish()? {
@@ -125,7 +146,7 @@ async fn feed_rows(
                 return Err(Error::Protocol { message }.into());
             }
             Err(Broken::Gone) => return Err(Stopped::Left(Left::Gone)),
-            Err(Broken::Protocol(error)) => return Err(error.into()),
+            Err(Broken::Protocol(error) | Broken::Refused { error, .. }) => return Err(error.into()),
         }
     }
 }

@@ -8,13 +8,22 @@ use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::ScalarValue;
 use engine::{Error, Result};
 
+use super::frames::EVERYDAY_BYTES_MAX;
 use super::parameters;
 use crate::pg_catalog::types;
+use crate::session::Charge;
 use crate::sql::{CopyFormat, CopyOptions};
 
 /// Rows of a batch, and bytes of their texts, at most.
 const BATCH_ROWS: usize = 8192;
 const BATCH_BYTES: usize = 8 << 20;
+/// What a value takes beside its bytes: an offset of a text, and a scalar of the binary format.
+const TEXT_BYTES: usize = 4;
+const SCALAR_BYTES: usize = size_of::<ScalarValue>();
+/// Data of so many bytes takes long enough to read that others would notice.
+const LARGE_BYTES: usize = 1 << 20;
+/// A row is copied so often at most while it is read: unescaped, and into a column that grows by doubling.
+const ROW_COPIES: usize = 3;
 
 /// Reads rows out of the data as it comes.
 pub struct CopyRows {
@@ -32,11 +41,20 @@ pub struct CopyRows {
     values: Vec<Vec<ScalarValue>>,
     rows: usize,
     bytes: usize,
+    /// How far `rest` was searched for the end of its first row, and whether that is in quotes.
+    searched: usize,
+    in_quotes: bool,
+    /// One field, unescaped.
+    field: Vec<u8>,
+    /// What the memory that `rest` lies in takes, in bytes, when that is more than everyday.
+    kept_bytes: usize,
+    /// For that, and for a row while it is read.
+    charge: Charge,
 }
 
 impl CopyRows {
-    /// Reads rows of `schema`, none of them longer than `row_bytes_max`.
-    pub fn new(options: &CopyOptions, schema: SchemaRef, row_bytes_max: usize) -> Self {
+    /// Reads rows of `schema`, none of them longer than `row_bytes_max`; what they take is asked of `charge`.
+    pub fn new(options: &CopyOptions, schema: SchemaRef, row_bytes_max: usize, charge: Charge) -> Self {
         let columns = schema.fields().len();
         Self {
             options: options.clone(),
@@ -50,27 +68,73 @@ impl CopyRows {
             values: vec![Vec::new(); columns],
             rows: 0,
             bytes: 0,
+            searched: 0,
+            in_quotes: false,
+            field: Vec::new(),
+            kept_bytes: 0,
+            charge,
             schema,
         }
     }
 
-    /// Takes more data, and gives the batches that it fills.
-    pub fn push(&mut self, data: &[u8]) -> Result<Vec<RecordBatch>> {
-        let mut full = Vec::new();
-        self.rest.extend_from_slice(data);
+    /// Takes more data. What is read of it comes by [`Self::next_full`].
+    pub fn push(&mut self, data: Bytes) -> Result<()> {
+        if self.is_over {
+            return Ok(());
+        }
+        if self.rest.is_empty() {
+            self.keep(data.len())?;
+            self.rest = data.try_into_mut().unwrap_or_else(|data| BytesMut::from(&data[..]));
+            return Ok(());
+        }
+        // Twice while it grows: it may move.
+        self.keep(2 * (self.rest.len() + data.len()))?;
+        self.rest.extend_from_slice(&data);
+        drop(data);
+        self.keep(self.rest.len())
+    }
+
+    /// Whether there is data that may hold a row.
+    pub fn has_rows(&self) -> bool {
+        !self.is_over && self.rest.len() > self.searched
+    }
+
+    /// Whether what there is takes long to read.
+    pub fn is_large(&self) -> bool {
+        self.rest.len() >= LARGE_BYTES
+    }
+
+    /// The next batch that the data fills; `None` when there is too little.
+    pub fn next_full(&mut self) -> Result<Option<RecordBatch>> {
         while !self.is_over && self.take_row(false)? {
             if self.rows >= BATCH_ROWS || self.bytes >= BATCH_BYTES {
-                full.push(self.batch()?);
+                self.charge.shrink_to(self.kept_bytes);
+                return self.batch().map(Some);
             }
         }
-        if self.rest.len() > self.row_bytes_max {
-            return Err(Error::TooLarge {
-                message: format!("a row of the data is longer than {} bytes", self.row_bytes_max),
-                hint: "Check the format, the delimiter and the quotes, or raise limits.message_bytes_max."
-                    .into(),
-            });
+        self.charge.shrink_to(self.kept_bytes);
+        // What is left would keep all of the memory that the data came in.
+        if self.kept_bytes > 0 && self.rest.len() < self.kept_bytes / 2 {
+            self.rest = BytesMut::from(&self.rest[..]);
+            self.keep(self.rest.len())?;
         }
-        Ok(full)
+        Ok(None)
+    }
+
+    /// Whether what is kept of a row is already too long for one.
+    pub fn check_length(&self) -> Result<()> {
+        if self.rest.len() <= self.row_bytes_max {
+            return Ok(());
+        }
+        Err(Error::TooLarge {
+            message: format!("a row of the data is longer than {} bytes", self.row_bytes_max),
+            hint: "Check the format, the delimiter and the quotes, or raise limits.message_bytes_max.".into(),
+        })
+    }
+
+    fn keep(&mut self, bytes: usize) -> Result<()> {
+        self.kept_bytes = if bytes > EVERYDAY_BYTES_MAX { bytes } else { 0 };
+        self.charge.resize(self.kept_bytes)
     }
 
     /// The rows that are left when the data has ended.
@@ -92,7 +156,7 @@ impl CopyRows {
 
     fn take_record(&mut self, is_last: bool) -> Result<bool> {
         let is_csv = self.options.format == CopyFormat::Csv;
-        let end = if is_csv { self.csv_end()? } else { self.rest.iter().position(|byte| *byte == b'\n') };
+        let end = if is_csv { self.csv_end() } else { self.text_end() };
         let mut record = match end {
             Some(end) => {
                 let record = self.rest.split_to(end);
@@ -102,6 +166,7 @@ impl CopyRows {
             None if is_last && !self.rest.is_empty() => self.rest.split(),
             None => return Ok(false),
         };
+        (self.searched, self.in_quotes) = (0, false);
         self.line += 1;
         if record.last() == Some(&b'\r') {
             record.truncate(record.len() - 1);
@@ -113,53 +178,58 @@ impl CopyRows {
             self.is_over = true;
             return Ok(true);
         }
-        let fields = if is_csv { self.csv_fields(&record)? } else { self.text_fields(&record)? };
-        if fields.len() > self.texts.len() {
-            return Err(bad("extra data after last expected column".to_owned()).on_line(self.line));
+        if record.len() > EVERYDAY_BYTES_MAX {
+            self.charge.resize(self.kept_bytes + record.len() * ROW_COPIES)?;
         }
-        if fields.len() < self.texts.len() {
-            let column = self.schema.field(fields.len()).name();
+        let fields = if is_csv { self.csv_fields(&record)? } else { self.text_fields(&record)? };
+        if fields < self.texts.len() {
+            let column = self.schema.field(fields).name();
             return Err(bad(format!("missing data for column \"{column}\"")).on_line(self.line));
         }
-        for (column, field) in self.texts.iter_mut().zip(fields) {
-            match field {
-                None => column.append_null(),
-                Some(bytes) => {
-                    let text = std::str::from_utf8(&bytes).ok().filter(|text| !text.contains('\0'));
-                    let invalid = || Error::InvalidEncoding {
-                        message: "invalid byte sequence for encoding \"UTF8\"".into(),
-                    };
-                    self.bytes += bytes.len();
-                    column.append_value(text.ok_or_else(invalid)?);
-                }
-            }
+        if self.field.capacity() > EVERYDAY_BYTES_MAX {
+            self.field = Vec::new();
         }
         self.rows += 1;
         Ok(true)
     }
 
+    /// Takes `self.field` as the value of column `index`; `is_null` when it stands for none.
+    fn take_field(&mut self, index: usize, is_null: bool) -> Result<()> {
+        let Some(column) = self.texts.get_mut(index) else {
+            return Err(bad("extra data after last expected column".to_owned()).on_line(self.line));
+        };
+        self.bytes += self.field.len() + TEXT_BYTES;
+        if is_null {
+            column.append_null();
+        } else {
+            let text = std::str::from_utf8(&self.field).ok().filter(|text| !text.contains('\0'));
+            let invalid =
+                || Error::InvalidEncoding { message: "invalid byte sequence for encoding \"UTF8\"".into() };
+            column.append_value(text.ok_or_else(invalid)?);
+        }
+        self.field.clear();
+        Ok(())
+    }
+
     /// Values between delimiters, with backslashes as COPY's text format has them (PostgreSQL 15, COPY).
-    fn text_fields(&self, record: &[u8]) -> Result<Vec<Option<Vec<u8>>>> {
-        let null = self.options.null.as_bytes();
-        let mut fields = Vec::with_capacity(self.texts.len());
-        let (mut at, mut from) = (0, 0);
-        let mut field = Vec::new();
+    fn text_fields(&mut self, record: &[u8]) -> Result<usize> {
+        let (mut at, mut from, mut fields) = (0, 0, 0);
         loop {
             match record.get(at) {
                 Some(byte) if *byte != self.options.delimiter => {
                     if *byte != b'\\' {
-                        field.push(*byte);
+                        self.field.push(*byte);
                         at += 1;
                         continue;
                     }
                     let (read, length) = unescaped(&record[at + 1..]);
-                    field.extend(read);
+                    self.field.extend(read);
                     at += 1 + length;
                 }
                 end => {
-                    let raw = &record[from..at];
-                    let value = std::mem::take(&mut field);
-                    fields.push((raw != null).then_some(value));
+                    let is_null = record[from..at] == *self.options.null.as_bytes();
+                    self.take_field(fields, is_null)?;
+                    fields += 1;
                     if end.is_none() {
                         return Ok(fields);
                     }
@@ -170,10 +240,18 @@ impl CopyRows {
         }
     }
 
-    /// Where the first record ends: at a line's end that is not in quotes.
-    fn csv_end(&self) -> Result<Option<usize>> {
-        let mut in_quotes = false;
-        let mut at = 0;
+    /// Where the first record ends.
+    fn text_end(&mut self) -> Option<usize> {
+        let end = self.rest[self.searched..].iter().position(|byte| *byte == b'\n');
+        let end = end.map(|end| self.searched + end);
+        self.searched = end.unwrap_or(self.rest.len());
+        end
+    }
+
+    /// The same for CSV: at a line's end that is not in quotes. What was searched is not searched again.
+    fn csv_end(&mut self) -> Option<usize> {
+        let mut in_quotes = self.in_quotes;
+        let mut at = self.searched;
         while at < self.rest.len() {
             let byte = self.rest[at];
             if in_quotes && byte == self.options.escape && self.options.escape != self.options.quote {
@@ -183,25 +261,26 @@ impl CopyRows {
             if byte == self.options.quote {
                 in_quotes = !in_quotes;
             } else if byte == b'\n' && !in_quotes {
-                return Ok(Some(at));
+                return Some(at);
             }
             at += 1;
         }
-        Ok(None)
+        // Behind the end, when that is an escape whose letter is still to come.
+        (self.searched, self.in_quotes) = (at, in_quotes);
+        None
     }
 
-    fn csv_fields(&self, record: &[u8]) -> Result<Vec<Option<Vec<u8>>>> {
-        let CopyOptions { delimiter, quote, escape, null, .. } = &self.options;
-        let mut fields = Vec::with_capacity(self.texts.len());
-        let mut at = 0;
+    fn csv_fields(&mut self, record: &[u8]) -> Result<usize> {
+        let (delimiter, quote, escape) = (self.options.delimiter, self.options.quote, self.options.escape);
+        let (mut at, mut fields) = (0, 0);
         loop {
-            let mut field = Vec::new();
             let mut was_quoted = false;
             let mut in_quotes = false;
-            while let Some(byte) = record.get(at) {
-                let next = record.get(at + 1);
-                if in_quotes && byte == escape && next.is_some_and(|next| next == quote || next == escape) {
-                    field.push(record[at + 1]);
+            while let Some(byte) = record.get(at).copied() {
+                let next = record.get(at + 1).copied();
+                let is_escaped = |next| next == quote || next == escape;
+                if let Some(next) = next.filter(|next| in_quotes && byte == escape && is_escaped(*next)) {
+                    self.field.push(next);
                     at += 1;
                 } else if byte == quote {
                     in_quotes = !in_quotes;
@@ -209,7 +288,7 @@ impl CopyRows {
                 } else if byte == delimiter && !in_quotes {
                     break;
                 } else {
-                    field.push(*byte);
+                    self.field.push(byte);
                 }
                 at += 1;
             }
@@ -217,8 +296,9 @@ impl CopyRows {
                 return Err(bad("unterminated CSV quoted field".to_owned()).on_line(self.line));
             }
             // What is quoted is a value, also when it reads like null.
-            let is_null = !was_quoted && field == null.as_bytes();
-            fields.push((!is_null).then_some(field));
+            let is_null = !was_quoted && self.field == self.options.null.as_bytes();
+            self.take_field(fields, is_null)?;
+            fields += 1;
             if at >= record.len() {
                 return Ok(fields);
             }
@@ -271,6 +351,9 @@ impl CopyRows {
             ranges.push(Some(at..at + length));
             at += length;
         }
+        if at > EVERYDAY_BYTES_MAX {
+            self.charge.resize(self.kept_bytes + at * ROW_COPIES)?;
+        }
         let tuple: Bytes = self.rest.split_to(at).freeze();
         for ((column, field), range) in self.values.iter_mut().zip(self.schema.fields()).zip(ranges) {
             let value = match range {
@@ -284,7 +367,7 @@ impl CopyRows {
             column.push(value);
         }
         self.rows += 1;
-        self.bytes += at;
+        self.bytes += at + expected * SCALAR_BYTES;
         Ok(true)
     }
 
@@ -397,11 +480,17 @@ mod tests {
 
     fn texts(format: CopyFormat, data: &str, chunk: usize) -> Result<Vec<Option<String>>> {
         let fields = vec![Field::new("a", DataType::Utf8, true), Field::new("b", DataType::Utf8, true)];
-        let mut rows = CopyRows::new(&options(format), Arc::new(Schema::new(fields)), 1000);
+        let pool = engine::memory::CappedPool::for_cap(engine::ByteSize(64 << 30));
+        let session = crate::session::SessionMemory::open(&crate::session::ClientMemory::of(&pool));
+        let mut rows =
+            CopyRows::new(&options(format), Arc::new(Schema::new(fields)), 1000, session.nothing());
         let mut found = Vec::new();
         let mut batches = Vec::new();
         for part in data.as_bytes().chunks(chunk) {
-            batches.extend(rows.push(part)?);
+            rows.push(Bytes::copy_from_slice(part))?;
+            while let Some(batch) = rows.next_full()? {
+                batches.push(batch);
+            }
         }
         batches.extend(rows.finish()?);
         for batch in batches {

@@ -10,6 +10,7 @@ use std::result::Result as StdResult;
 use super::connection::{Connection, Interrupts, Left};
 use super::encode::{self, DataRows, Format, RowEncoder};
 use super::extended_query;
+use super::parameters;
 use super::portal::{Cursor, Hold, Portal, Progress};
 use super::simple_query::tag;
 use crate::pg_catalog::types;
@@ -38,6 +39,7 @@ pub async fn declare(
     if prepared.parameter_types.len() != parameters.len() {
         return Err(Error::UndefinedParameter { name: "$1".into() }.into());
     }
+    let charge = connection.memory.charge(parameters::held_bytes(&parameters, &prepared.sql))?;
     let columns = prepared.columns.as_ref().map_or(0, |columns| columns.fields().len());
     let format = if declared.is_binary { Format::Binary } else { Format::Text };
     let portal = Portal {
@@ -47,6 +49,7 @@ pub async fn declare(
         progress: Progress::Bound,
         // Outside a block the statement is a transaction of its own, and it is about to be committed.
         hold: if declared.is_held { Hold::Wanted } else { Hold::No },
+        _charge: charge,
     };
     connection.portals.insert(declared.name.clone(), portal);
     connection.complete("DECLARE CURSOR".into());

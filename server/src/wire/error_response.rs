@@ -26,6 +26,17 @@ impl Severity {
     }
 }
 
+/// The longest message; what a client sent may be repeated in one, or be a part of a plan that is.
+const MESSAGE_BYTES_MAX: usize = 64 << 10;
+
+fn bounded(mut message: String) -> String {
+    if message.len() > MESSAGE_BYTES_MAX {
+        message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
+        message.push_str(" …");
+    }
+    message
+}
+
 /// The message for `error`.
 pub fn error(error: &Error, severity: Severity) -> PgWireBackendMessage {
     let mut fields = vec![
@@ -33,7 +44,7 @@ pub fn error(error: &Error, severity: Severity) -> PgWireBackendMessage {
         (b'V', severity.as_str().to_owned()),
         (b'C', error.sqlstate().to_string()),
         // A zero byte would end the field.
-        (b'M', error.to_string().replace('\0', "")),
+        (b'M', bounded(error.to_string()).replace('\0', "")),
     ];
     if let Some(detail) = error.detail() {
         fields.push((b'D', detail.to_owned()));

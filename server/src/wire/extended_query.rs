@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use datafusion::common::ScalarValue;
 use engine::{Error, Result};
 use pgwire::messages::data::{NoData, ParameterDescription};
 use pgwire::messages::extendedquery::{
@@ -10,19 +11,22 @@ use pgwire::messages::extendedquery::{
 use pgwire::messages::response::EmptyQueryResponse;
 use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
 use std::result::Result as StdResult;
+use tokio::sync::Semaphore;
 
 use super::connection::{Connection, Interrupts, Left};
 use super::encode::{self, DataRows, RowEncoder};
-use super::frames::checked_text;
+use super::frames::{EVERYDAY_BYTES_MAX, checked_text};
 use super::parameters;
 use super::portal::{Hold, Portal, Progress};
 use super::simple_query::{check_transaction, explain_write, run_with_formats, run_write, tag};
 use crate::commands;
 use crate::pg_catalog::types;
 use crate::query::{self, QueryContext};
-use crate::session::Prepared;
+use crate::session::{Charge, Prepared};
 use crate::sql::{self, Command};
 
+/// Binds of many bytes that are read at once, in the whole server.
+static LARGE_BINDS: Semaphore = Semaphore::const_new(2);
 const STATEMENT: u8 = b'S';
 /// The protocol counts parameters in 16 bits.
 const PARAMETERS_MAX: usize = u16::MAX as usize;
@@ -36,7 +40,7 @@ pub async fn run(connection: &mut Connection, message: PgWireFrontendMessage) ->
             connection.end_statement();
             outcome
         }
-        PgWireFrontendMessage::Bind(message) => Ok(bind(connection, message)?),
+        PgWireFrontendMessage::Bind(message) => Ok(bind(connection, message).await?),
         PgWireFrontendMessage::Describe(message) => Ok(describe(connection, &message)?),
         PgWireFrontendMessage::Execute(message) => {
             let name = message.name.as_deref().unwrap_or_default();
@@ -127,6 +131,7 @@ pub async fn prepare(
         other => other.as_ref().and_then(commands::columns),
     };
     Ok(Prepared {
+        _charge: connection.memory.charge(Prepared::bytes_of(&text))?,
         sql: text,
         columns,
         command,
@@ -160,6 +165,8 @@ async fn prepare_in(
     type_oids: &[u32],
     interrupts: &Interrupts,
 ) -> StdResult<Prepared, Left> {
+    // Before it is planned, which takes more.
+    let charge = connection.memory.charge(Prepared::bytes_of(&text))?;
     // The client's own types come first, then those that the text tells.
     let last = query.parameters.keys().last().copied().unwrap_or(0).min(PARAMETERS_MAX);
     let type_oids: Vec<u32> = (1..=last.max(type_oids.len()))
@@ -187,6 +194,7 @@ async fn prepare_in(
         parameter_oids,
         columns: Some(description.columns),
         single_row: description.single_row,
+        _charge: charge,
     })
 }
 
@@ -203,14 +211,9 @@ pub fn check_portals(connection: &Connection, name: &str) -> Result<()> {
     Ok(())
 }
 
-fn bind(connection: &mut Connection, message: Bind) -> Result<()> {
+async fn bind(connection: &mut Connection, message: Bind) -> Result<()> {
     let prepared = connection.session.prepared.get(message.statement_name.as_deref().unwrap_or_default())?;
-    let parameters = parameters::decode(
-        &message.parameters,
-        &message.parameter_format_codes,
-        &prepared.parameter_types,
-        &prepared.parameter_oids,
-    )?;
+    let (parameters, charge) = values(connection, &message, &prepared).await?;
     let columns = prepared.columns.as_ref().map_or(0, |columns| columns.fields().len());
     let formats = encode::formats(&message.result_column_format_codes, columns)?;
     let name = message.portal_name.unwrap_or_default();
@@ -218,10 +221,39 @@ fn bind(connection: &mut Connection, message: Bind) -> Result<()> {
         return Err(Error::DuplicatePortal { name });
     }
     check_portals(connection, &name)?;
-    let portal = Portal { prepared, parameters, formats, progress: Progress::Bound, hold: Hold::No };
+    let portal =
+        Portal { prepared, parameters, formats, progress: Progress::Bound, hold: Hold::No, _charge: charge };
     connection.portals.insert(name, portal);
     connection.send(PgWireBackendMessage::BindComplete(BindComplete::new()));
     Ok(())
+}
+
+/// The values of a Bind, and what they are charged with. Many bytes are read where they hold up nobody else, a few of
+/// them at a time.
+async fn values(
+    connection: &mut Connection,
+    message: &Bind,
+    prepared: &Arc<Prepared>,
+) -> Result<(Vec<ScalarValue>, Charge)> {
+    let mut charge = connection.memory.nothing();
+    let (values, codes) = (&message.parameters, &message.parameter_format_codes);
+    let bytes: usize = values.iter().flatten().map(bytes::Bytes::len).sum();
+    if bytes <= EVERYDAY_BYTES_MAX {
+        let values = parameters::decode(values, codes, prepared, &mut charge)?;
+        charge.resize(parameters::held_bytes(&values, &prepared.sql))?;
+        return Ok((values, charge));
+    }
+    let turn = LARGE_BINDS.acquire().await.map_err(|error| Error::internal(error.to_string()))?;
+    let of_message = connection.take_message_charge();
+    let (values, codes, prepared) = (values.clone(), codes.clone(), Arc::clone(prepared));
+    let work = move || -> Result<(Vec<ScalarValue>, Charge)> {
+        // Held to the end, also when the session has gone meanwhile.
+        let _held = (turn, of_message);
+        let values = parameters::decode(&values, &codes, &prepared, &mut charge)?;
+        charge.resize(parameters::held_bytes(&values, &prepared.sql))?;
+        Ok((values, charge))
+    };
+    tokio::task::spawn_blocking(work).await.map_err(|error| Error::internal(error.to_string()))?
 }
 
 fn describe(connection: &mut Connection, message: &Describe) -> Result<()> {

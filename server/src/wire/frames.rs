@@ -1,11 +1,15 @@
 //! Reads messages off the socket, and decides from a message's header whether to read it at all.
 
-use bytes::BytesMut;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{BufMut, BytesMut};
 use engine::{Error, Result};
 use pgwire::messages::{DecodeContext, PgWireFrontendMessage, ProtocolVersion};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::shape;
+use crate::session::{Charge, SessionMemory};
 
 /// Why a connection ends without an answer.
 #[derive(Debug)]
@@ -14,12 +18,24 @@ pub enum Broken {
     Gone,
     /// The client sent what is no message; the answer is FATAL.
     Protocol(Error),
+    /// A message of type `tag` was read past without being held; the session goes on.
+    Refused { tag: u8, error: Error },
 }
 
 /// Reads ahead at most this much while a statement runs, to notice that the client has gone.
 const READ_AHEAD_BYTES_MAX: usize = 64 << 10;
 /// Messages before sign-in, as PostgreSQL bounds its start-up packet.
 pub const STARTUP_BYTES_MAX: usize = 10_000;
+/// Messages that carry no more than a name, as PostgreSQL bounds them (`PQ_SMALL_MESSAGE_LIMIT`).
+const SMALL_BYTES_MAX: usize = 10_000;
+/// What a Parse message may hold beside its text: a name and the types of its parameters.
+const PARSE_EXTRA_BYTES: usize = SMALL_BYTES_MAX + 4 * u16::MAX as usize;
+/// A message larger than this is asked of the session's memory before it is held.
+pub const EVERYDAY_BYTES_MAX: usize = 64 << 10;
+/// By so much at a time, as its bytes arrive: a length alone takes nothing.
+const STEP_BYTES: usize = 1 << 20;
+/// A large message of which nothing more comes for so long holds memory that others wait for.
+const STALL_LIMIT: Duration = Duration::from_secs(60);
 
 /// The reading half of a connection.
 #[derive(Debug)]
@@ -27,6 +43,27 @@ pub struct FrameReader<R> {
     inner: R,
     buffer: BytesMut,
     context: DecodeContext,
+    /// After sign-in; what comes before is small.
+    bounds: Option<Bounds>,
+    /// For the large message that is being read, or was handed out last.
+    charge: Option<Charge>,
+    dropping: Option<Dropping>,
+}
+
+/// What a session's messages are bounded by.
+#[derive(Debug)]
+struct Bounds {
+    memory: Arc<SessionMemory>,
+    statement_bytes_max: usize,
+    too_long: Error,
+}
+
+/// A message that is read past.
+#[derive(Debug)]
+struct Dropping {
+    tag: u8,
+    left_bytes: usize,
+    error: Error,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
@@ -35,7 +72,20 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         let mut context = DecodeContext::new(ProtocolVersion::PROTOCOL3_0);
         context.awaiting_frontend_ssl = false;
         context.awaiting_frontend_startup = false;
-        Self { inner, buffer: BytesMut::new(), context }
+        Self { inner, buffer: BytesMut::new(), context, bounds: None, charge: None, dropping: None }
+    }
+
+    /// From now on large messages are asked of `memory`, and statements longer than `statement_bytes_max` are refused by
+    /// their length, with `too_long`.
+    pub fn signed_in(&mut self, memory: Arc<SessionMemory>, statement_bytes_max: usize, too_long: Error) {
+        self.charge = Some(memory.nothing());
+        self.bounds = Some(Bounds { memory, statement_bytes_max, too_long });
+    }
+
+    /// What the message that was handed out last is charged with, for those who keep it.
+    pub fn take_charge(&mut self) -> Option<Charge> {
+        let nothing = self.bounds.as_ref().map(|bounds| bounds.memory.nothing());
+        std::mem::replace(&mut self.charge, nothing)
     }
 
     /// What it reads from; bytes that were read ahead are lost.
@@ -63,8 +113,15 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         !self.buffer.is_empty()
     }
 
-    /// The next message. `bytes_max` bounds its size.
+    /// The next message. `bytes_max` bounds its size; safe to drop. The one before it is no longer held.
     pub async fn next(&mut self, bytes_max: usize) -> std::result::Result<PgWireFrontendMessage, Broken> {
+        if self.dropping.is_some() {
+            return Err(self.read_past().await);
+        }
+        if let Some(charge) = &mut self.charge {
+            let is_large = self.buffer.len() > EVERYDAY_BYTES_MAX;
+            charge.shrink_to(if is_large { self.buffer.len() } else { 0 });
+        }
         while self.buffer.len() < 5 {
             self.fill().await?;
         }
@@ -79,16 +136,99 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         if length > bytes_max {
             return Err(protocol(&format!("a message of {length} bytes is longer than {bytes_max}")));
         }
-        while self.buffer.len() < length + 1 {
-            self.fill().await?;
+        if length > SMALL_BYTES_MAX && b"DECSHXcf".contains(&tag) {
+            return Err(protocol("invalid message length"));
+        }
+        if let Some(error) = self.refusal(tag, length) {
+            return Err(self.refuse(tag, length, error).await);
+        }
+        if length >= EVERYDAY_BYTES_MAX && self.charge.is_some() {
+            if let Err(error) = self.fill_large(length + 1).await? {
+                return Err(self.refuse(tag, length, error).await);
+            }
+        } else {
+            while self.buffer.len() < length + 1 {
+                self.fill().await?;
+            }
         }
         let mut frame = self.buffer.split_to(length + 1);
+        if length >= EVERYDAY_BYTES_MAX {
+            // What is left would keep all of the memory that the message came in.
+            self.buffer = BytesMut::from(&self.buffer[..]);
+        }
         if !shape::fits(tag, &frame[5..]) {
             return Err(protocol("invalid message format"));
         }
         match PgWireFrontendMessage::decode(&mut frame, &self.context) {
             Ok(Some(message)) => Ok(message),
             _ => Err(protocol("invalid message format")),
+        }
+    }
+
+    /// Why a message is not held, as far as its type and length tell.
+    fn refusal(&self, tag: u8, length: usize) -> Option<Error> {
+        let bounds = self.bounds.as_ref()?;
+        // The length counts itself, and the zero that ends the text.
+        let text_max = bounds.statement_bytes_max.saturating_add(5);
+        match tag {
+            b'Q' if length > text_max => Some(bounds.too_long.clone()),
+            b'P' if length > text_max.saturating_add(PARSE_EXTRA_BYTES) => Some(bounds.too_long.clone()),
+            _ if length > EVERYDAY_BYTES_MAX && length > bounds.memory.bytes_max() => {
+                Some(bounds.memory.too_much())
+            }
+            _ => None,
+        }
+    }
+
+    /// Reads until there are `whole` bytes, each step charged before it is read. The inner error tells that there is
+    /// no memory for them.
+    async fn fill_large(&mut self, whole: usize) -> std::result::Result<Result<()>, Broken> {
+        let Self { inner, buffer, charge: Some(charge), .. } = self else { return Ok(Ok(())) };
+        // Once, so that it need not grow by copies; memory that nothing was written to takes none.
+        buffer.reserve(whole.saturating_sub(buffer.len()));
+        while buffer.len() < whole {
+            if buffer.len() >= charge.bytes()
+                && let Err(error) = charge.resize_soon(whole.min(buffer.len() + STEP_BYTES)).await
+            {
+                return Ok(Err(error));
+            }
+            let room = whole.min(charge.bytes()) - buffer.len();
+            let mut piece = (&mut *buffer).limit(room);
+            match tokio::time::timeout(STALL_LIMIT, inner.read_buf(&mut piece)).await {
+                Ok(Ok(read)) if read > 0 => {}
+                Ok(_) => return Err(Broken::Gone),
+                Err(_) => return Err(protocol("the rest of a message did not come")),
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// Gives back what was read of a message, and reads past what is left of it.
+    async fn refuse(&mut self, tag: u8, length: usize, error: Error) -> Broken {
+        let whole = length + 1;
+        let left_bytes = whole.saturating_sub(self.buffer.len());
+        let rest = self.buffer.get(whole..).map(BytesMut::from);
+        self.buffer = rest.unwrap_or_default();
+        if let Some(charge) = &mut self.charge {
+            charge.shrink_to(0);
+        }
+        self.dropping = Some(Dropping { tag, left_bytes, error });
+        self.read_past().await
+    }
+
+    async fn read_past(&mut self) -> Broken {
+        while let Some(dropping) = self.dropping.as_mut().filter(|dropping| dropping.left_bytes > 0) {
+            self.buffer.reserve(EVERYDAY_BYTES_MAX.min(dropping.left_bytes));
+            let mut piece = (&mut self.buffer).limit(dropping.left_bytes);
+            match self.inner.read_buf(&mut piece).await {
+                Ok(read) if read > 0 => dropping.left_bytes -= read,
+                _ => return Broken::Gone,
+            }
+            self.buffer.clear();
+        }
+        match self.dropping.take() {
+            Some(Dropping { tag, error, .. }) => Broken::Refused { tag, error },
+            None => Broken::Gone,
         }
     }
 

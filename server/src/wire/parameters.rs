@@ -1,15 +1,20 @@
 //! Reads the values of a Bind message.
 
 use bytes::{Buf, Bytes};
-use datafusion::arrow::array::{Array, ArrayRef, StringArray};
-use datafusion::arrow::compute::{CastOptions, cast_with_options};
-use datafusion::arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
+use datafusion::arrow::array::{
+    Array, ArrayBuilder, ArrayRef, ListArray, StringArray, StringBuilder, new_empty_array,
+};
+use datafusion::arrow::buffer::OffsetBuffer;
+use datafusion::arrow::compute::{CastOptions, cast_with_options, concat};
+use datafusion::arrow::datatypes::{DataType, Field, IntervalUnit, TimeUnit};
 use datafusion::common::ScalarValue;
 use engine::{Error, Result};
 use std::sync::Arc;
 
 use super::encode::Format;
+use super::frames::EVERYDAY_BYTES_MAX;
 use crate::pg_catalog::types;
+use crate::session::{Charge, Prepared};
 use crate::sql::input;
 
 const UUID: u32 = 2950;
@@ -17,13 +22,23 @@ const JSONB: u32 = 3802;
 const DAYS_TO_2000: i32 = 10_957;
 const MICROS_TO_2000: i64 = DAYS_TO_2000 as i64 * 86_400_000_000;
 
-/// The values of a Bind for parameters of `types`, told to the client as `oids`.
+/// A text that stands for one number or instant is no longer; PostgreSQL's own bounds are far below.
+const PLAIN_BYTES_MAX: usize = 4096;
+/// Of a text that is no value, what an error repeats.
+const SHOWN_BYTES_MAX: usize = 1000;
+/// Items of an array that are read before they are laid into one of their type.
+const CHUNK_ITEMS: usize = 8192;
+/// A text is copied into the plan wherever the parameter stands, and again where the plan is carried out.
+const TEXT_COPIES: usize = 2;
+
+/// The values of a Bind for `prepared`. What they take is asked of `charge` before they are made.
 pub fn decode(
     values: &[Option<Bytes>],
     codes: &[i16],
-    types: &[DataType],
-    oids: &[u32],
+    prepared: &Prepared,
+    charge: &mut Charge,
 ) -> Result<Vec<ScalarValue>> {
+    let (types, oids) = (&prepared.parameter_types, &prepared.parameter_oids);
     if values.len() != types.len() {
         return Err(Error::Protocol {
             message: format!(
@@ -41,12 +56,57 @@ pub fn decode(
     values
         .iter()
         .enumerate()
-        .map(|(index, value)| match (value, format(index)?) {
-            (None, _) => Ok(ScalarValue::try_from(&types[index])?),
-            (Some(value), Format::Text) => from_text(value, &types[index]),
-            (Some(value), Format::Binary) => from_binary(value.clone(), &types[index], oids[index]),
+        .map(|(index, value)| {
+            let format = format(index)?;
+            let Some(value) = value else { return Ok(ScalarValue::try_from(&types[index])?) };
+            if value.len() > EVERYDAY_BYTES_MAX {
+                charge.resize(charge.bytes() + expected_bytes(value, format, &types[index]))?;
+            }
+            match format {
+                Format::Text => from_text(value, &types[index]),
+                Format::Binary => from_binary(value.clone(), &types[index], oids[index]),
+            }
         })
         .collect()
+}
+
+/// What reading `value` takes at most, in bytes, from what can be seen without reading it.
+fn expected_bytes(value: &[u8], format: Format, data_type: &DataType) -> usize {
+    let DataType::List(item) = data_type else { return value.len() };
+    let items = match format {
+        Format::Text => value.iter().filter(|byte| **byte == b',').count() + 1,
+        Format::Binary => value.len() / 4,
+    };
+    // The items in pieces, and all of them laid together: a text with its offset, or a number.
+    let each = item.data_type().primitive_width().map_or(8, |width| width + 1);
+    let texts = if item.data_type().is_primitive() { 0 } else { value.len() };
+    2 * (items * each + texts)
+}
+
+/// What `values` take while a statement of the text `sql` is bound to them and runs, in bytes.
+pub fn held_bytes(values: &[ScalarValue], sql: &str) -> usize {
+    let held = |(index, value): (usize, &ScalarValue)| match value {
+        small if small.size() <= EVERYDAY_BYTES_MAX => small.size(),
+        // Shared by all that stand for it, and laid out once for those that compute with it.
+        ScalarValue::List(_) => 2 * value.size(),
+        _ => value.size() * (1 + TEXT_COPIES * occurrences(sql, index + 1)),
+    };
+    values.iter().enumerate().map(held).sum()
+}
+
+/// How often `$number` stands in `sql`, and once where it stands nowhere.
+fn occurrences(sql: &str, number: usize) -> usize {
+    let name = format!("${number}");
+    let is_whole = |at: usize| !sql[at + name.len()..].starts_with(|next: char| next.is_ascii_digit());
+    sql.match_indices(&name).filter(|(at, _)| is_whole(*at)).count().max(1)
+}
+
+/// As much of `text` as an error repeats.
+fn shown(text: &str) -> std::borrow::Cow<'_, str> {
+    if text.len() <= SHOWN_BYTES_MAX {
+        return text.into();
+    }
+    format!("{} …", &text[..text.floor_char_boundary(SHOWN_BYTES_MAX)]).into()
 }
 
 /// The value that a text stands for, as PostgreSQL reads it.
@@ -60,10 +120,24 @@ pub fn from_text(value: &[u8], data_type: &DataType) -> Result<ScalarValue> {
     }
     let invalid = || Error::InvalidText {
         message: format!(
-            "invalid input syntax for type {}: \"{text}\"",
-            types::of_data_type(data_type).sql_name
+            "invalid input syntax for type {}: \"{}\"",
+            types::of_data_type(data_type).sql_name,
+            shown(text)
         ),
     };
+    let is_long = matches!(
+        data_type,
+        DataType::Utf8
+            | DataType::Utf8View
+            | DataType::LargeUtf8
+            | DataType::Binary
+            | DataType::BinaryView
+            | DataType::LargeBinary
+            | DataType::List(_)
+    );
+    if !is_long && text.len() > PLAIN_BYTES_MAX {
+        return Err(invalid());
+    }
     match data_type {
         DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 => {
             Ok(ScalarValue::Utf8(Some(text.to_owned())))
@@ -77,10 +151,10 @@ pub fn from_text(value: &[u8], data_type: &DataType) -> Result<ScalarValue> {
             input::bytea(text).map(|bytes| ScalarValue::Binary(Some(bytes))).ok_or_else(invalid)
         }
         DataType::List(item) => {
-            let items = array_items(text).ok_or_else(invalid)?;
-            let texts: ArrayRef = Arc::new(StringArray::from(items));
-            let values = parse(&texts, item.data_type()).map_err(|_| invalid())?;
-            Ok(list(&values, item.data_type()))
+            let mut items = TextItems::new(item.data_type());
+            array_items(text, |text| items.take(text)).ok_or_else(invalid)?;
+            let values = items.finish().ok_or_else(invalid)?;
+            list(values, item.data_type()).ok_or_else(invalid)
         }
         DataType::Decimal128(..) if is_any_numeric(data_type) => exact_numeric(text).ok_or_else(invalid),
         other => {
@@ -131,22 +205,65 @@ pub fn parse(
     cast_with_options(texts, data_type, &options)
 }
 
-fn list(values: &ArrayRef, item: &DataType) -> ScalarValue {
-    let scalars: Vec<ScalarValue> =
-        (0..values.len()).filter_map(|row| ScalarValue::try_from_array(values, row).ok()).collect();
-    ScalarValue::List(ScalarValue::new_list_nullable(&scalars, item))
+fn list(values: ArrayRef, item: &DataType) -> Option<ScalarValue> {
+    i32::try_from(values.len()).ok()?;
+    let field = Arc::new(Field::new_list_field(item.clone(), true));
+    let offsets = OffsetBuffer::from_lengths([values.len()]);
+    let list = ListArray::try_new(field, offsets, values, None).ok()?;
+    Some(ScalarValue::List(Arc::new(list)))
 }
 
-/// The items of a one-dimensional `{1,NULL,"a b"}`.
-fn array_items(text: &str) -> Option<Vec<Option<String>>> {
+/// Pieces of one array.
+fn joined(pieces: &[ArrayRef], item: &DataType) -> Option<ArrayRef> {
+    match pieces {
+        [] => Some(new_empty_array(item)),
+        [one] => Some(Arc::clone(one)),
+        many => concat(&many.iter().map(AsRef::as_ref).collect::<Vec<_>>()).ok(),
+    }
+}
+
+/// Items of an array as they are read from a text, laid into arrays of their type piece by piece.
+struct TextItems<'a> {
+    item: &'a DataType,
+    texts: StringBuilder,
+    pieces: Vec<ArrayRef>,
+}
+
+impl<'a> TextItems<'a> {
+    fn new(item: &'a DataType) -> Self {
+        Self { item, texts: StringBuilder::new(), pieces: Vec::new() }
+    }
+
+    /// Takes the next; `None` when what there is are no values of the type.
+    fn take(&mut self, text: Option<&str>) -> Option<()> {
+        self.texts.append_option(text);
+        if self.texts.len() >= CHUNK_ITEMS { self.lay() } else { Some(()) }
+    }
+
+    fn lay(&mut self) -> Option<()> {
+        let texts: ArrayRef = Arc::new(self.texts.finish());
+        self.pieces.push(parse(&texts, self.item).ok()?);
+        Some(())
+    }
+
+    fn finish(mut self) -> Option<ArrayRef> {
+        if !self.texts.is_empty() {
+            self.lay()?;
+        }
+        joined(&self.pieces, self.item)
+    }
+}
+
+/// Gives `take` each item of a one-dimensional `{1,NULL,"a b"}`; `None` when it is malformed, or `take` says so.
+fn array_items(text: &str, mut take: impl FnMut(Option<&str>) -> Option<()>) -> Option<()> {
     let inner = text.trim().strip_prefix('{')?.strip_suffix('}')?;
-    let mut items = Vec::new();
     if inner.trim().is_empty() {
-        return Some(items);
+        return Some(());
     }
     let mut letters = inner.chars().peekable();
+    let mut item = String::new();
     loop {
-        let mut item = String::new();
+        item.clear();
         let mut was_quoted = false;
         while let Some(letter) = letters.peek().copied() {
             match letter {
@@ -178,9 +295,9 @@ fn array_items(text: &str) -> Option<Vec<Option<String>>> {
             }
         }
         let is_null = !was_quoted && item.trim().eq_ignore_ascii_case("null");
-        items.push((!is_null).then(|| if was_quoted { item } else { item.trim().to_owned() }));
+        take((!is_null).then(|| if was_quoted { item.as_str() } else { item.trim() }))?;
         if letters.next().is_none() {
-            return Some(items);
+            return Some(());
         }
     }
 }
@@ -317,16 +434,21 @@ fn array(mut value: Bytes, item: &DataType) -> Option<Result<ScalarValue>> {
     if dimensions != 1 || value.len() < 8 {
         return None;
     }
-    let count = value.get_i32();
+    let count = usize::try_from(value.get_i32()).ok()?;
     let _lower_bound = value.get_i32();
-    let mut items = Vec::new();
+    let null = ScalarValue::try_from(item).ok()?;
+    let mut pieces = Vec::new();
+    let mut items = Vec::with_capacity(count.min(CHUNK_ITEMS));
     for _ in 0..count {
+        if items.len() == CHUNK_ITEMS {
+            pieces.push(ScalarValue::iter_to_array(items.drain(..)).ok()?);
+        }
         if value.len() < 4 {
             return None;
         }
         let length = value.get_i32();
         if length < 0 {
-            items.push(ScalarValue::try_from(item).ok()?);
+            items.push(null.clone());
             continue;
         }
         let length = length as usize;
@@ -334,11 +456,19 @@ fn array(mut value: Bytes, item: &DataType) -> Option<Result<ScalarValue>> {
             return None;
         }
         match from_binary(value.split_to(length), item, oid) {
+            // Numerics come with digits of their own.
+            Ok(scalar) if scalar.data_type() != *item => items.push(scalar.cast_to(item).ok()?),
             Ok(scalar) => items.push(scalar),
             Err(error) => return Some(Err(error)),
         }
     }
-    Some(Ok(ScalarValue::List(ScalarValue::new_list_nullable(&items, item))))
+    if !value.is_empty() {
+        return None;
+    }
+    if !items.is_empty() {
+        pieces.push(ScalarValue::iter_to_array(items).ok()?);
+    }
+    list(joined(&pieces, item)?, item).map(Ok)
 }
 
 #[cfg(test)]
@@ -373,14 +503,42 @@ mod tests {
 
     #[test]
     fn array_literals_have_quotes_and_nulls() {
-        let items = array_items(r#"{1,NULL,"a ,b","x\"y"}"#).expect("an array");
-        let expected = [Some("1"), None, Some("a ,b"), Some("x\"y")];
-        assert_eq!(items.iter().map(Option::as_deref).collect::<Vec<_>>(), expected);
-        let spaced = array_items(r#"{"p", "f" , g}"#).expect("an array");
-        assert_eq!(
-            spaced.iter().map(Option::as_deref).collect::<Vec<_>>(),
-            [Some("p"), Some("f"), Some("g")]
-        );
-        assert!(array_items("{{1},{2}}").is_none());
+        let items = |text| {
+            let mut items = Vec::new();
+            let read = array_items(text, |item| {
+                items.push(item.map(str::to_owned));
+                Some(())
+            });
+            read.map(|()| items)
+        };
+        let some = |text: &str| Some(text.to_owned());
+        let read = items(r#"{1,NULL,"a ,b","x\"y"}"#).expect("an array");
+        assert_eq!(read, [some("1"), None, some("a ,b"), some("x\"y")]);
+        let spaced = items(r#"{"p", "f" , g}"#).expect("an array");
+        assert_eq!(spaced, [some("p"), some("f"), some("g")]);
+        assert!(items("{{1},{2}}").is_none());
+        assert_eq!(occurrences("select $1, $10 || $1", 1), 2);
+    }
+
+    #[test]
+    fn long_arrays_are_read_piece_by_piece() {
+        let int4s = DataType::List(Arc::new(Field::new_list_field(DataType::Int32, true)));
+        let count = 3 * CHUNK_ITEMS + 1;
+        let text = format!("{{{}NULL}}", "7,".repeat(count - 1));
+        let read = from_text(text.as_bytes(), &int4s).expect("an array");
+        let mut binary: Vec<u8> =
+            [1, 1, types::INT4.oid as i32, count as i32, 1].map(i32::to_be_bytes).concat();
+        binary.extend([0, 0, 0, 4, 0, 0, 0, 7].repeat(count - 1));
+        binary.extend((-1i32).to_be_bytes());
+        let same = from_binary(Bytes::from(binary.clone()), &int4s, 0).expect("an array");
+        assert_eq!(read, same);
+        let ScalarValue::List(list) = read else { panic!("no list") };
+        assert_eq!((list.value(0).len(), list.value(0).null_count()), (count, 1));
+        binary.push(0);
+        let error = from_binary(Bytes::from(binary), &int4s, 0).expect_err("a byte too much");
+        assert_eq!(error.sqlstate().as_str(), "22P03");
+        let error =
+            from_text(format!("{{{}x}}", "7,".repeat(count)).as_bytes(), &int4s).expect_err("no number");
+        assert!(error.sqlstate().as_str() == "22P02" && error.to_string().len() < 2 * SHOWN_BYTES_MAX);
     }
 }

@@ -7,7 +7,7 @@ use datafusion::common::ScalarValue;
 
 use super::encode::Format;
 use crate::query::Rows;
-use crate::session::Prepared;
+use crate::session::{Charge, Prepared};
 
 /// A portal: a prepared statement with values, and its rows once it runs.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub struct Portal {
     pub progress: Progress,
     /// What SQL asked of it, when it is a cursor.
     pub hold: Hold,
+    /// For its values.
+    pub _charge: Charge,
 }
 
 /// How long a portal lives.

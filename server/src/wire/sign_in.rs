@@ -115,7 +115,7 @@ async fn first_packets(coordinator: &Coordinator, socket: TcpStream, address: So
         let packet = match reader.startup_packet().await {
             Ok(packet) => packet,
             Err(Broken::Gone) => return silently,
-            Err(Broken::Protocol(error)) => return tell(stream, error),
+            Err(Broken::Protocol(error) | Broken::Refused { error, .. }) => return tell(stream, error),
         };
         let has_more = reader.has_buffered();
         let request = match startup::read(packet) {
@@ -314,6 +314,6 @@ async fn password_message(
         Ok(PgWireFrontendMessage::PasswordMessageFamily(message)) => Ok(Some(message)),
         Ok(_) => Err(protocol("expected a password response")),
         Err(Broken::Gone) => Ok(None),
-        Err(Broken::Protocol(error)) => Err(error),
+        Err(Broken::Protocol(error) | Broken::Refused { error, .. }) => Err(error),
     }
 }

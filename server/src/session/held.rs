@@ -1,0 +1,219 @@
+//! What sessions hold of what their clients sent: messages, values of parameters, prepared texts, rows of a COPY.
+//!
+//! It is asked of the process's pool before it is held, as an operator's rows are, so that neither one client nor all
+//! of them take the process past its cap. What a session may have without asking covers everyday messages.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use engine::memory::CappedPool;
+use engine::{ByteSize, Error, Result};
+use parking_lot::Mutex;
+
+/// Share of the pool that all sessions may hold together.
+const SHARE_OF_ALL: f64 = 0.5;
+/// Share of the pool that one session may hold.
+const SHARE_OF_ONE: f64 = 1.0 / 3.0;
+/// What a session holds without asking for it, in bytes.
+const OWN_BYTES: usize = 64 << 10;
+/// How long, and how often, what is not there is asked for again: operators that can spill give way meanwhile.
+const PATIENCE: Duration = Duration::from_millis(500);
+const ASK_AGAIN: Duration = Duration::from_millis(20);
+
+/// What all sessions hold.
+#[derive(Debug)]
+pub struct ClientMemory {
+    reservation: MemoryReservation,
+    taken: AtomicUsize,
+    bytes_max: usize,
+    session_bytes_max: usize,
+    cap: ByteSize,
+}
+
+impl ClientMemory {
+    /// Bounded by parts of `pool`.
+    pub fn of(pool: &Arc<CappedPool>) -> Arc<Self> {
+        let share = |share: f64| (pool.limit_bytes() as f64 * share) as usize;
+        Arc::new(Self {
+            reservation: MemoryConsumer::new("clients").register(&pool.at_once()),
+            taken: AtomicUsize::new(0),
+            bytes_max: share(SHARE_OF_ALL),
+            session_bytes_max: share(SHARE_OF_ONE),
+            cap: pool.cap(),
+        })
+    }
+
+    fn grow(&self, bytes: usize) -> Result<()> {
+        let more = |taken: usize| taken.checked_add(bytes).filter(|taken| *taken <= self.bytes_max);
+        if self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_err() {
+            return Err(Error::OutOfMemory {
+                message: format!(
+                    "what clients sent already takes the {} that it may of the memory cap of {}",
+                    ByteSize(self.bytes_max as u64),
+                    self.cap
+                ),
+            });
+        }
+        self.reservation.try_grow(bytes).map_err(|error| {
+            self.taken.fetch_sub(bytes, Ordering::Relaxed);
+            error.into()
+        })
+    }
+
+    fn shrink(&self, bytes: usize) {
+        self.reservation.shrink(bytes);
+        self.taken.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// What one session holds.
+#[derive(Debug)]
+pub struct SessionMemory {
+    all: Arc<ClientMemory>,
+    taken: Mutex<usize>,
+}
+
+impl SessionMemory {
+    /// Nothing yet.
+    pub fn open(all: &Arc<ClientMemory>) -> Arc<Self> {
+        Arc::new(Self { all: Arc::clone(all), taken: Mutex::new(0) })
+    }
+
+    /// The most that the session may hold, in bytes.
+    pub fn bytes_max(&self) -> usize {
+        self.all.session_bytes_max
+    }
+
+    /// Asks for `bytes`, to be given back when the charge is dropped (53200 when they are not there).
+    pub fn charge(self: &Arc<Self>, bytes: usize) -> Result<Charge> {
+        let mut charge = self.nothing();
+        charge.resize(bytes)?;
+        Ok(charge)
+    }
+
+    /// A charge of nothing, to grow.
+    pub fn nothing(self: &Arc<Self>) -> Charge {
+        Charge { session: Arc::clone(self), bytes: 0 }
+    }
+
+    /// What is said when more is claimed than one session may ever hold.
+    pub fn too_much(&self) -> Error {
+        Error::OutOfMemory {
+            message: format!(
+                "what a session holds of its client's messages, values and statements may take {} of the memory cap \
+                 of {}",
+                ByteSize(self.all.session_bytes_max as u64),
+                self.all.cap
+            ),
+        }
+    }
+
+    fn grow(&self, bytes: usize) -> Result<()> {
+        let mut taken = self.taken.lock();
+        let next = taken.saturating_add(bytes);
+        if next > self.all.session_bytes_max {
+            return Err(self.too_much());
+        }
+        let asked = asked_for(next) - asked_for(*taken);
+        if asked > 0 {
+            self.all.grow(asked)?;
+        }
+        *taken = next;
+        Ok(())
+    }
+
+    fn shrink(&self, bytes: usize) {
+        let mut taken = self.taken.lock();
+        let next = taken.saturating_sub(bytes);
+        let given_back = asked_for(*taken) - asked_for(next);
+        if given_back > 0 {
+            self.all.shrink(given_back);
+        }
+        *taken = next;
+    }
+}
+
+/// Of what a session holds, what was asked of the pool.
+fn asked_for(taken: usize) -> usize {
+    taken.saturating_sub(OWN_BYTES)
+}
+
+/// Bytes that a session holds, given back when this is dropped.
+#[derive(Debug)]
+pub struct Charge {
+    session: Arc<SessionMemory>,
+    bytes: usize,
+}
+
+impl Charge {
+    /// How many there are.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Asks for more, or gives back, so that there are `bytes` (53200, and as many as before, when they are not there).
+    pub fn resize(&mut self, bytes: usize) -> Result<()> {
+        if bytes > self.bytes {
+            self.session.grow(bytes - self.bytes)?;
+            self.bytes = bytes;
+        } else {
+            self.shrink_to(bytes);
+        }
+        Ok(())
+    }
+
+    /// The same for what others may give back soon; safe to drop.
+    pub async fn resize_soon(&mut self, bytes: usize) -> Result<()> {
+        let until = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            match self.resize(bytes) {
+                Err(_) if bytes <= self.session.bytes_max() && tokio::time::Instant::now() < until => {
+                    tokio::time::sleep(ASK_AGAIN).await;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Gives back what is more than `bytes`.
+    pub fn shrink_to(&mut self, bytes: usize) {
+        if bytes < self.bytes {
+            self.session.shrink(self.bytes - bytes);
+            self.bytes = bytes;
+        }
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.shrink_to(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: usize = 1 << 20;
+
+    #[test]
+    fn one_session_and_all_together_are_bounded_and_give_back() {
+        // Far larger than the test process, so that accounts alone decide.
+        let pool = CappedPool::for_cap(ByteSize(64 * ByteSize::GIB));
+        let all = ClientMemory::of(&pool);
+        let first = SessionMemory::open(&all);
+        let mut held = first.charge(first.bytes_max()).expect("a session's own part");
+        assert_eq!(first.charge(1).expect_err("no more").sqlstate().as_str(), "53200");
+        let second = SessionMemory::open(&all);
+        assert!(second.charge(second.bytes_max()).is_err(), "both together have a bound");
+        second.charge(OWN_BYTES).expect("what is everyday is not asked for");
+        held.shrink_to(MIB);
+        second.charge(second.bytes_max()).expect("it was given back");
+        held.resize(2 * MIB).expect("there is room");
+        drop(held);
+        assert_eq!((*first.taken.lock(), *second.taken.lock()), (0, 0));
+        assert_eq!((all.reservation.size(), all.taken.load(Ordering::Relaxed)), (0, 0));
+    }
+}
