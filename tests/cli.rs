@@ -20,19 +20,25 @@ fn one_line(output: &Output) -> String {
 }
 
 #[test]
-fn a_missing_location_is_one_clear_line() {
-    let output = sluice(&[
-        "serve",
-        "/no/such/folder",
-        "--listen",
-        "127.0.0.1:0",
-        "--dashboard",
-        "127.0.0.1:0",
-        "--cluster-listen",
-        "127.0.0.1:0",
-    ]);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(one_line(&output).contains("\"/no/such/folder\" does not exist"));
+fn a_location_that_can_never_be_one_is_one_clear_line() {
+    for (location, told) in [
+        ("ftp://host/lake", "of the kind ftp://, which is not supported"),
+        ("s3:///lake", "names no bucket"),
+        ("s3://user:password@bucket/lake", "holds a password"),
+    ] {
+        let output = sluice(&[
+            "serve",
+            location,
+            "--listen",
+            "127.0.0.1:0",
+            "--dashboard",
+            "127.0.0.1:0",
+            "--cluster-listen",
+            "127.0.0.1:0",
+        ]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(one_line(&output).contains(told), "{location}");
+    }
 }
 
 #[test]

@@ -190,6 +190,7 @@ async fn suite(store: &CatalogStore) {
         }]),
         managed: None,
         view: None,
+        unavailable: None,
     });
     let changes = [
         Change::PutTable(Arc::clone(&table)),

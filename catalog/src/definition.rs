@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::lake::ManagedTable;
 use crate::table::file_statistics::FileStatistics;
+use crate::{CatalogError, Result, Unavailable};
 
 /// A table's name within the one database: schema and table, already folded.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,6 +55,8 @@ pub struct TableDefinition {
     pub managed: Option<Arc<ManagedTable>>,
     /// What a view stands for; `None` for a table.
     pub view: Option<Arc<View>>,
+    /// Why it cannot be read, when that is known. It then may have no columns.
+    pub unavailable: Option<Arc<Unavailable>>,
 }
 
 /// A query that a name stands for.
@@ -212,6 +215,28 @@ impl TableDefinition {
             analyzed: Arc::default(),
             managed: None,
             view: None,
+            unavailable: None,
+        }
+    }
+
+    /// A table over files at `location` of which it is known only that they cannot be read.
+    pub fn of_unavailable(name: TableName, location: String, problem: Unavailable) -> Self {
+        Self {
+            oid: stable_oid(&format!("{}.{}", name.schema, name.table)),
+            name,
+            unavailable: Some(Arc::new(problem)),
+            ..Self::of_folder(location)
+        }
+    }
+
+    /// Fails with [`CatalogError::Unavailable`] for a table that cannot be read.
+    pub fn check_available(&self) -> Result<()> {
+        match &self.unavailable {
+            None => Ok(()),
+            Some(problem) => Err(CatalogError::Unavailable {
+                name: self.name.table.clone(),
+                problem: problem.as_ref().clone(),
+            }),
         }
     }
 

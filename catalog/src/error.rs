@@ -1,5 +1,7 @@
 //! What can be wrong with a table or a location, told so that its owner can mend it.
 
+use crate::Unavailable;
+
 /// The result of a catalog operation.
 pub type Result<T> = std::result::Result<T, CatalogError>;
 
@@ -14,23 +16,43 @@ pub enum CatalogError {
         /// What is wrong with it, continuing the sentence.
         problem: String,
     },
-    /// Two files or folders claim the same table name.
-    #[error("table {name:?} is found twice: in {first:?} and in {second:?}")]
-    DuplicateTable {
-        /// The table's name.
-        name: String,
-        /// Where it was found first.
-        first: String,
-        /// Where it was found again.
-        second: String,
-    },
     /// A table's files could not be read as what they claim to be.
     #[error("table {name:?} cannot be read: {source}")]
     Unreadable {
         /// The table's name.
         name: String,
+        /// The file that it is about, as a path below the table's folder, where it is about one.
+        file: Option<String>,
         /// The reader's complaint.
         source: datafusion::error::DataFusionError,
+    },
+    /// Files of one table have values of a column that no type holds, or a column twice.
+    #[error("{problem}")]
+    Types {
+        /// The table's name.
+        table: String,
+        /// The last of the files, as a path below the table's folder.
+        file: String,
+        /// What contradicts what.
+        problem: String,
+    },
+    /// The files are those of a table whose own log tells which of them count.
+    #[error(
+        "{place} is a {format} table: which of its files count is written in its log, which is not read here"
+    )]
+    Foreign {
+        /// The folder, for people.
+        place: String,
+        /// The format's name.
+        format: &'static str,
+    },
+    /// A table that is known and not served.
+    #[error("table {name:?} cannot be read: {problem}")]
+    Unavailable {
+        /// The table's name.
+        name: String,
+        /// Why.
+        problem: Unavailable,
     },
     /// Files, folders and what a statement says of them do not fit each other.
     #[error("{problem}")]
@@ -43,6 +65,12 @@ pub enum CatalogError {
     Store {
         /// What is wrong with it, continuing the sentence.
         problem: String,
+    },
+    /// Nothing can be changed.
+    #[error("the catalog cannot be changed: {reason}")]
+    ReadOnly {
+        /// Why.
+        reason: String,
     },
     /// A row of that key exists. Only inside of a commit.
     #[error("the catalog's database holds that key already")]

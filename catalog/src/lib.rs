@@ -16,6 +16,7 @@ mod snapshot;
 mod store;
 pub mod stored_definition;
 pub mod table;
+mod unavailable;
 
 pub use definition::{
     Compression, CsvReading, ExternalFiles, ExternalFormat, Materialized, TableDefinition, TableName,
@@ -33,3 +34,4 @@ pub use role::{FIRST_ROLE, FIRST_ROLE_OID, Grant, GrantObject, Membership, PUBLI
 pub use snapshot::{Snapshot, SnapshotStore};
 pub use store::{CatalogStore, DeadFile, SnapshotRow, Warehouse};
 pub use table::StringLayout;
+pub use unavailable::{LocationTrouble, Trouble, Unavailable};

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use datafusion::catalog::TableProvider;
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
@@ -11,7 +12,7 @@ use crate::definition::{TableDefinition, TableName};
 use crate::table::managed::ManagedProvider;
 use crate::table::view::ViewProvider;
 use crate::table::{StringLayout, external};
-use crate::{CatalogError, DEFAULT_SCHEMA, Metadata, Result};
+use crate::{DEFAULT_SCHEMA, LocationTrouble, Metadata, Trouble, Unavailable};
 
 #[derive(Clone)]
 struct Table {
@@ -19,6 +20,8 @@ struct Table {
     // Made once per definition: a provider holds no data, but its identity keys DataFusion's caches.
     view: Provider,
     plain: Provider,
+    /// Files were met that it does not fit as it was opened.
+    has_changed: Arc<AtomicBool>,
 }
 
 /// A scan, or why there is none.
@@ -30,38 +33,40 @@ impl Table {
         refused: &HashSet<String>,
         distinct_counts: Option<&Arc<BTreeMap<String, u64>>>,
     ) -> Self {
-        if refused.contains(&definition.location) {
+        let has_changed = Arc::new(AtomicBool::new(false));
+        let provider = |layout: StringLayout| -> Provider {
             let name = &definition.name.table;
-            let problem = format!(
-                "the location of table \"{name}\" is outside of those that this server was started with"
-            );
-            return Self { view: Err(problem.clone()), plain: Err(problem), definition };
-        }
-        if definition.view.is_some() {
-            let provider = |layout: StringLayout| -> Provider {
-                Ok(Arc::new(ViewProvider::new(layout.apply(&definition.file_schema))))
-            };
-            return Self {
-                view: provider(StringLayout::View),
-                plain: provider(StringLayout::Plain),
-                definition,
-            };
-        }
-        let provider = |layout| -> Provider {
+            if let Some(problem) = &definition.unavailable {
+                return Err(problem.reason.clone());
+            }
+            if refused.contains(&definition.location) {
+                return Err(format!(
+                    "the location of table \"{name}\" is outside of those that this server was started with"
+                ));
+            }
+            if definition.view.is_some() {
+                return Ok(Arc::new(ViewProvider::new(layout.apply(&definition.file_schema))));
+            }
             match ManagedProvider::new(&definition, layout) {
                 Some(managed) => Ok(Arc::new(managed.with_distinct_counts(distinct_counts.cloned()))),
-                None => external::provider(&definition, layout, distinct_counts.cloned())
-                    .map_err(|problem| problem.to_string()),
+                None => {
+                    let has_changed = Arc::clone(&has_changed);
+                    external::provider(&definition, layout, distinct_counts.cloned(), has_changed)
+                        .map_err(|problem| problem.to_string())
+                }
             }
         };
-        Self { view: provider(StringLayout::View), plain: provider(StringLayout::Plain), definition }
+        let (view, plain) = (provider(StringLayout::View), provider(StringLayout::Plain));
+        Self { view, plain, has_changed, definition }
     }
 }
 
 /// One version of every schema and table. Cheap to share, never changed.
 pub struct Snapshot {
-    /// Those found in the server's locations when it started.
+    /// Those found in the server's locations.
     found: Arc<BTreeMap<TableName, Table>>,
+    /// The locations where that failed.
+    troubles: Arc<Vec<LocationTrouble>>,
     /// Those and the ones that statements made, which win.
     tables: Arc<BTreeMap<TableName, Table>>,
     names_by_oid: Arc<HashMap<u32, TableName>>,
@@ -72,52 +77,42 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// The catalog of the `definitions` that were found, with what the store knows. Fails when a name
-    /// stands twice among the former. Tables at `refused` locations are known and not read.
+    /// The catalog of the `definitions` that were found, and of `troubles` where that was not possible, with what the
+    /// store knows. Tables at `refused` locations are known and not read.
     pub fn new(
         metadata: Metadata,
         definitions: Vec<TableDefinition>,
+        troubles: Vec<LocationTrouble>,
         refused: HashSet<String>,
-    ) -> Result<Self> {
-        let mut found: BTreeMap<TableName, Table> = BTreeMap::new();
-        let mut oids: HashSet<u32> = metadata.tables.values().map(|definition| definition.oid).collect();
-        for mut definition in definitions {
-            while !oids.insert(definition.oid) {
-                definition.oid += 1;
-            }
-            if let Some(first) = found.get(&definition.name) {
-                return Err(CatalogError::DuplicateTable {
-                    name: definition.name.table.clone(),
-                    first: first.definition.location.clone(),
-                    second: definition.location.clone(),
-                });
-            }
-            found.insert(definition.name.clone(), Table::new(Arc::new(definition), &HashSet::new(), None));
-        }
-        Ok(Self::of(Arc::new(found), metadata, Arc::new(refused), None))
+    ) -> Self {
+        let found = found(&metadata, definitions, &BTreeMap::new());
+        Self::of(Arc::new(found), Arc::new(troubles), Arc::new(metadata), Arc::new(refused), None)
+    }
+
+    /// The same with other tables that were found.
+    pub fn with_found(&self, definitions: Vec<TableDefinition>, troubles: Vec<LocationTrouble>) -> Self {
+        let found = found(&self.metadata, definitions, &self.found);
+        // A version of its own: what is built from one is built again.
+        let metadata = Arc::new(Metadata::clone(&self.metadata));
+        Self::of(Arc::new(found), Arc::new(troubles), metadata, Arc::clone(&self.refused), Some(self))
     }
 
     fn of(
         found: Arc<BTreeMap<TableName, Table>>,
-        metadata: Metadata,
+        troubles: Arc<Vec<LocationTrouble>>,
+        metadata: Arc<Metadata>,
         refused: Arc<HashSet<String>>,
         previous: Option<&Self>,
     ) -> Self {
         let is_same = |previous: &&Self| {
-            previous.metadata.distinct_counts == metadata.distinct_counts
+            Arc::ptr_eq(&previous.found, &found)
+                && previous.metadata.distinct_counts == metadata.distinct_counts
                 && previous.metadata.tables.len() == metadata.tables.len()
                 && previous.metadata.tables.values().zip(metadata.tables.values()).all(|(a, b)| a == b)
         };
         if let Some(previous) = previous.filter(is_same) {
             let (tables, names_by_oid) = (Arc::clone(&previous.tables), Arc::clone(&previous.names_by_oid));
-            return Self {
-                found,
-                tables,
-                names_by_oid,
-                metadata: Arc::new(metadata),
-                refused,
-                has_more: false,
-            };
+            return Self { found, troubles, tables, names_by_oid, metadata, refused, has_more: false };
         }
         let mut tables = BTreeMap::clone(&found);
         for (name, definition) in &metadata.tables {
@@ -133,9 +128,10 @@ impl Snapshot {
         let names_by_oid = tables.values().map(|t| (t.definition.oid, t.definition.name.clone())).collect();
         Self {
             found,
+            troubles,
             tables: Arc::new(tables),
             names_by_oid: Arc::new(names_by_oid),
-            metadata: Arc::new(metadata),
+            metadata,
             refused,
             has_more: false,
         }
@@ -143,7 +139,23 @@ impl Snapshot {
 
     /// The same found tables with other metadata, and the tables it tells of.
     pub fn with_metadata(&self, metadata: Metadata) -> Self {
-        Self::of(Arc::clone(&self.found), metadata, Arc::clone(&self.refused), Some(self))
+        let (found, troubles) = (Arc::clone(&self.found), Arc::clone(&self.troubles));
+        Self::of(found, troubles, Arc::new(metadata), Arc::clone(&self.refused), Some(self))
+    }
+
+    /// The tables that were found in locations, as they were when they were opened, those that others hide included.
+    pub fn found(&self) -> impl Iterator<Item = &Arc<TableDefinition>> {
+        self.found.values().map(|table| &table.definition)
+    }
+
+    /// True for a table that met files, since it was opened, which it does not fit.
+    pub fn has_changed(&self, name: &TableName) -> bool {
+        self.found.get(name).is_some_and(|table| table.has_changed.load(Ordering::Relaxed))
+    }
+
+    /// The locations of which nothing, or not all, could be found.
+    pub fn troubles(&self) -> &[LocationTrouble] {
+        &self.troubles
     }
 
     /// `wanted`, or the next object identifier that no table has.
@@ -201,6 +213,7 @@ impl Snapshot {
         }
         Self {
             found: Arc::clone(&self.found),
+            troubles: Arc::clone(&self.troubles),
             tables: Arc::new(tables),
             names_by_oid: Arc::new(names_by_oid),
             metadata: Arc::clone(&self.metadata),
@@ -234,6 +247,7 @@ impl Snapshot {
         layout: StringLayout,
     ) -> DataFusionResult<Option<Arc<dyn TableProvider>>> {
         let Some(table) = self.tables.get(name) else { return Ok(None) };
+        table.definition.check_available().map_err(|error| DataFusionError::External(Box::new(error)))?;
         let provider = match layout {
             StringLayout::View => &table.view,
             StringLayout::Plain => &table.plain,
@@ -245,6 +259,46 @@ impl Snapshot {
     pub fn table_names(&self, schema: &str) -> Vec<String> {
         self.tables.keys().filter(|n| n.schema == schema).map(|n| n.table.clone()).collect()
     }
+}
+
+/// The `definitions` by their names, each with an identifier of its own. What is as in `previous` stays what it is.
+fn found(
+    metadata: &Metadata,
+    definitions: Vec<TableDefinition>,
+    previous: &BTreeMap<TableName, Table>,
+) -> BTreeMap<TableName, Table> {
+    let mut oids: HashSet<u32> = metadata.tables.values().map(|definition| definition.oid).collect();
+    let mut by_name: BTreeMap<TableName, TableDefinition> = BTreeMap::new();
+    for definition in definitions {
+        let Some(first) = by_name.get_mut(&definition.name) else {
+            by_name.insert(definition.name.clone(), definition);
+            continue;
+        };
+        // Which of them is meant cannot be told; rows of the wrong one would look like the right ones.
+        let problem = Unavailable {
+            trouble: Trouble::Ambiguous,
+            reason: "several files or folders of the locations have its name".to_owned(),
+            file: None,
+            advice: format!(
+                "rename one of {} and {}, or give one another name with CREATE EXTERNAL TABLE",
+                first.location, definition.location
+            ),
+        };
+        let name = first.name.clone();
+        *first = TableDefinition::of_unavailable(name, first.location.clone(), problem);
+    }
+    let table = |(name, mut definition): (TableName, TableDefinition)| {
+        while !oids.insert(definition.oid) {
+            definition.oid += 1;
+        }
+        let known = previous
+            .get(&name)
+            .filter(|known| *known.definition == definition && !known.has_changed.load(Ordering::Relaxed));
+        let table = known.cloned();
+        let table = table.unwrap_or_else(|| Table::new(Arc::new(definition), &HashSet::new(), None));
+        (name, table)
+    };
+    by_name.into_iter().map(table).collect()
 }
 
 impl std::fmt::Debug for Snapshot {
@@ -271,6 +325,12 @@ impl SnapshotStore {
     /// The current version, to be held for the length of a query.
     pub fn current(&self) -> Arc<Snapshot> {
         Arc::clone(&self.current.read())
+    }
+
+    /// Other tables that were found, with the metadata of now.
+    pub fn replace_found(&self, definitions: Vec<TableDefinition>, troubles: Vec<LocationTrouble>) {
+        let mut current = self.current.write();
+        *current = Arc::new(current.with_found(definitions, troubles));
     }
 
     /// The same found tables with `metadata`, unless a later version is already in place.

@@ -66,8 +66,10 @@ pub struct ServerConfig {
     pub dashboard_token: Option<Secret>,
     /// Where the server keeps all it writes of its own.
     pub data_dir: PathBuf,
-    /// Folders and object-store prefixes whose tables are served.
+    /// Folders, files and object-store prefixes whose tables are served.
     pub locations: Vec<String>,
+    /// How often locations are looked at for tables that came or went, and places that were away are tried again.
+    pub location_refresh_interval: Interval,
     /// Where the tables that statements make keep their files: a folder, or a prefix in an object store. By
     /// default `warehouse` in the data folder.
     pub warehouse: Option<String>,
@@ -97,8 +99,11 @@ pub struct ServerConfig {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ClusterConfig {
-    /// Where executors join.
+    /// Where executors join. When nothing was said and its port is taken, a free one of this machine.
     pub listen: SocketAddr,
+    /// `listen` was said, and is not the default.
+    #[serde(skip)]
+    pub(crate) is_listen_chosen: bool,
     /// The address that executors reach `listen` under, when it is not the same (`HOST:PORT`).
     pub advertise: Option<String>,
     /// What the server and its executors share, and show each other on every connection: at least 32 characters, such
@@ -452,6 +457,7 @@ impl Default for ServerConfig {
             dashboard_token: None,
             data_dir: PathBuf::from("sluice-data"),
             locations: Vec::new(),
+            location_refresh_interval: seconds(30),
             warehouse: None,
             memory: None,
             threads: None,
@@ -470,6 +476,7 @@ impl Default for ClusterConfig {
     fn default() -> Self {
         Self {
             listen: loopback(50050),
+            is_listen_chosen: false,
             advertise: None,
             secret: None,
             secret_file: None,
@@ -548,17 +555,17 @@ impl Default for AuthConfig {
 /// Flags of `sluice serve`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ServeFlags {
-    /// Folders or object-store prefixes; each NAME.parquet and each folder NAME/ is the table NAME
+    /// Folders or object-store prefixes, in which each NAME.parquet and each folder NAME/ is the table NAME; or files
     #[arg(value_name = "LOCATION")]
     pub locations: Vec<String>,
     /// Where Postgres clients connect [default: 127.0.0.1:5433]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     pub listen: Option<SocketAddr>,
     /// Where the dashboard is served [default: 127.0.0.1:8787]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     pub dashboard: Option<SocketAddr>,
     /// Where executors join [default: 127.0.0.1:50050]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     pub cluster_listen: Option<SocketAddr>,
     /// A file with the secret that executors join with [default: made in the data folder]
     #[arg(long, value_name = "FILE")]
@@ -603,7 +610,7 @@ pub struct ExecutorFlags {
     #[arg(long, value_name = "FILE")]
     pub secret_file: Option<PathBuf>,
     /// Where others reach this executor; port 0 picks a free one [default: 127.0.0.1:0]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     pub listen: Option<SocketAddr>,
     /// The host name told to others [default: the address of --listen]
     #[arg(long, value_name = "HOST")]
@@ -629,6 +636,20 @@ pub struct ExecutorFlags {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub common: CommonFlags,
+}
+
+/// An address, or the port of one of this machine.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    if let Ok(port) = text.trim_start_matches(':').parse::<u16>() {
+        return Ok(loopback(port));
+    }
+    let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
+    if host == "localhost"
+        && let Ok(port) = port.parse::<u16>()
+    {
+        return Ok(loopback(port));
+    }
+    text.parse().map_err(|_| "it must be a port, or an address with a port: 5433, 0.0.0.0:5433".to_owned())
 }
 
 /// Flags of every verb.
@@ -678,6 +699,7 @@ impl Config {
         set(&mut config.server.listen, listen);
         set(&mut config.server.dashboard, dashboard);
         set(&mut config.server.data_dir, data_dir);
+        config.cluster.is_listen_chosen |= cluster_listen.is_some();
         set(&mut config.cluster.listen, cluster_listen);
         set(&mut config.cluster.executors, flags.executors);
         set(&mut config.cluster.executor_threads, flags.executor_threads);
@@ -754,9 +776,17 @@ impl Config {
             // As it was written: 0012 is a password, and no number.
             layers = layers.merge((key, value));
         }
-        layers
+        let is_default = |name: &str| {
+            let defaults = Figment::from(Serialized::defaults(Self::default()));
+            let source = |layers: &Figment| layers.find_metadata(name).map(|found| found.name.clone());
+            source(&layers) == source(&defaults)
+        };
+        let is_listen_chosen = !is_default("cluster.listen");
+        let mut config: Self = layers
             .extract()
-            .map_err(|error| ConfigError(error.into_iter().map(|problem| problem.to_string()).collect()))
+            .map_err(|error| ConfigError(error.into_iter().map(|problem| problem.to_string()).collect()))?;
+        config.cluster.is_listen_chosen = is_listen_chosen;
+        Ok(config)
     }
 
     fn validate(&self) -> Result<(), ConfigError> {
@@ -815,6 +845,10 @@ impl Config {
             self.cluster.target_partition_size.0 >= ByteSize::MIB,
             "cluster.target_partition_size must be at least 1MB".into(),
         );
+        require(
+            self.server.location_refresh_interval.0 >= std::time::Duration::from_millis(100),
+            "server.location_refresh_interval must be at least 100ms".into(),
+        );
         problems_of_stores(&self.stores, &mut require);
         let smallest = [self.server_memory(), self.cluster.executor_memory, self.executor_memory()];
         let smallest = smallest.into_iter().min().unwrap_or(CAP_MIN);
@@ -829,6 +863,20 @@ impl Config {
         let share = self.cluster.route_pool_share;
         require(share > 0.0, format!("cluster.route_pool_share is {share}: it must be above 0"));
         if problems.is_empty() { Ok(()) } else { Err(ConfigError(problems)) }
+    }
+
+    /// True when somebody said where executors join.
+    pub fn is_cluster_listen_chosen(&self) -> bool {
+        self.cluster.is_listen_chosen
+    }
+
+    /// What the server and the executors that it starts may take together, and what this machine has, when that is
+    /// less.
+    pub fn memory_beyond_machine(&self) -> Option<(ByteSize, ByteSize)> {
+        let executors = self.cluster.executor_memory.0.saturating_mul(self.cluster.executors as u64);
+        let wanted = ByteSize(self.server_memory().0.saturating_add(executors));
+        let has = machine_limit();
+        (wanted > has).then_some((wanted, has))
     }
 
     /// Resident size of the server process.
@@ -953,6 +1001,31 @@ mod tests {
         std::fs::write(&path, "[cluster]\nexecuters = 3\n").expect("written");
         let refused = Config::for_server(&flags).expect_err("the key is unknown");
         assert!(refused.to_string().contains("executers"), "{refused}");
+    }
+
+    #[test]
+    fn a_port_alone_is_one_of_this_machine() {
+        let of = |text: &str| address(text).map(|address| address.to_string());
+        assert_eq!(of("5433"), Ok("127.0.0.1:5433".to_owned()));
+        assert_eq!(of(":5433"), Ok("127.0.0.1:5433".to_owned()));
+        assert_eq!(of("localhost:5433"), Ok("127.0.0.1:5433".to_owned()));
+        assert_eq!(of("0.0.0.0:5433"), Ok("0.0.0.0:5433".to_owned()));
+        assert_eq!(of("[::1]:5433"), Ok("[::1]:5433".to_owned()));
+        for wrong in ["", "host", "70000", "host:5433"] {
+            assert!(of(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn whether_a_port_was_chosen_is_known() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("sluice.toml");
+        std::fs::write(&path, "[cluster]\nlisten = \"127.0.0.1:50050\"\n").expect("written");
+        let common = CommonFlags { config: Some(path), ..CommonFlags::default() };
+        let flags = ServeFlags { common, ..ServeFlags::default() };
+        assert!(Config::for_server(&flags).expect("a configuration").cluster.is_listen_chosen);
+        let flags = ServeFlags::default();
+        assert!(!Config::for_server(&flags).expect("a configuration").cluster.is_listen_chosen);
     }
 
     #[test]

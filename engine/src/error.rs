@@ -5,7 +5,7 @@
 //! [`Error::from_stamp`] finds them again.
 
 use ballista_core::error::BallistaError;
-use catalog::CatalogError;
+use catalog::{CatalogError, Trouble};
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
@@ -163,6 +163,9 @@ pub enum Error {
     MissingFile { message: String },
     #[error("a file of the table is damaged: {message}")]
     CorruptFile { message: String },
+    /// A table that is known and not served.
+    #[error("{message}")]
+    TableUnavailable { trouble: Trouble, message: String, hint: String },
     #[error("{message}")]
     Protocol { message: String },
     #[error("current transaction is aborted, commands ignored until end of transaction block")]
@@ -208,7 +211,8 @@ impl Error {
             Self::TooComplex { hint, .. }
             | Self::TooLarge { hint, .. }
             | Self::LimitReached { hint, .. }
-            | Self::ExecutorsLost { hint, .. } => Some(hint.clone()),
+            | Self::ExecutorsLost { hint, .. }
+            | Self::TableUnavailable { hint, .. } => Some(hint.clone()),
             Self::OutOfMemory { message } | Self::Stamped { message, .. }
                 if message.contains("sluice.max_memory") =>
             {
@@ -236,6 +240,11 @@ impl Error {
             }
             _ => None,
         }
+    }
+
+    /// What `error` is, which somebody else keeps.
+    pub fn from_datafusion_error(error: &DataFusionError) -> Self {
+        told_as_it_is(from_datafusion(error))
     }
 
     /// The same failure where data was to be written, not read.
@@ -321,21 +330,43 @@ impl Error {
 
 impl From<CatalogError> for Error {
     fn from(error: CatalogError) -> Self {
-        match error {
-            CatalogError::Location { .. } => Self::MissingFile { message: error.to_string() },
-            CatalogError::DuplicateTable { .. } => Self::InvalidQuery { message: error.to_string() },
-            CatalogError::Unreadable { name, source } => match Self::from(source) {
-                Self::Internal { message } => {
-                    Self::CorruptFile { message: format!("table {name}: {message}") }
-                }
-                other => other,
-            },
-            CatalogError::Columns { .. } => Self::InvalidTableDefinition { message: error.to_string() },
-            CatalogError::Store { .. } | CatalogError::Taken => Self::internal(error.to_string()),
-            CatalogError::NoSnapshot { .. } => Self::UndefinedObject { message: error.to_string() },
-            CatalogError::Conflict => Self::SerializationFailure,
-        }
+        told_as_it_is(from_catalog(&error))
     }
+}
+
+fn from_catalog(error: &CatalogError) -> Error {
+    match error {
+        CatalogError::Location { .. } => Error::MissingFile { message: error.to_string() },
+        CatalogError::Unreadable { name, file, source } => match told_as_it_is(from_datafusion(source)) {
+            Error::Internal { message } | Error::CorruptFile { message } => {
+                let file = file.as_ref().map(|file| format!(", file {file}")).unwrap_or_default();
+                Error::CorruptFile { message: format!("table {name}{file}: {message}") }
+            }
+            other => other,
+        },
+        CatalogError::Types { table, problem, .. } => {
+            Error::TypeMismatch { message: format!("table \"{table}\": {problem}") }
+        }
+        CatalogError::Foreign { .. } | CatalogError::ReadOnly { .. } => {
+            Error::NotSupported { message: error.to_string() }
+        }
+        CatalogError::Unavailable { name, problem } => Error::TableUnavailable {
+            trouble: problem.trouble,
+            message: format!("table \"{name}\" cannot be read: {}", problem.reason),
+            hint: sentence(&problem.advice),
+        },
+        CatalogError::Columns { .. } => Error::InvalidTableDefinition { message: error.to_string() },
+        CatalogError::Store { .. } | CatalogError::Taken => Error::internal(error.to_string()),
+        CatalogError::NoSnapshot { .. } => Error::UndefinedObject { message: error.to_string() },
+        CatalogError::Conflict => Error::SerializationFailure,
+    }
+}
+
+/// As hints are written: with a capital letter and a full stop.
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(|first| first.to_ascii_uppercase());
+    format!("{}{}.", first.map(String::from).unwrap_or_default(), letters.as_str().trim_end_matches('.'))
 }
 
 impl From<BallistaError> for Error {
@@ -450,6 +481,9 @@ fn from_external(error: &(dyn std::error::Error + 'static)) -> Error {
         if let Some(ours) = current.downcast_ref::<Error>() {
             return ours.clone();
         }
+        if let Some(inner) = current.downcast_ref::<CatalogError>() {
+            return from_catalog(inner);
+        }
         if let Some(inner) = current.downcast_ref::<DataFusionError>() {
             return from_datafusion(inner);
         }
@@ -563,6 +597,7 @@ fn from_parquet(error: &ParquetError) -> Error {
         ParquetError::General(message) if message.starts_with("Failed to fetch metadata for file") => {
             from_fetch(message)
         }
+        ParquetError::General(message) => Error::CorruptFile { message: first_line(message) },
         other => Error::CorruptFile { message: first_line(&other.to_string()) },
     }
 }
@@ -578,7 +613,11 @@ fn from_fetch(message: &str) -> Error {
     }
     let file = file_name(file.rsplit(' ').next().unwrap_or(file));
     let is_any = |texts: &[&str]| texts.iter().any(|text| problem.contains(text));
-    if is_any(&["not found"]) {
+    if is_without_credentials(problem) {
+        Error::AccessRefused {
+            message: no_credentials(problem.split_whitespace().nth(1).unwrap_or_default()),
+        }
+    } else if is_any(&["not found"]) {
         Error::MissingFile { message: file }
     } else if is_any(&["403 Forbidden", "401 Unauthorized", "permissions", "valid authentication"]) {
         Error::AccessRefused { message: format!("the store refused access to {file}") }
@@ -594,6 +633,10 @@ fn from_object_store(error: &object_store::Error) -> Error {
             Error::MissingFile { message: "there is none there, and a web server cannot be searched".into() }
         }
         object_store::Error::NotFound { path, .. } => Error::MissingFile { message: file_name(path) },
+        object_store::Error::Generic { store, .. } if is_without_credentials(&error.to_string()) => {
+            tracing::warn!(%error, "there are no credentials for a store");
+            Error::AccessRefused { message: no_credentials(store) }
+        }
         object_store::Error::Generic { source, .. } => match from_external(source.as_ref()) {
             Error::AccessRefused { message } => Error::AccessRefused { message },
             Error::MissingFile { message } => Error::MissingFile { message },
@@ -609,6 +652,24 @@ fn from_object_store(error: &object_store::Error) -> Error {
         }
         _ => unanswered(&error.to_string()),
     }
+}
+
+/// True when a store was asked without credentials: then those of the machine are tried, at an address that only machines
+/// of a cloud have.
+fn is_without_credentials(problem: &str) -> bool {
+    ["169.254.169.254", "169.254.170.2", "metadata.google.internal", "fd00:ec2::254"]
+        .iter()
+        .any(|address| problem.contains(address))
+}
+
+fn no_credentials(store: &str) -> String {
+    let settings = match store {
+        "S3" => "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or [stores.s3]",
+        "GCS" => "GOOGLE_SERVICE_ACCOUNT, or [stores.gcs]",
+        "MicrosoftAzure" => "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY, or [stores.azure]",
+        _ => "those of its section of [stores]",
+    };
+    format!("no credentials for the store: set {settings}")
 }
 
 /// True when a web server said that it cannot be listed, which is what comes behind a file that it does not have.

@@ -16,6 +16,7 @@ mod fence;
 mod footers;
 pub mod functions;
 mod ids;
+mod local_files;
 pub mod memory;
 pub mod object_stores;
 pub mod operators;

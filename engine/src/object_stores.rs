@@ -14,7 +14,6 @@ use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::http::HttpBuilder;
-use object_store::local::LocalFileSystem;
 use object_store::multipart::MultipartStore;
 use object_store::{ClientOptions, ObjectStore, RetryConfig};
 use parking_lot::Mutex;
@@ -23,6 +22,7 @@ use url::Url;
 use crate::config::{NamedStoreConfig, StoresConfig};
 use crate::data_cache::DataCache;
 use crate::fence::Fence;
+use crate::local_files::LocalFiles;
 use crate::request_limit::RequestLimit;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -121,7 +121,7 @@ impl ObjectStores {
             ))
         };
         Ok(match url.scheme() {
-            "file" => OpenStore::of_objects(LocalFileSystem::new()),
+            "file" => OpenStore::of_objects(LocalFiles::new()),
             "s3" | "s3a" if !bucket.is_empty() => OpenStore::of_uploads(self.s3(bucket)?),
             "gs" | "gcs" if !bucket.is_empty() => OpenStore::of_uploads(self.gcs(bucket)?),
             "az" | "azure" | "abfs" | "abfss" if !bucket.is_empty() => {

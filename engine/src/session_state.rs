@@ -265,6 +265,8 @@ fn common(config: SessionConfig) -> SessionConfig {
         .with_collect_statistics(true);
     let options = config.options_mut();
     options.sql_parser.dialect = Dialect::PostgreSQL;
+    // A table has the files of folders within its own, and what tells that it is of another format lies in one.
+    options.execution.listing_table_ignore_subdirectory = false;
     // Known before functions are made: now() has a zone only when there is one.
     options.execution.time_zone = Some(functions::ZONE.to_owned());
     // 0.06 + 0.01 must be 0.07, as in PostgreSQL.

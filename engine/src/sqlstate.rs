@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use catalog::Trouble;
+
 use crate::Error;
 
 /// Five characters that clients act on.
@@ -100,6 +102,14 @@ impl Error {
             Error::ExecutorLost { .. } => b"58000",
             Error::MissingFile { .. } => b"58P01",
             Error::CorruptFile { .. } => b"XX001",
+            Error::TableUnavailable { trouble, .. } => match trouble {
+                Trouble::Away => b"58030",
+                Trouble::Damaged => b"XX001",
+                Trouble::Conflict => b"42804",
+                Trouble::Unsupported => b"0A000",
+                Trouble::Ambiguous => b"42P07",
+                Trouble::Empty => b"58P01",
+            },
             Error::Protocol { .. } => b"08P01",
             Error::InFailedTransaction => b"25P02",
             Error::UndefinedStatement { .. } => b"26000",

@@ -14,6 +14,7 @@ use tracing::warn;
 
 use crate::auth::SignInGuard;
 use crate::cluster::Cluster;
+use crate::found_tables::{FoundTables, Look};
 use crate::metrics::Metrics;
 use crate::pg_catalog::Built;
 use crate::planning::Planning;
@@ -62,6 +63,8 @@ pub struct Coordinator {
     pub committing: Mutex<()>,
     /// Files that are not committed yet.
     pub writes: Writes,
+    /// The tables that lie in the locations.
+    pub found_tables: Arc<FoundTables>,
     /// Earlier snapshots that were read.
     pub history: History,
     /// Encryption, when the server offers it.
@@ -137,6 +140,35 @@ impl Coordinator {
                 warn!(%error, "cannot look for changes of the catalog");
             }
         }
+    }
+
+    /// Looks for tables that came to the locations, or went, until `shutdown`.
+    pub async fn follow_locations(self: Arc<Self>, shutdown: CancellationToken) {
+        let interval = self.config.server.location_refresh_interval.0;
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = self.found_tables.came_late() => self.show_found(),
+                () = tokio::time::sleep(interval) => {
+                    tokio::select! {
+                        () = shutdown.cancelled() => return,
+                        () = self.look_at_locations(Look::News) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Looks at the locations again, and shows every statement from now on what is there.
+    pub async fn look_at_locations(&self, look: Look) {
+        if self.found_tables.look_again(look, &self.snapshot()).await {
+            self.show_found();
+        }
+    }
+
+    fn show_found(&self) {
+        let (tables, troubles) = self.found_tables.current();
+        self.catalog.replace_found(tables, troubles);
     }
 
     async fn follow(&self) -> std::result::Result<(), CatalogError> {

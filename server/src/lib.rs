@@ -7,6 +7,7 @@ mod commands;
 mod coordinator;
 mod dashboard;
 mod data_folder;
+mod found_tables;
 mod listener;
 mod locations;
 mod metrics;

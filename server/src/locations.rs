@@ -55,6 +55,30 @@ pub fn resolve(location: &str) -> std::result::Result<Url, CatalogError> {
     }
 }
 
+/// Refuses what can never be a location, whatever lies there.
+pub fn check_named(location: &str) -> std::result::Result<(), CatalogError> {
+    let Some((scheme, _)) = location.split_once("://") else { return Ok(()) };
+    let wrong = |problem: String| CatalogError::Location { location: location.to_owned(), problem };
+    if !SCHEMES.contains(&scheme.to_ascii_lowercase().as_str()) {
+        let problem = format!(
+            "is of the kind {scheme}://, which is not supported: use a folder, s3://, gs://, az:// or hdfs://"
+        );
+        return Err(wrong(problem));
+    }
+    if scheme == "file" {
+        return Ok(());
+    }
+    let url = resolve(location)?;
+    match url.host_str() {
+        Some(host) if !host.is_empty() => Ok(()),
+        _ => Err(wrong("names no bucket".to_owned())),
+    }
+}
+
+/// The kinds of locations.
+const SCHEMES: &[&str] =
+    &["file", "s3", "s3a", "gs", "gcs", "az", "azure", "abfs", "abfss", "hdfs", "http", "https"];
+
 /// The URL of a folder or a file that exists and lies under one of `allowed` (else 42501). What lies elsewhere is refused
 /// in the same words whether it exists or not.
 pub fn resolve_allowed(location: &str, allowed: &[String]) -> Result<Url> {

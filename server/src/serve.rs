@@ -4,19 +4,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use catalog::table::external::{self, Declared};
-use catalog::{
-    CatalogError, CatalogStore, Change, DEFAULT_SCHEMA, ExternalFiles, FIRST_ROLE, Metadata, Snapshot,
-    SnapshotStore, TableDefinition, TableName, Warehouse,
-};
-use datafusion::datasource::listing::ListingTableUrl;
+use catalog::{CatalogError, CatalogStore, Change, FIRST_ROLE, Metadata, Snapshot, SnapshotStore, Warehouse};
 use datafusion::execution::session_state::SessionState;
 use engine::config::Config;
 use engine::runtime::NodeRuntime;
 use engine::session_state::{Destination, SessionStates, StatementSettings, Thrift};
 use engine::tls::ServerTls;
 use engine::work_folder::WorkFolder;
-use futures::{StreamExt, TryStreamExt};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +20,7 @@ use crate::auth::SignInGuard;
 use crate::cluster::{self, Cluster, Supervisor};
 use crate::coordinator::Coordinator;
 use crate::data_folder::DataFolder;
+use crate::found_tables::FoundTables;
 use crate::metrics::Metrics;
 use crate::pg_catalog::Built;
 use crate::planning::Planning;
@@ -78,9 +73,6 @@ pub struct Threads {
     pub watching: tokio::runtime::Handle,
 }
 
-/// Tables opened at once: each reads a listing and a footer.
-const TABLES_OPENED_AT_ONCE: usize = 16;
-
 impl Server {
     /// Opens tables and ports and starts the supervised executors. `shutdown` ends everything, clients first.
     pub async fn start(
@@ -91,7 +83,10 @@ impl Server {
     ) -> Result<Self, ServeError> {
         let client_listener = bind(config.server.listen, "--listen").await?;
         let dashboard_listener = bind(config.server.dashboard, "--dashboard").await?;
-        let cluster_listener = bind(config.cluster.listen, "--cluster-listen").await?;
+        let cluster_listener = bind_cluster(&config).await?;
+        if let Some((wanted, has)) = config.memory_beyond_machine() {
+            warn!(%wanted, %has, "server and executors may take more memory than this machine has: see --memory");
+        }
         let data_folder = DataFolder::claim(&config.server.data_dir)
             .await
             .map_err(|error| unusable(&config.server.data_dir, &error))?;
@@ -114,7 +109,15 @@ impl Server {
         let tls = ServerTls::load(&config.tls).map_err(ServeError::Environment)?;
         let mut allowed = config.server.locations.clone();
         allowed.push(store.data_folder().to_owned());
-        let snapshot = open_locations(&config, &sessions, metadata, &allowed).await?;
+        for location in &config.server.locations {
+            locations::check_named(location)?;
+        }
+        let found_tables = FoundTables::new(
+            opening_session(&config, &sessions),
+            threads.planning.clone(),
+            &config.server.locations,
+        );
+        let snapshot = first_snapshot(metadata, &found_tables, &allowed).await;
 
         let address = |listener: &TcpListener| {
             listener.local_addr().map_err(|error| ServeError::Environment(error.to_string()))
@@ -169,6 +172,7 @@ impl Server {
             store,
             committing: tokio::sync::Mutex::new(()),
             writes,
+            found_tables,
             history: History::default(),
             tls,
             guard: SignInGuard::default(),
@@ -191,7 +195,9 @@ impl Server {
 
     /// The names of the tables that are served.
     pub fn table_names(&self) -> Vec<String> {
-        self.coordinator.snapshot().tables().map(|table| table.name.table.clone()).collect()
+        let snapshot = self.coordinator.snapshot();
+        let served = snapshot.tables().filter(|table| table.unavailable.is_none());
+        served.map(|table| table.name.table.clone()).collect()
     }
 
     /// Calls `tell` once as many executors have joined as are supervised, when there are any.
@@ -213,11 +219,12 @@ impl Server {
     pub async fn run(self) {
         info!(listen = %self.listen, dashboard = %self.dashboard, cluster = %self.cluster, "serving");
         let refresh = Arc::clone(&self.coordinator).follow_others(self.shutdown.clone());
+        let locations = Arc::clone(&self.coordinator).follow_locations(self.shutdown.clone());
         let dashboard =
             dashboard::run(Arc::clone(&self.coordinator), self.dashboard_listener, self.shutdown.clone());
         let queries = Arc::clone(&self.coordinator.queries);
         let clients = listener::run(self.coordinator, self.client_listener, self.shutdown);
-        tokio::join!(dashboard, clients, refresh);
+        tokio::join!(dashboard, clients, refresh, locations);
         let _ = tokio::task::spawn_blocking(move || queries.close()).await;
         self.cluster_end.cancel();
         self.supervisor.stopped().await;
@@ -228,6 +235,18 @@ async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, ServeError
     TcpListener::bind(address).await.map_err(|error| {
         ServeError::Environment(format!("cannot listen on {address}: {error} (choose another with {flag})"))
     })
+}
+
+/// Where executors join. Nobody who did not ask for the port counts on it: another server of the machine may have it.
+async fn bind_cluster(config: &Config) -> Result<TcpListener, ServeError> {
+    let address = config.cluster.listen;
+    let bound = bind(address, "--cluster-listen").await;
+    if bound.is_ok() || config.is_cluster_listen_chosen() {
+        return bound;
+    }
+    let free = bind(SocketAddr::new(address.ip(), 0), "--cluster-listen").await?;
+    info!(taken = %address, "another process has the port that executors join at by default: a free one is taken");
+    Ok(free)
 }
 
 fn unusable(path: &Path, error: &std::io::Error) -> ServeError {
@@ -276,6 +295,9 @@ async fn open_catalog(config: &Config) -> Result<(CatalogStore, Metadata), Serve
         Some(url) => CatalogStore::open_url(url.reveal(), &warehouse).await?,
         None => CatalogStore::open_file(&config.server.data_dir.join("catalog.sqlite"), &warehouse).await?,
     };
+    if let Some(reason) = store.unreadable() {
+        warn!(reason, "the managed tables cannot be read, and nothing of the catalog can be changed");
+    }
     let mut metadata = store.load().await?;
     let first = metadata.roles.get(FIRST_ROLE).cloned();
     if let (Some(password), Some(mut first)) = (&config.auth.initial_password, first) {
@@ -285,19 +307,20 @@ async fn open_catalog(config: &Config) -> Result<(CatalogStore, Metadata), Serve
             );
         } else {
             first.verifier = Some(scram::verifier(password.reveal(), config.auth.scram_iterations));
-            metadata = store.commit(&metadata, &[Change::PutRole(first)]).await?;
+            match store.commit(&metadata, &[Change::PutRole(first)]).await {
+                Ok(changed) => metadata = changed,
+                Err(error @ CatalogError::ReadOnly { .. }) => {
+                    warn!(%error, "auth.initial_password is ignored");
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
     }
     Ok((store, metadata))
 }
 
-/// Finds and opens the tables of every location.
-async fn open_locations(
-    config: &Config,
-    sessions: &SessionStates,
-    metadata: Metadata,
-    allowed: &[String],
-) -> Result<Snapshot, ServeError> {
+/// A session that tables are opened in.
+fn opening_session(config: &Config, sessions: &SessionStates) -> SessionState {
     let catalogs = Arc::new(datafusion::catalog::MemoryCatalogProviderList::new());
     let settings = StatementSettings {
         target_partitions: config.server_threads(),
@@ -308,47 +331,16 @@ async fn open_locations(
         memory_max: 0,
         thrift: Thrift::None,
     };
-    let session = sessions.for_statement(Destination::Local, catalogs, &settings);
-    let mut definitions = Vec::new();
-    for location in &config.server.locations {
-        definitions.extend(open_location(&session, location).await?);
-    }
+    sessions.for_statement(Destination::Local, catalogs, &settings)
+}
+
+/// What the catalog knows, and what lies in the locations of the start.
+async fn first_snapshot(metadata: Metadata, found: &Arc<FoundTables>, allowed: &[String]) -> Snapshot {
+    found.look_at_start().await;
     let refused = locations::strangers(metadata.tables.values(), allowed);
     for location in &refused {
         warn!(location, "a table lies outside of the locations of this start: it cannot be read");
     }
-    Ok(Snapshot::new(metadata, definitions, refused)?)
-}
-
-async fn open_location(session: &SessionState, location: &str) -> Result<Vec<TableDefinition>, ServeError> {
-    let wrong = |problem: String| CatalogError::Location { location: location.to_owned(), problem };
-    // A web server does not tell what it has: files below the location are named by CREATE EXTERNAL TABLE.
-    if location.starts_with("http://") || location.starts_with("https://") {
-        return Ok(Vec::new());
-    }
-    let url = if location.contains("://") {
-        format!("{}/", location.trim_end_matches('/'))
-    } else {
-        let path = Path::new(location);
-        if !path.is_dir() {
-            let problem = if path.exists() { "is not a folder" } else { "does not exist" };
-            return Err(wrong(problem.to_owned()).into());
-        }
-        let path = path.canonicalize().map_err(|error| wrong(format!("cannot be read: {error}")))?;
-        format!("{}/", path.to_string_lossy())
-    };
-    let url = ListingTableUrl::parse(&url).map_err(|error| wrong(format!("is not a location: {error}")))?;
-    let store = session
-        .runtime_env()
-        .object_store(&url)
-        .map_err(|error| wrong(format!("cannot be opened: {}", engine::Error::from(error))))?;
-    let found = catalog::discover(&store, &url, location).await?;
-    let opened = futures::stream::iter(found)
-        .map(|found| async move {
-            let name = TableName::new(DEFAULT_SCHEMA, found.name.as_str());
-            let (files, declared) = (ExternalFiles::default(), Declared::default());
-            external::open(session, name, &found.location, files, &declared).await
-        })
-        .buffered(TABLES_OPENED_AT_ONCE);
-    Ok(opened.try_collect().await?)
+    let (tables, troubles) = found.current();
+    Snapshot::new(metadata, tables, troubles, refused)
 }

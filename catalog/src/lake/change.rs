@@ -121,6 +121,7 @@ pub fn define(name: TableName, location: String, managed: ManagedTable) -> Table
         analyzed: Arc::default(),
         managed: Some(Arc::new(managed)),
         view: None,
+        unavailable: None,
     }
 }
 

@@ -5,6 +5,7 @@
 //! A commit is one transaction that first adds the snapshot after the one it was made from: of two that
 //! start from the same one, whoever wrote them, the second fails with [`CatalogError::Conflict`].
 
+mod foreign_lake;
 mod history;
 mod lake_commit;
 mod lake_load;
@@ -88,6 +89,8 @@ pub struct CatalogStore {
     dialect: Dialect,
     /// Where the lake's files lie, a URL that ends in `/`.
     data_folder: String,
+    /// Why the lake is not read and nothing is written, when that is so.
+    unreadable: Option<String>,
 }
 
 /// What differs from one database to the other.
@@ -166,8 +169,11 @@ impl CatalogStore {
             // Readers of other processes then do not stand in the way of a commit.
             sqlx::query("pragma journal_mode = wal").execute(&pool).await?;
         }
-        let mut store = Self { pool, dialect, data_folder: lake_load::as_url(&warehouse.location) };
-        store.prepare(warehouse).await?;
+        let data_folder = lake_load::as_url(&warehouse.location);
+        let mut store = Self { pool, dialect, data_folder, unreadable: None };
+        let unreadable = foreign_lake::reason(&store.pool).await;
+        store.prepare(warehouse, unreadable.is_none()).await?;
+        store.unreadable = unreadable;
         Ok(store)
     }
 
@@ -176,9 +182,23 @@ impl CatalogStore {
         &self.data_folder
     }
 
+    /// Why its managed tables cannot be read and nothing can be changed, when another engine brought the lake to a
+    /// version that is not known here.
+    pub fn unreadable(&self) -> Option<&str> {
+        self.unreadable.as_deref()
+    }
+
+    fn check_readable(&self) -> Result<()> {
+        match &self.unreadable {
+            Some(reason) => Err(CatalogError::ReadOnly { reason: reason.clone() }),
+            None => Ok(()),
+        }
+    }
+
     /// A transaction that may write. SQLite's would else begin as a reader and find out late that another
     /// one writes.
     async fn begin(&self) -> Result<Transaction<'static, Any>> {
+        self.check_readable()?;
         Ok(match self.dialect {
             Dialect::Sqlite => self.pool.begin_with("BEGIN IMMEDIATE").await?,
             Dialect::Postgres => self.pool.begin().await?,
@@ -186,12 +206,12 @@ impl CatalogStore {
     }
 
     /// Makes the tables and the first version where there is none.
-    async fn prepare(&mut self, warehouse: &Warehouse) -> Result<()> {
+    async fn prepare(&mut self, warehouse: &Warehouse, is_known: bool) -> Result<()> {
         let mut transaction = self.begin().await?;
         for table in TABLES {
             sqlx::query(*table).execute(&mut *transaction).await?;
         }
-        if lake_tables::create(&mut transaction, self.dialect).await? {
+        if is_known && lake_tables::create(&mut transaction, self.dialect).await? {
             first_lake(&mut transaction, self.dialect, warehouse).await?;
         }
         let found = sqlx::query("select format from sluice_catalog where id = 1")
@@ -222,12 +242,14 @@ impl CatalogStore {
                 }
             }
         }
-        self.check_lake(&mut transaction, warehouse).await?;
+        if is_known {
+            self.check_lake(&mut transaction, warehouse).await?;
+        }
         transaction.commit().await?;
         Ok(())
     }
 
-    /// A lake that another engine made must be one that is read here, and have the schema of ours.
+    /// Takes over where a lake that another engine made has its files.
     async fn check_lake(
         &mut self,
         transaction: &mut Transaction<'static, Any>,
@@ -239,18 +261,6 @@ impl CatalogStore {
             .iter()
             .map(|row| Ok((text(row, "k")?, text(row, "v")?)))
             .collect::<Result<_>>()?;
-        let version = facts.get("version").map_or("", String::as_str);
-        if version != lake_tables::VERSION {
-            let known = lake_tables::VERSION;
-            let problem =
-                format!("holds a DuckLake of version {version:?}; this version of Sluice reads {known}");
-            return Err(CatalogError::Store { problem });
-        }
-        if facts.get("encrypted").is_some_and(|encrypted| encrypted == "true") {
-            return Err(CatalogError::Store {
-                problem: "holds an encrypted DuckLake, which is not read here".into(),
-            });
-        }
         let path = facts.get("data_path").map_or("", String::as_str);
         if !warehouse.is_chosen {
             if !path.contains("://") && !path.starts_with('/') {
@@ -265,9 +275,14 @@ impl CatalogStore {
 
     /// The current version.
     pub async fn load(&self) -> Result<Metadata> {
-        let mut transaction = self.pool.begin().await?;
         let mut metadata = Metadata::default();
-        lake_load::load(&mut transaction, &mut metadata, &self.data_folder, None).await?;
+        if let Some(reason) = &self.unreadable {
+            foreign_lake::load_names(&self.pool, &mut metadata, &self.data_folder, reason).await;
+        }
+        let mut transaction = self.pool.begin().await?;
+        if self.unreadable.is_none() {
+            lake_load::load(&mut transaction, &mut metadata, &self.data_folder, None).await?;
+        }
         for row in rows(&mut transaction, "select * from sluice_roles order by oid").await? {
             metadata.apply(&Change::PutRole(role(&row)?));
         }
@@ -334,6 +349,7 @@ impl CatalogStore {
     ///
     /// Fails with [`CatalogError::NoSnapshot`] when there is none of that number, or none any more.
     pub async fn load_lake(&self, snapshot: u64) -> Result<Metadata> {
+        self.check_readable()?;
         let mut transaction = self.pool.begin().await?;
         let mut metadata = Metadata::default();
         lake_load::load(&mut transaction, &mut metadata, &self.data_folder, Some(snapshot)).await?;
@@ -343,6 +359,7 @@ impl CatalogStore {
 
     /// The names of the files that any snapshot ever knew, among those of the statement `write_id`.
     pub async fn files_of(&self, write_id: &str) -> Result<HashSet<String>> {
+        self.check_readable()?;
         let mut connection = self.pool.acquire().await?;
         let sql = "select path from ducklake_data_file where path like $1
              union all select path from ducklake_files_scheduled_for_deletion where path like $1";
@@ -842,6 +859,7 @@ fn table(row: &AnyRow) -> Result<TableDefinition> {
         analyzed: Arc::default(),
         managed: None,
         view: None,
+        unavailable: None,
     })
 }
 

@@ -2,9 +2,13 @@
 
 pub mod external;
 pub mod file_statistics;
+pub mod files;
+mod footer;
+mod listed;
 pub mod managed;
 pub mod recorded;
 pub mod view;
+pub mod widening;
 
 use std::sync::Arc;
 

@@ -88,6 +88,7 @@ pub async fn run(
         Command::RefreshTable { schema, table } => {
             tables::refresh(coordinator, session, schema.as_deref(), table).await
         }
+        Command::RefreshLocations => tables::refresh_locations(coordinator, session).await,
         Command::CreateView(make) => views::create(coordinator, session, make).await,
         Command::CheckLayout { schema, table } => {
             layout::check(coordinator, session, schema.as_deref(), table).await

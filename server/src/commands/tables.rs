@@ -18,6 +18,7 @@ use super::{
     views,
 };
 use crate::coordinator::Coordinator;
+use crate::found_tables::Look;
 use crate::locations;
 use crate::pg_catalog;
 use crate::planning::Planned;
@@ -35,7 +36,7 @@ pub async fn create(
 ) -> Result<Outcome> {
     let name = name_for(&metadata(coordinator, session), wanted)?;
     must_be_superuser(coordinator, session, "create an external table")?;
-    if snapshot(coordinator, session).table(&name).is_some() {
+    if is_taken(&snapshot(coordinator, session), &name) {
         return exists(wanted, name);
     }
     session.check_may_write("CREATE EXTERNAL TABLE")?;
@@ -43,7 +44,7 @@ pub async fn create(
     let mut definition = open(coordinator, name.clone(), &url, &wanted.files, &wanted.declared).await?;
     // Another session may have made it while the files were opened; from here on a conflict is told.
     let seen = snapshot(coordinator, session);
-    if seen.table(&name).is_some() {
+    if is_taken(&seen, &name) {
         return exists(wanted, name);
     }
     definition.oid = seen.free_oid(definition.oid);
@@ -58,6 +59,13 @@ fn must_be_superuser(coordinator: &Coordinator, session: &Session, what: &str) -
         true => Ok(()),
         false => Err(Error::PermissionDenied { message: format!("must be superuser to {what}") }),
     }
+}
+
+/// True for the name of a table that was made, or of one that was found and can be read: of one that cannot, the
+/// statement says how.
+fn is_taken(snapshot: &catalog::Snapshot, name: &TableName) -> bool {
+    let is_made = snapshot.metadata().tables.contains_key(name);
+    is_made || snapshot.table(name).is_some_and(|table| table.unavailable.is_none())
 }
 
 fn exists(wanted: &ExternalTable, name: TableName) -> Result<Outcome> {
@@ -165,6 +173,28 @@ pub async fn refresh(
     let changes = vec![Change::PutTable(Arc::new(definition))];
     change_from(coordinator, session, seen, changes, TAG).await?;
     Ok(Outcome::tag(TAG))
+}
+
+/// `REFRESH LOCATIONS`: every table of the locations is opened again.
+pub async fn refresh_locations(coordinator: &Coordinator, session: &mut Session) -> Result<Outcome> {
+    const TAG: &str = "REFRESH LOCATIONS";
+    must_be_superuser(coordinator, session, "refresh the locations")?;
+    forget_listings(coordinator);
+    coordinator.look_at_locations(Look::All).await;
+    let seen = coordinator.snapshot();
+    let tables = seen.tables().filter(|table| table.unavailable.is_some()).count();
+    let notice = |count: usize, what: &str| {
+        Notice::info("01000", format!("{count} {what} cannot be read: sys.tables tells why"))
+    };
+    let mut notices = Vec::new();
+    if tables > 0 {
+        notices.push(notice(tables, if tables == 1 { "table" } else { "tables" }));
+    }
+    let locations = seen.troubles().len();
+    if locations > 0 {
+        notices.push(notice(locations, if locations == 1 { "location" } else { "locations" }));
+    }
+    Ok(Outcome::with_notices(TAG, notices))
 }
 
 /// `table`, which lies somewhere, as its files are now.

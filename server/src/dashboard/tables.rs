@@ -7,19 +7,20 @@ use serde_json::{Value, json};
 use super::Desk;
 use crate::sys;
 
-/// Every table and view.
+/// Every table and view, and the locations that cannot be read.
 pub async fn list(State(desk): State<Desk>) -> Json<Value> {
     let snapshot = desk.coordinator.snapshot();
-    let tables: Vec<Value> = snapshot
+    let mut tables: Vec<Value> = snapshot
         .tables()
         .map(|table| {
             let health = sys::health(table);
-            let has_files = table.view.is_none();
+            let has_files = table.view.is_none() && table.unavailable.is_none();
+            let problem = table.unavailable.as_deref();
             let of_files = |figure: u64| has_files.then_some(figure);
-            let format = match (&table.managed, has_files) {
+            let format = match (&table.managed, &table.view) {
                 (Some(_), _) => Some("parquet"),
-                (None, true) => Some(table.files.format.name()),
-                (None, false) => None,
+                (None, None) => Some(table.files.format.name()),
+                (None, Some(_)) => None,
             };
             json!({
                 "schema_name": table.name.schema,
@@ -34,8 +35,23 @@ pub async fn list(State(desk): State<Desk>) -> Json<Value> {
                 "partitioned_by": sys::partition_keys(table),
                 "health": health.state,
                 "advice": health.advice,
+                "state": problem.map_or("served", |problem| problem.trouble.name()),
+                "reason": problem.map(|problem| &problem.reason),
+                "file": problem.and_then(|problem| problem.file.as_ref()),
             })
         })
         .collect();
+    tables.extend(snapshot.troubles().iter().map(|trouble| {
+        json!({
+            "schema_name": Value::Null,
+            "table_name": trouble.location,
+            "kind": "location",
+            "partitioned_by": [],
+            "health": "unavailable",
+            "advice": trouble.problem.advice,
+            "state": trouble.problem.trouble.name(),
+            "reason": trouble.problem.reason,
+        })
+    }));
     Json(json!({ "tables": tables }))
 }

@@ -486,6 +486,13 @@ impl Names {
                     self.schemas.insert(reference.table.clone(), schema);
                 }
                 let Some(view) = &definition.view else {
+                    if definition.unavailable.is_some() {
+                        // A view's reader need not be allowed to read the table.
+                        if open.is_empty() {
+                            check_may_read(snapshot, context.role_oid, &definition)?;
+                        }
+                        definition.check_available()?;
+                    }
                     self.tables.push(definition);
                     continue;
                 };

@@ -85,6 +85,8 @@ pub enum Command {
     Schema(SchemaChange),
     /// `REFRESH TABLE`: an external table's files are looked at again.
     RefreshTable { schema: Option<String>, table: String },
+    /// `REFRESH LOCATIONS`: the tables of the start's locations are looked for, and opened, again.
+    RefreshLocations,
     /// `OPTIMIZE TABLE`, `REFRESH MATERIALIZED VIEW`: a table's files are written again.
     Rewrite(RewriteTable),
     /// `ANALYZE`; of every table when none is named.

@@ -123,6 +123,9 @@ pub fn parse(tokens: &[TokenWithSpan]) -> Option<Result<Command>> {
         if words.take("table") {
             return Some(refresh(words));
         }
+        if words.take("locations") {
+            return Some(words.end().map(|()| Command::RefreshLocations));
+        }
         if words.take("materialized") && words.take("view") {
             words.take("concurrently");
             return Some(rewrite(words, tokens, true));

@@ -226,11 +226,14 @@ pub static VIEWS: &[ViewReference] = &[
     },
     ViewReference {
         name: "tables",
-        about: "Tables and views, and how their files suit queries.",
+        about: "Tables and views, and how their files suit queries; what cannot be read, and why. Superusers see locations too that cannot.",
         columns: &[
-            ("schema_name", "Its schema."),
-            ("table_name", "Its name."),
-            ("kind", "`managed`, `external`, `view` or `materialized view`."),
+            ("schema_name", "Its schema; null for a location."),
+            ("table_name", "Its name; null for a location."),
+            (
+                "kind",
+                "`managed`, `external`, `view`, `materialized view`, or `location` for one that cannot be read.",
+            ),
             ("format", "Of its files."),
             ("rows", "Rows in it; of external tables an estimate until ANALYZE."),
             ("files", "Its files."),
@@ -240,9 +243,15 @@ pub static VIEWS: &[ViewReference] = &[
             ("partitioned_by", "What its files are partitioned by."),
             (
                 "health",
-                "`good`, `small files`, `large files`, `skewed` or `unknown`; CHECK LAYOUT looks closer.",
+                "`good`, `small files`, `large files`, `skewed`, `unknown` or `unavailable`; CHECK LAYOUT looks closer.",
             ),
             ("advice", "What mends it."),
+            (
+                "state",
+                "`served`; or `away` (its place does not answer, and is tried again), `damaged`, `conflict` (its files contradict each other), `unsupported`, `ambiguous` (several files or folders have its name) or `empty`.",
+            ),
+            ("reason", "Why it cannot be read, told to who may read it."),
+            ("file", "The file it is about, below the table's folder; of a location, the location."),
         ],
     },
     ViewReference {

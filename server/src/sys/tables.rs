@@ -1,6 +1,6 @@
 //! Tables, their files, their versions.
 
-use catalog::{Materialized, Snapshot, TableDefinition, TableName};
+use catalog::{Materialized, Snapshot, TableDefinition, TableName, Unavailable};
 use datafusion::arrow::array::RecordBatch;
 use engine::ByteSize;
 
@@ -41,7 +41,9 @@ pub fn health(table: &TableDefinition) -> Health {
     let mean = table.statistics.file_bytes.checked_div(files).unwrap_or(0);
     let typical = median.unwrap_or(mean);
     let name = &table.name;
-    let (state, advice) = if table.view.is_some() || files == 0 {
+    let (state, advice) = if let Some(problem) = &table.unavailable {
+        ("unavailable", Some(problem.advice.clone()))
+    } else if table.view.is_some() || files == 0 {
         ("unknown", None)
     } else if files > SMALL_FILES_MAX && typical < SMALL_BYTES {
         let advice = match table.managed.is_some() {
@@ -135,34 +137,88 @@ pub fn kind(snapshot: &Snapshot, table: &TableDefinition) -> &'static str {
     }
 }
 
-/// Every table and view, with the state of its files.
+/// Why a relation is not served, where it is not, as far as the reader may know: files are named by what is in them.
+fn problem<'a>(view: &'a View, table: &'a TableDefinition) -> Option<&'a Unavailable> {
+    let may_know = || check_may_read(&view.snapshot, view.context.role_oid, table).is_ok();
+    table.unavailable.as_deref().filter(|_| may_know())
+}
+
+/// Every table and view, with the state of its files, and the locations that cannot be read.
 pub fn tables(view: &View) -> RecordBatch {
     let all: Vec<_> = view.snapshot.tables().collect();
+    let role = view.snapshot.metadata().role_by_oid(view.context.role_oid);
+    let shows_locations = role.is_some_and(|role| role.is_superuser);
+    let locations: Vec<_> = view.snapshot.troubles().iter().filter(|_| shows_locations).collect();
+    let none = locations.len();
+    let nothing = || std::iter::repeat_n(None, none);
+    let no_text = || std::iter::repeat_n(None, none);
     let states: Vec<Health> = all.iter().map(|table| health(table)).collect();
-    let has_files = |table: &&&std::sync::Arc<TableDefinition>| table.view.is_none();
+    let has_files =
+        |table: &&&std::sync::Arc<TableDefinition>| table.view.is_none() && table.unavailable.is_none();
     let figure = |of: fn(&TableDefinition) -> u64| {
-        all.iter()
-            .map(move |table| optional_count(Some(*table).filter(|t| has_files(&t)).map(|t| of(t))))
-            .collect::<Vec<_>>()
+        let figures =
+            all.iter().map(|table| optional_count(Some(*table).filter(|t| has_files(&t)).map(|t| of(t))));
+        figures.chain(nothing()).collect::<Vec<_>>()
     };
     let format = |table: &TableDefinition| match (&table.managed, &table.view) {
         (_, Some(_)) => None,
         (Some(_), _) => Some("parquet"),
         _ => Some(table.files.format.name()),
     };
+    let of_table = |told: fn(&Unavailable) -> Option<&str>| {
+        all.iter().map(move |table| problem(view, table).and_then(told))
+    };
+    let of_location =
+        |told: fn(&Unavailable) -> Option<&str>| locations.iter().map(move |of| told(&of.problem));
+    let state = |table: &TableDefinition| table.unavailable.as_ref().map_or("served", |of| of.trouble.name());
+    let advice = |(table, health): (&&std::sync::Arc<TableDefinition>, &'_ Health)| {
+        let is_hidden = table.unavailable.is_some() && problem(view, table).is_none();
+        health.advice.clone().filter(|_| !is_hidden)
+    };
+    let advices: Vec<Option<String>> = all.iter().zip(&states).map(advice).collect();
+    let of_all = |told: fn(&Unavailable) -> Option<&str>| of_table(told).chain(of_location(told));
     Columns::new()
-        .text("schema_name", all.iter().map(|table| table.name.schema.as_str()))
-        .text("table_name", all.iter().map(|table| table.name.table.as_str()))
-        .text("kind", all.iter().map(|table| kind(&view.snapshot, table)))
-        .optional_text("format", all.iter().map(|table| format(table)))
+        .optional_text(
+            "schema_name",
+            all.iter().map(|table| Some(table.name.schema.as_str())).chain(no_text()),
+        )
+        .optional_text("table_name", all.iter().map(|table| Some(table.name.table.as_str())).chain(no_text()))
+        .text(
+            "kind",
+            all.iter().map(|table| kind(&view.snapshot, table)).chain(std::iter::repeat_n("location", none)),
+        )
+        .optional_text("format", all.iter().map(|table| format(table)).chain(no_text()))
         .optional_int8("rows", figure(|table| table.statistics.rows))
         .optional_int8("files", figure(|table| table.statistics.files))
         .optional_int8("file_bytes", figure(|table| table.statistics.file_bytes))
-        .optional_int8("median_file_bytes", states.iter().map(|of| optional_count(of.median_file_bytes)))
-        .optional_int8("largest_file_bytes", states.iter().map(|of| optional_count(of.largest_file_bytes)))
-        .text("partitioned_by", all.iter().map(|table| partition_keys(table).join(", ")))
-        .text("health", states.iter().map(|of| of.state))
-        .optional_text("advice", states.iter().map(|of| of.advice.as_deref()))
+        .optional_int8(
+            "median_file_bytes",
+            states.iter().map(|of| optional_count(of.median_file_bytes)).chain(nothing()),
+        )
+        .optional_int8(
+            "largest_file_bytes",
+            states.iter().map(|of| optional_count(of.largest_file_bytes)).chain(nothing()),
+        )
+        .text(
+            "partitioned_by",
+            all.iter()
+                .map(|table| partition_keys(table).join(", "))
+                .chain(std::iter::repeat_n(String::new(), none)),
+        )
+        .text("health", states.iter().map(|of| of.state).chain(std::iter::repeat_n("unavailable", none)))
+        .optional_text(
+            "advice",
+            advices.iter().map(Option::as_deref).chain(of_location(|of| Some(of.advice.as_str()))),
+        )
+        .text(
+            "state",
+            all.iter().map(|table| state(table)).chain(locations.iter().map(|of| of.problem.trouble.name())),
+        )
+        .optional_text("reason", of_all(|of| Some(of.reason.as_str())))
+        .optional_text(
+            "file",
+            of_table(|of| of.file.as_deref()).chain(locations.iter().map(|of| Some(of.location.as_str()))),
+        )
         .finish()
 }
 

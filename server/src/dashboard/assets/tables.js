@@ -12,7 +12,7 @@ export function tablesPage() {
     sortable: true,
     key: (one) => JSON.stringify([one.schema_name, one.table_name]),
     columns: [
-      { label: "Table", head: true, widget: () => mono((one) => `${one.schema_name}.${one.table_name}`), value: (one) => `${one.schema_name}.${one.table_name}` },
+      { label: "Table", head: true, widget: () => mono(nameOf), value: nameOf },
       { label: "Kind", text: (one) => one.kind, value: (one) => one.kind },
       { label: "Format", text: (one) => one.format, value: (one) => one.format },
       { label: "Rows", number: true, text: (one) => count(one.rows), value: (one) => one.rows },
@@ -22,6 +22,7 @@ export function tablesPage() {
       { label: "Largest file", number: true, text: (one) => bytes(one.largest_file_bytes), value: (one) => one.largest_file_bytes },
       { label: "Partitioned by", text: (one) => (one.partitioned_by ?? []).join(", ") || UNKNOWN },
       { label: "Layout", widget: layoutMark, value: (one) => one.health },
+      { label: "Why it cannot be read", text: (one) => one.reason ?? "", value: (one) => one.state },
       { label: "Advice", widget: adviceCell },
     ],
   });
@@ -36,8 +37,11 @@ export function tablesPage() {
       const { tables } = await getJson("api/tables", abort.signal);
       table.update(tables ?? []);
       table.node.hidden = false;
-      const ill = (tables ?? []).filter((one) => !["good", "unknown"].includes(one.health)).length;
-      setText(note, `${count((tables ?? []).length)} tables, ${ill === 0 ? "none with advice on layout" : `${ill} with a layout to mend`}`);
+      const all = tables ?? [];
+      const away = all.filter((one) => one.health === "unavailable").length;
+      const ill = all.filter((one) => !["good", "unknown", "unavailable"].includes(one.health)).length;
+      const served = `${count(all.length - away)} tables, ${ill === 0 ? "none with advice on layout" : `${ill} with a layout to mend`}`;
+      setText(note, away === 0 ? served : `${served}; ${count(away)} cannot be read`);
     } catch (error) {
       if (error.name !== "AbortError") setText(note, error.message);
     }
@@ -46,15 +50,24 @@ export function tablesPage() {
   return { node, title: "Tables", onReconnect: load, close: () => abort.abort() };
 }
 
+function nameOf(one) {
+  return one.schema_name ? `${one.schema_name}.${one.table_name}` : one.table_name;
+}
+
 function layoutMark() {
   const mark = stateMark("good");
   return {
     node: mark.node,
     update(one) {
       const health = one.health ?? "unknown";
-      mark.update(health === "good" ? "good" : health === "unknown" ? "unknown" : "warning", health);
+      mark.update(stateOf(health), health === "unavailable" ? one.state : health);
     },
   };
+}
+
+function stateOf(health) {
+  if (health === "unavailable") return "failed";
+  return ["good", "unknown"].includes(health) ? health : "warning";
 }
 
 function adviceCell() {
