@@ -12,7 +12,7 @@ use catalog::{
 };
 
 fn warehouse(location: &str) -> Warehouse {
-    Warehouse { location: location.into(), is_chosen: false }
+    Warehouse { location: location.into(), is_chosen: false, may_begin: true }
 }
 
 /// Commits, and checks that what is loaded is what was committed.

@@ -1,6 +1,6 @@
 //! What can be wrong with a table or a location, told so that its owner can mend it.
 
-use crate::Unavailable;
+use crate::{StoreFailure, Unavailable};
 
 /// The result of a catalog operation.
 pub type Result<T> = std::result::Result<T, CatalogError>;
@@ -72,6 +72,20 @@ pub enum CatalogError {
         /// Why.
         reason: String,
     },
+    /// The database that keeps the catalog failed, in a way that says what would help.
+    #[error("the catalog's database {problem}")]
+    StoreFailed {
+        /// What kind of failure it is.
+        failure: StoreFailure,
+        /// What happened, continuing the sentence.
+        problem: String,
+    },
+    /// The database was lost while it committed, and cannot be asked. The files of the commit may be part of a table.
+    #[error("the catalog's database was lost during a commit: whether it was carried out is not known")]
+    OutcomeUnknown,
+    /// The database holds no catalog, and nobody said that it may be a new one.
+    #[error("the catalog's database holds no catalog")]
+    NoCatalog,
     /// A row of that key exists. Only inside of a commit.
     #[error("the catalog's database holds that key already")]
     Taken,
@@ -86,16 +100,14 @@ pub enum CatalogError {
     Conflict,
 }
 
-impl From<sqlx::Error> for CatalogError {
-    fn from(error: sqlx::Error) -> Self {
-        // SQLite's words for a lock that another process held for too long.
-        let is_busy =
-            |error: &dyn sqlx::error::DatabaseError| matches!(error.code().as_deref(), Some("5" | "517"));
-        if let sqlx::Error::Database(inner) = &error
-            && is_busy(inner.as_ref())
-        {
-            return Self::Conflict;
-        }
-        Self::Store { problem: format!("failed: {error}") }
+impl CatalogError {
+    /// The catalog contradicts itself, or holds what cannot be.
+    pub(crate) fn damaged(problem: impl std::fmt::Display) -> Self {
+        Self::StoreFailed { failure: StoreFailure::Damaged, problem: format!("is damaged: {problem}") }
+    }
+
+    /// The same, of one table.
+    pub fn damaged_table(table: &crate::TableName, problem: impl std::fmt::Display) -> Self {
+        Self::damaged(format_args!("table \"{}\": {problem}", table.table))
     }
 }

@@ -32,6 +32,6 @@ pub use provider::{
 pub use rights::{GrantProblem, Granted};
 pub use role::{FIRST_ROLE, FIRST_ROLE_OID, Grant, GrantObject, Membership, PUBLIC_GRANTEE, Privilege, Role};
 pub use snapshot::{Snapshot, SnapshotStore};
-pub use store::{CatalogStore, DeadFile, SnapshotRow, Warehouse};
+pub use store::{CatalogStore, DeadFile, SnapshotRow, StoreFailure, Warehouse};
 pub use table::StringLayout;
 pub use unavailable::{LocationTrouble, Trouble, Unavailable};

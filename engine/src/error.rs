@@ -5,7 +5,7 @@
 //! [`Error::from_stamp`] finds them again.
 
 use ballista_core::error::BallistaError;
-use catalog::{CatalogError, Trouble};
+use catalog::{CatalogError, StoreFailure, Trouble};
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
@@ -166,6 +166,10 @@ pub enum Error {
     /// A table that is known and not served.
     #[error("{message}")]
     TableUnavailable { trouble: Trouble, message: String, hint: String },
+    #[error("the catalog's database {problem}")]
+    Catalog { failure: StoreFailure, problem: String },
+    #[error("the catalog's database was lost during a commit: whether it was carried out is not known")]
+    CommitUnknown,
     #[error("{message}")]
     Protocol { message: String },
     #[error("current transaction is aborted, commands ignored until end of transaction block")]
@@ -191,6 +195,29 @@ pub enum Error {
 fn quoted_column(column: &str) -> String {
     // PostgreSQL prints a bare name in quotes and a qualified one without.
     if column.contains('.') { column.to_owned() } else { format!("\"{column}\"") }
+}
+
+/// What helps when the catalog's database fails.
+fn of_catalog(failure: StoreFailure) -> Option<&'static str> {
+    Some(match failure {
+        StoreFailure::DiskFull => "Free space where the catalog lies: the next statement then works.",
+        StoreFailure::Io => "Look at the disk that the catalog lies on, and into the server's log.",
+        StoreFailure::Busy => "Run the statement again when the other process has ended its transaction.",
+        StoreFailure::ReadOnly => {
+            "See that the server may write to the catalog: its file, its folder, or its database."
+        }
+        StoreFailure::Damaged => "Bring the catalog back from a backup; the server's log has more.",
+        StoreFailure::DamagedIndex => {
+            "Run REINDEX in the catalog's database, or bring it back from a backup."
+        }
+        StoreFailure::OutOfMemory => "The catalog's database needs more memory.",
+        StoreFailure::TooManyConnections => "Give the catalog's database more connections, or close others.",
+        StoreFailure::Unreachable => "Run the statement again when the catalog's database answers.",
+        StoreFailure::Rejected | StoreFailure::Denied => {
+            "See what the role of catalog.url may do in the catalog's database."
+        }
+        StoreFailure::Unknown => return None,
+    })
 }
 
 const STAMP: &str = "sqlstate=";
@@ -227,6 +254,8 @@ impl Error {
             Self::LocationBusy { .. } => Some("Run the statement again when the other one has ended.".into()),
             Self::SerializationFailure => Some("Run the whole transaction again.".into()),
             Self::ConnectionsReserved => Some("Sign in as a superuser, or close other sessions.".into()),
+            Self::Catalog { failure, .. } => of_catalog(*failure).map(str::to_owned),
+            Self::CommitUnknown => Some("Look whether the change is there before the statement is run again.".into()),
             Self::DiskFull { message } if message == TABLE_DISK_FULL => {
                 Some("Free space there, or choose another place with --warehouse.".into())
             }
@@ -356,7 +385,14 @@ fn from_catalog(error: &CatalogError) -> Error {
             hint: sentence(&problem.advice),
         },
         CatalogError::Columns { .. } => Error::InvalidTableDefinition { message: error.to_string() },
-        CatalogError::Store { .. } | CatalogError::Taken => Error::internal(error.to_string()),
+        CatalogError::StoreFailed { failure: StoreFailure::Unknown, .. }
+        | CatalogError::Store { .. }
+        | CatalogError::NoCatalog
+        | CatalogError::Taken => Error::internal(error.to_string()),
+        CatalogError::StoreFailed { failure, problem } => {
+            Error::Catalog { failure: *failure, problem: problem.clone() }
+        }
+        CatalogError::OutcomeUnknown => Error::CommitUnknown,
         CatalogError::NoSnapshot { .. } => Error::UndefinedObject { message: error.to_string() },
         CatalogError::Conflict => Error::SerializationFailure,
     }
@@ -489,6 +525,9 @@ fn from_external(error: &(dyn std::error::Error + 'static)) -> Error {
         }
         if let Some(inner) = current.downcast_ref::<BallistaError>() {
             return from_ballista(inner);
+        }
+        if let Some(CatalogError::StoreFailed { failure, problem }) = current.downcast_ref::<CatalogError>() {
+            return Error::Catalog { failure: *failure, problem: problem.clone() };
         }
         if let Some(inner) = current.downcast_ref::<ArrowError>() {
             return from_arrow(inner);

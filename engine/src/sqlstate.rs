@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use catalog::Trouble;
+use catalog::{StoreFailure, Trouble};
 
 use crate::Error;
 
@@ -110,6 +110,21 @@ impl Error {
                 Trouble::Ambiguous => b"42P07",
                 Trouble::Empty => b"58P01",
             },
+            Error::Catalog { failure, .. } => match failure {
+                StoreFailure::DiskFull => b"53100",
+                StoreFailure::Io => b"58030",
+                StoreFailure::Busy => b"55P03",
+                StoreFailure::ReadOnly => b"25006",
+                StoreFailure::Damaged => b"XX001",
+                StoreFailure::DamagedIndex => b"XX002",
+                StoreFailure::OutOfMemory => b"53200",
+                StoreFailure::TooManyConnections => b"53300",
+                StoreFailure::Unreachable => b"08001",
+                StoreFailure::Rejected => b"08004",
+                StoreFailure::Denied => b"42501",
+                StoreFailure::Unknown => b"XX000",
+            },
+            Error::CommitUnknown => b"08007",
             Error::Protocol { .. } => b"08P01",
             Error::InFailedTransaction => b"25P02",
             Error::UndefinedStatement { .. } => b"26000",

@@ -122,7 +122,10 @@ impl Coordinator {
                         return Err(Error::SerializationFailure);
                     }
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    warn!(%error, "the catalog was not changed");
+                    return Err(error.into());
+                }
             }
         }
     }
@@ -131,14 +134,20 @@ impl Coordinator {
     pub async fn follow_others(self: Arc<Self>, shutdown: CancellationToken) {
         let mut looks = tokio::time::interval(self.config.catalog.refresh_interval.0);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut has_failed = false;
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 _ = looks.tick() => {}
             }
-            if let Err(error) = self.follow().await {
-                warn!(%error, "cannot look for changes of the catalog");
+            // Once: it is looked again and again.
+            let outcome = self.follow().await;
+            if let Err(error) = &outcome
+                && !has_failed
+            {
+                warn!(%error, "cannot look for changes of the catalog: it is served as it was");
             }
+            has_failed = outcome.is_err();
         }
     }
 

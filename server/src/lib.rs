@@ -10,6 +10,7 @@ mod data_folder;
 mod found_tables;
 mod listener;
 mod locations;
+mod lost_catalog;
 mod metrics;
 mod pg_catalog;
 mod planning;

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use catalog::{CatalogError, CatalogStore, Change, FIRST_ROLE, Metadata, Snapshot, SnapshotStore, Warehouse};
 use datafusion::execution::session_state::SessionState;
@@ -11,7 +12,7 @@ use engine::runtime::NodeRuntime;
 use engine::session_state::{Destination, SessionStates, StatementSettings, Thrift};
 use engine::tls::ServerTls;
 use engine::work_folder::WorkFolder;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -29,7 +30,7 @@ use crate::session::{ClientMemory, OpenSessions};
 use crate::traces::Traces;
 use crate::wire::scram;
 use crate::writes::Writes;
-use crate::{dashboard, listener, locations};
+use crate::{dashboard, listener, locations, lost_catalog};
 
 /// Why the server cannot start: one line for the one who started it.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +74,9 @@ pub struct Threads {
     pub watching: tokio::runtime::Handle,
 }
 
+/// How long the catalog's database may take to be closed.
+const STORE_ENDS_WITHIN: Duration = Duration::from_secs(5);
+
 impl Server {
     /// Opens tables and ports and starts the supervised executors. `shutdown` ends everything, clients first.
     pub async fn start(
@@ -81,9 +85,10 @@ impl Server {
         threads: Threads,
         shutdown: CancellationToken,
     ) -> Result<Self, ServeError> {
-        let client_listener = bind(config.server.listen, "--listen").await?;
-        let dashboard_listener = bind(config.server.dashboard, "--dashboard").await?;
-        let cluster_listener = bind_cluster(&config).await?;
+        // Taken, and not opened: who connects before statements can be answered is refused at once.
+        let client_port = Port::take(config.server.listen, "--listen")?;
+        let dashboard_port = Port::take(config.server.dashboard, "--dashboard")?;
+        let cluster_port = take_cluster_port(&config)?;
         if let Some((wanted, has)) = config.memory_beyond_machine() {
             warn!(%wanted, %has, "server and executors may take more memory than this machine has: see --memory");
         }
@@ -101,7 +106,7 @@ impl Server {
         )
         .map_err(internal)?;
         let sessions = SessionStates::new(&runtime);
-        let (store, metadata) = open_catalog(&config).await?;
+        let (store, metadata) = open_catalog(&config, &runtime).await?;
         let writes =
             Writes::open(&config.server.data_dir, Arc::clone(&runtime.env), Arc::clone(&runtime.stores))
                 .map_err(|error| unusable(&config.server.data_dir, &error))?;
@@ -119,10 +124,7 @@ impl Server {
         );
         let snapshot = first_snapshot(metadata, &found_tables, &allowed).await;
 
-        let address = |listener: &TcpListener| {
-            listener.local_addr().map_err(|error| ServeError::Environment(error.to_string()))
-        };
-        let (listen, dashboard) = (address(&client_listener)?, address(&dashboard_listener)?);
+        let cluster_listener = cluster_port.open()?;
         let cluster_address = address(&cluster_listener)?;
         // Executors outlive the clients: statements that run when the server is told to end need them.
         let cluster_end = CancellationToken::new();
@@ -178,9 +180,10 @@ impl Server {
             guard: SignInGuard::default(),
             config,
         });
+        let (client_listener, dashboard_listener) = (client_port.open()?, dashboard_port.open()?);
         Ok(Self {
-            listen,
-            dashboard,
+            listen: address(&client_listener)?,
+            dashboard: address(&dashboard_listener)?,
             cluster: cluster_address,
             coordinator,
             client_listener,
@@ -223,28 +226,62 @@ impl Server {
         let dashboard =
             dashboard::run(Arc::clone(&self.coordinator), self.dashboard_listener, self.shutdown.clone());
         let queries = Arc::clone(&self.coordinator.queries);
+        let store = self.coordinator.store.clone();
         let clients = listener::run(self.coordinator, self.client_listener, self.shutdown);
         tokio::join!(dashboard, clients, refresh, locations);
         let _ = tokio::task::spawn_blocking(move || queries.close()).await;
+        if tokio::time::timeout(STORE_ENDS_WITHIN, store.close()).await.is_err() {
+            warn!("the catalog's database did not end its connections in time");
+        }
         self.cluster_end.cancel();
         self.supervisor.stopped().await;
     }
 }
 
-async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, ServeError> {
-    TcpListener::bind(address).await.map_err(|error| {
-        ServeError::Environment(format!("cannot listen on {address}: {error} (choose another with {flag})"))
-    })
+/// A port that is this server's, and closed.
+struct Port {
+    socket: TcpSocket,
+    address: SocketAddr,
+    flag: &'static str,
+}
+
+/// Connections that the machine takes in before they are accepted.
+const BACKLOG: u32 = 1024;
+
+impl Port {
+    fn take(address: SocketAddr, flag: &'static str) -> Result<Self, ServeError> {
+        let taken = || {
+            let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+            // As the standard library does: a port whose last connections linger is free.
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            Ok(socket)
+        };
+        let socket = taken().map_err(|error| unheard(address, flag, &error))?;
+        Ok(Self { socket, address, flag })
+    }
+
+    fn open(self) -> Result<TcpListener, ServeError> {
+        self.socket.listen(BACKLOG).map_err(|error| unheard(self.address, self.flag, &error))
+    }
+}
+
+fn unheard(address: SocketAddr, flag: &str, error: &std::io::Error) -> ServeError {
+    ServeError::Environment(format!("cannot listen on {address}: {error} (choose another with {flag})"))
+}
+
+fn address(listener: &TcpListener) -> Result<SocketAddr, ServeError> {
+    listener.local_addr().map_err(|error| ServeError::Environment(error.to_string()))
 }
 
 /// Where executors join. Nobody who did not ask for the port counts on it: another server of the machine may have it.
-async fn bind_cluster(config: &Config) -> Result<TcpListener, ServeError> {
+fn take_cluster_port(config: &Config) -> Result<Port, ServeError> {
     let address = config.cluster.listen;
-    let bound = bind(address, "--cluster-listen").await;
-    if bound.is_ok() || config.is_cluster_listen_chosen() {
-        return bound;
+    let taken = Port::take(address, "--cluster-listen");
+    if taken.is_ok() || config.is_cluster_listen_chosen() {
+        return taken;
     }
-    let free = bind(SocketAddr::new(address.ip(), 0), "--cluster-listen").await?;
+    let free = Port::take(SocketAddr::new(address.ip(), 0), "--cluster-listen")?;
     info!(taken = %address, "another process has the port that executors join at by default: a free one is taken");
     Ok(free)
 }
@@ -284,21 +321,34 @@ fn warehouse(config: &Config) -> Result<Warehouse, ServeError> {
             path.to_string_lossy().into_owned()
         }
     };
-    Ok(Warehouse { location, is_chosen: chosen.is_some() })
+    Ok(Warehouse { location, is_chosen: chosen.is_some(), may_begin: false })
 }
 
 /// Opens the catalog's store. The first role gets the configured password, if there is one, as long as it
 /// has none.
-async fn open_catalog(config: &Config) -> Result<(CatalogStore, Metadata), ServeError> {
-    let warehouse = warehouse(config)?;
-    let store = match &config.catalog.url {
-        Some(url) => CatalogStore::open_url(url.reveal(), &warehouse).await?,
-        None => CatalogStore::open_file(&config.server.data_dir.join("catalog.sqlite"), &warehouse).await?,
+async fn open_catalog(
+    config: &Config,
+    runtime: &NodeRuntime,
+) -> Result<(CatalogStore, Metadata), ServeError> {
+    let mut warehouse = warehouse(config)?;
+    let file = config.server.data_dir.join("catalog.sqlite");
+    let open = async |warehouse: &Warehouse| match &config.catalog.url {
+        Some(url) => CatalogStore::open_url(url.reveal(), warehouse).await,
+        None => CatalogStore::open_file(&file, warehouse).await,
     };
+    let store = match open(&warehouse).await {
+        Err(CatalogError::NoCatalog) => {
+            lost_catalog::check(config, &runtime.env, &warehouse).await?;
+            warehouse.may_begin = true;
+            open(&warehouse).await
+        }
+        opened => opened,
+    };
+    let store = store.map_err(|error| lost_catalog::told(config, error))?;
     if let Some(reason) = store.unreadable() {
         warn!(reason, "the managed tables cannot be read, and nothing of the catalog can be changed");
     }
-    let mut metadata = store.load().await?;
+    let mut metadata = store.load().await.map_err(|error| lost_catalog::told(config, error))?;
     let first = metadata.roles.get(FIRST_ROLE).cloned();
     if let (Some(password), Some(mut first)) = (&config.auth.initial_password, first) {
         if first.verifier.is_some() {

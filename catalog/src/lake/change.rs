@@ -86,6 +86,7 @@ impl NewTable {
             files: Vec::new(),
             next_row_id: 0,
             problem: None,
+            damage: None,
         };
         Some(define(self.name.clone(), folder.to_owned(), managed))
     }

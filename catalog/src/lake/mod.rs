@@ -54,6 +54,8 @@ pub struct ManagedTable {
     pub sort: Vec<SortColumn>,
     /// Why it cannot be read or written here, when that is so.
     pub problem: Option<String>,
+    /// What the catalog holds of it that cannot be, when there is such a thing. It is neither read nor written.
+    pub damage: Option<String>,
 }
 
 /// How a table's rows are cut into files.

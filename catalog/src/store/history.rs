@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::ScalarValue;
-use sqlx::{Any, Transaction};
 
+use super::borrowed::{Borrowed, Transaction};
 use super::{
     CatalogStore, Connection, Value, fetch, insert, lake_commit, lake_load, maybe_text, now, number, run,
     text,
@@ -41,8 +41,10 @@ const IDS_AT_ONCE: usize = 500;
 impl CatalogStore {
     /// Every snapshot there is, the newest last.
     pub async fn snapshots(&self) -> Result<Vec<SnapshotRow>> {
-        let mut connection = self.pool.acquire().await?;
-        snapshots(&mut connection).await
+        let mut connection = Borrowed::of(&self.pool).await?;
+        let snapshots = snapshots(&mut connection).await?;
+        connection.give_back();
+        Ok(snapshots)
     }
 
     /// Forgets the snapshots that were not the newest any more at `cutoff` (microseconds since 1970), and what only
@@ -69,13 +71,14 @@ impl CatalogStore {
 
     /// The folders of all schemas that any snapshot knows, as URLs that end in `/`.
     pub async fn schema_folders(&self) -> Result<Vec<String>> {
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = Borrowed::of(&self.pool).await?;
         let sql = "select path, cast(path_is_relative as integer) as is_relative from ducklake_schema";
         let rows = fetch(&mut connection, sql, Vec::new()).await?;
+        connection.give_back();
         rows.iter().map(|row| lake_load::place(&self.data_folder, &self.data_folder, row)).collect()
     }
 
-    async fn schedule_dead_files(&self, transaction: &mut Transaction<'static, Any>) -> Result<()> {
+    async fn schedule_dead_files(&self, transaction: &mut Transaction) -> Result<()> {
         let folders = self.table_folders(transaction).await?;
         let mut dead = Vec::new();
         for (table, id) in
@@ -132,10 +135,11 @@ impl CatalogStore {
 
     /// The files that are to be removed: no snapshot knows them.
     pub async fn dead_files(&self) -> Result<Vec<DeadFile>> {
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = Borrowed::of(&self.pool).await?;
         let sql = "select data_file_id, path, cast(path_is_relative as integer) as is_relative
              from ducklake_files_scheduled_for_deletion";
         let rows = fetch(&mut connection, sql, Vec::new()).await?;
+        connection.give_back();
         rows.iter()
             .map(|row| {
                 let location = lake_load::place(&self.data_folder, &self.data_folder, row)?;
@@ -154,7 +158,7 @@ impl CatalogStore {
 
     /// The URLs of all files that any snapshot knows.
     pub async fn living_files(&self) -> Result<HashSet<String>> {
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = Borrowed::of(&self.pool).await?;
         let folders = self.table_folders(&mut connection).await?;
         let mut living = HashSet::new();
         for table in ["ducklake_data_file", "ducklake_delete_file"] {
@@ -166,6 +170,7 @@ impl CatalogStore {
                 living.insert(lake_load::place(folder, &self.data_folder, &row)?);
             }
         }
+        connection.give_back();
         Ok(living)
     }
 }
@@ -180,16 +185,12 @@ async fn snapshots(connection: &mut Connection) -> Result<Vec<SnapshotRow>> {
         "select s.snapshot_id, cast(s.snapshot_time as varchar) as committed_at, c.changes_made, c.author
          from ducklake_snapshot s left join ducklake_snapshot_changes c on c.snapshot_id = s.snapshot_id
          order by s.snapshot_id";
-    let instant = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     fetch(connection, sql, Vec::new())
         .await?
         .iter()
         .map(|row| {
-            let at = match values::from_text(&text(row, "committed_at")?, &instant) {
-                Some(ScalarValue::TimestampMicrosecond(Some(at), _)) => at,
-                // What cannot be told is kept.
-                _ => i64::MAX,
-            };
+            // What cannot be told is kept.
+            let at = micros(&text(row, "committed_at")?).unwrap_or(i64::MAX);
             Ok(SnapshotRow {
                 snapshot: number(row, "snapshot_id")? as u64,
                 committed_at: at,
@@ -200,9 +201,29 @@ async fn snapshots(connection: &mut Connection) -> Result<Vec<SnapshotRow>> {
         .collect()
 }
 
+/// The microseconds since 1970 of a time as DuckLake writes it.
+fn micros(text: &str) -> Option<i64> {
+    let instant = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    match values::from_text(text, &instant) {
+        Some(ScalarValue::TimestampMicrosecond(at, _)) => at,
+        _ => None,
+    }
+}
+
+/// True when there is a snapshot of that number which a Sluice committed `at` that time.
+pub(super) async fn snapshot_is_of(connection: &mut Connection, snapshot: u64, at: &str) -> Result<bool> {
+    let sql = "select cast(s.snapshot_time as varchar) as committed_at
+         from ducklake_snapshot s join ducklake_snapshot_changes c on c.snapshot_id = s.snapshot_id
+         where s.snapshot_id = $1 and c.author = 'sluice'";
+    let found = fetch(connection, sql, vec![Value::Int(Some(snapshot as i64))]).await?;
+    let Some(row) = found.first() else { return Ok(false) };
+    let committed_at = micros(&text(row, "committed_at")?);
+    Ok(committed_at.is_some() && committed_at == micros(at))
+}
+
 /// Tables, views and schemas that no snapshot knows. The ended columns of tables that live on are kept: files
 /// that are older have their names.
-async fn forget_dead_relations(transaction: &mut Transaction<'static, Any>) -> Result<()> {
+async fn forget_dead_relations(transaction: &mut Transaction) -> Result<()> {
     for table in ["ducklake_table", "ducklake_view", "ducklake_schema"] {
         let sql = format!(
             "delete from {table} where end_snapshot is not null and not exists (

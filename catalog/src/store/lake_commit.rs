@@ -12,7 +12,7 @@ use crate::{CatalogError, Result};
 /// The one dialect that DuckLake's readers know; a text that they cannot read fails when it is used.
 const VIEW_DIALECT: &str = "duckdb";
 
-/// Adds the snapshot that leads from `from` to `next`. Fails with [`CatalogError::Conflict`] when another
+/// Adds the snapshot that leads from `from` to `next`, committed `at` that time. Fails with [`CatalogError::Conflict`] when another
 /// commit added it first.
 pub async fn commit(
     connection: &mut Connection,
@@ -20,9 +20,10 @@ pub async fn commit(
     from: &Metadata,
     next: &Metadata,
     uuids: &HashMap<String, String>,
+    at: &str,
 ) -> Result<()> {
     let snapshot = from.version as i64 + 1;
-    add_snapshot(connection, dialect, snapshot, next).await?;
+    add_snapshot(connection, dialect, snapshot, next, at).await?;
     let mut lake = Lake { connection, dialect, snapshot, from, next, told: Vec::new() };
     lake.schemas(uuids).await?;
     lake.tables().await?;
@@ -40,10 +41,11 @@ async fn add_snapshot(
     dialect: Dialect,
     snapshot: i64,
     next: &Metadata,
+    at: &str,
 ) -> Result<()> {
     let row = vec![
         Value::Int(Some(snapshot)),
-        Value::Time(super::now()),
+        Value::Time(at.to_owned()),
         Value::Int(Some(next.next.schema_version)),
         Value::Int(Some(next.next.catalog)),
         Value::Int(Some(next.next.file)),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::Schema;
 use sqlx::any::AnyRow;
 
-use super::{Connection, Value, fetch, maybe_number, maybe_text, number, text};
+use super::{Connection, Value, consistency, fetch, maybe_number, maybe_text, number, text};
 use crate::definition::{TableDefinition, TableName, View};
 use crate::lake::{
     self, Column, ColumnRow, DataFile, DeleteFile, FileColumn, FileValue, LakeSchema, ManagedTable,
@@ -24,6 +24,7 @@ pub async fn load(
 ) -> Result<()> {
     let newest = "select snapshot_id, schema_version, next_catalog_id, next_file_id from ducklake_snapshot
          where snapshot_id = coalesce($1, (select max(snapshot_id) from ducklake_snapshot))";
+    let is_newest = snapshot.is_none();
     let wanted = vec![Value::Int(snapshot.map(|snapshot| snapshot as i64))];
     let found = fetch(connection, newest, wanted).await?;
     let Some(row) = found.first() else {
@@ -36,6 +37,9 @@ pub async fn load(
         file: number(row, "next_file_id")?,
         schema_version: number(row, "schema_version")?,
     };
+    if is_newest {
+        consistency::check(connection, snapshot, &metadata.next).await?;
+    }
     metadata.data_folder = data_folder.to_owned();
     let schemas = schemas(connection, metadata, snapshot).await?;
     let mut parts = Parts::read(connection, snapshot).await?;
@@ -43,20 +47,49 @@ pub async fn load(
          cast(path_is_relative as integer) as is_relative from ducklake_table
          where begin_snapshot <= $1 and (end_snapshot is null or end_snapshot > $1) order by table_id";
     for row in fetch(connection, tables, vec![Value::Int(Some(snapshot))]).await? {
-        let Some((schema, schema_folder)) = schemas.get(&number(&row, "schema_id")?) else { continue };
+        let (id, table) = (number(&row, "table_id")?, text(&row, "table_name")?);
+        let schema_id = number(&row, "schema_id")?;
+        let Some((schema, schema_folder)) = schemas.get(&schema_id) else {
+            return Err(CatalogError::damaged(format_args!(
+                "table \"{table}\" is in schema {schema_id}, which does not exist"
+            )));
+        };
         let folder = place(schema_folder, &metadata.data_folder, &row)?;
-        let id = number(&row, "table_id")?;
-        let name = TableName::new(schema.as_str(), text(&row, "table_name")?);
+        let name = TableName::new(schema.as_str(), table);
+        if let Some(other) = metadata.tables.get_mut(&name) {
+            // Which of them is meant is not known.
+            let damage = format!("two tables have this name: {id} is the other one");
+            let other = Arc::make_mut(other);
+            if let Some(managed) = &mut other.managed {
+                Arc::make_mut(managed).damage = Some(damage);
+            }
+            parts.files.remove(&id);
+            continue;
+        }
         let managed = parts.take(id, text(&row, "uuid")?, &folder, &metadata.data_folder)?;
+        if let Some(damage) = &managed.damage {
+            tracing::warn!(table = %name, damage, "the catalog holds what cannot be: the table is not served");
+        }
         let mut definition: TableDefinition = lake::define(name.clone(), folder, managed);
         definition.oid = metadata.free_oid(definition.oid);
         metadata.tables.insert(name, Arc::new(definition));
+    }
+    if let Some(table) = parts.files.keys().min() {
+        return Err(CatalogError::damaged(format_args!(
+            "it holds files of table {table}, which does not exist"
+        )));
     }
     let views = "select view_id, cast(view_uuid as varchar) as uuid, schema_id, view_name, \"sql\" as query
          from ducklake_view
          where begin_snapshot <= $1 and (end_snapshot is null or end_snapshot > $1) order by view_id";
     for row in fetch(connection, views, vec![Value::Int(Some(snapshot))]).await? {
-        let Some((schema, _)) = schemas.get(&number(&row, "schema_id")?) else { continue };
+        let schema_id = number(&row, "schema_id")?;
+        let Some((schema, _)) = schemas.get(&schema_id) else {
+            let view = text(&row, "view_name")?;
+            return Err(CatalogError::damaged(format_args!(
+                "view \"{view}\" is in schema {schema_id}, which does not exist"
+            )));
+        };
         let name = TableName::new(schema.as_str(), text(&row, "view_name")?);
         let view =
             View { id: number(&row, "view_id")?, uuid: text(&row, "uuid")?, sql: text(&row, "query")? };
@@ -106,15 +139,22 @@ pub(super) fn place(parent: &str, data_folder: &str, row: &AnyRow) -> Result<Str
     })
 }
 
+/// True for a path or a URL whose steps go up.
+fn leads_out(place: &str) -> bool {
+    place.split('/').any(|step| step == "..")
+}
+
 /// What is in the lake, by table.
 #[derive(Default)]
 struct Parts {
     columns: BTreeMap<i64, Vec<(Version, ColumnRow)>>,
     files: HashMap<i64, Vec<FileRow>>,
-    next_row_ids: HashMap<i64, i64>,
+    next_row_ids: HashMap<i64, u64>,
     partitionings: HashMap<i64, Partitioning>,
     sorts: HashMap<i64, Vec<SortColumn>>,
     inlined: HashSet<i64>,
+    /// What is wrong with tables beside their files.
+    damages: HashMap<i64, String>,
 }
 
 /// A row of `ducklake_column` that is not about the column's kind.
@@ -133,6 +173,17 @@ struct FileRow {
     is_relative: bool,
     delete_path: Option<(String, bool)>,
     problem: Option<&'static str>,
+    damage: Option<String>,
+}
+
+/// A count that no database keeps from being negative. What is, is told in `damage`.
+fn count(row: &AnyRow, name: &str, damage: &mut Option<String>) -> Result<Option<u64>> {
+    let Some(value) = maybe_number(row, name)? else { return Ok(None) };
+    let counted = u64::try_from(value);
+    if counted.is_err() {
+        damage.get_or_insert_with(|| format!("its {name} is {value}"));
+    }
+    Ok(Some(counted.unwrap_or(0)))
 }
 
 impl Parts {
@@ -141,10 +192,17 @@ impl Parts {
         let at = || vec![Value::Int(Some(snapshot))];
         parts.read_columns(connection, snapshot).await?;
         parts.read_files(connection, snapshot).await?;
-        for row in
-            fetch(connection, "select table_id, next_row_id from ducklake_table_stats", Vec::new()).await?
-        {
-            parts.next_row_ids.insert(number(&row, "table_id")?, number(&row, "next_row_id")?);
+        let totals = "select table_id, record_count, next_row_id, file_size_bytes from ducklake_table_stats";
+        for row in fetch(connection, totals, Vec::new()).await? {
+            let (id, mut damage) = (number(&row, "table_id")?, None);
+            let next_row_id = count(&row, "next_row_id", &mut damage)?.unwrap_or(0);
+            for name in ["record_count", "file_size_bytes"] {
+                count(&row, name, &mut damage)?;
+            }
+            parts.next_row_ids.insert(id, next_row_id);
+            if let Some(damage) = damage {
+                parts.damages.insert(id, format!("in ducklake_table_stats {damage}"));
+            }
         }
         let sql = "select i.partition_id, i.table_id, c.column_id, c.transform
              from ducklake_partition_info i
@@ -209,22 +267,25 @@ impl Parts {
         let at = || vec![Value::Int(Some(snapshot))];
         let of_files = "where f.begin_snapshot <= $1 and (f.end_snapshot is null or f.end_snapshot > $1)";
         let mut known: HashMap<i64, Vec<FileColumn>> = HashMap::new();
+        let mut damages: HashMap<i64, String> = HashMap::new();
         let sql = format!(
             "select s.data_file_id, s.column_id, s.column_size_bytes, s.value_count, s.null_count, s.min_value,
              s.max_value from ducklake_file_column_stats s
              join ducklake_data_file f on f.data_file_id = s.data_file_id {of_files}"
         );
         for row in fetch(connection, &sql, at()).await? {
-            let count =
-                |name: &str| Ok::<_, CatalogError>(maybe_number(&row, name)?.map(|n| n.max(0) as u64));
-            known.entry(number(&row, "data_file_id")?).or_default().push(FileColumn {
+            let (file, mut damage) = (number(&row, "data_file_id")?, None);
+            known.entry(file).or_default().push(FileColumn {
                 id: number(&row, "column_id")?,
-                bytes: count("column_size_bytes")?.unwrap_or(0),
-                values: count("value_count")?,
-                nulls: count("null_count")?,
+                bytes: count(&row, "column_size_bytes", &mut damage)?.unwrap_or(0),
+                values: count(&row, "value_count", &mut damage)?,
+                nulls: count(&row, "null_count", &mut damage)?,
                 min: maybe_text(&row, "min_value")?,
                 max: maybe_text(&row, "max_value")?,
             });
+            if let Some(damage) = damage {
+                damages.insert(file, damage);
+            }
         }
         let mut values: HashMap<i64, Vec<FileValue>> = HashMap::new();
         let sql = format!(
@@ -263,7 +324,27 @@ impl Parts {
                 (_, _, true) => Some("its files are not Parquet"),
                 _ => None,
             };
-            let deleted = maybe_number(&row, "delete_count")?.unwrap_or(0);
+            let mut damage = damages.remove(&id);
+            let deleted = count(&row, "delete_count", &mut damage)?.unwrap_or(0);
+            let rows = count(&row, "record_count", &mut damage)?;
+            let file_bytes = count(&row, "file_size_bytes", &mut damage)?;
+            let footer_bytes = count(&row, "footer_size", &mut damage)?.unwrap_or(0);
+            let (Some(rows), Some(file_bytes)) = (rows, file_bytes) else {
+                let table = number(&row, "table_id")?;
+                return Err(CatalogError::damaged(format_args!(
+                    "file {id} of table {table} has no length or no number of rows"
+                )));
+            };
+            if deleted > rows {
+                damage.get_or_insert_with(|| {
+                    format!("its delete_count {deleted} is more than its record_count {rows}")
+                });
+            }
+            if footer_bytes > file_bytes {
+                damage.get_or_insert_with(|| {
+                    format!("its footer_size {footer_bytes} is more than its file_size_bytes {file_bytes}")
+                });
+            }
             let delete_path = match maybe_text(&row, "delete_path")? {
                 Some(path) => Some((path, number(&row, "delete_is_relative")? != 0)),
                 None => None,
@@ -271,19 +352,17 @@ impl Parts {
             let file = DataFile {
                 id,
                 location: String::new(),
-                rows: number(&row, "record_count")?.max(0) as u64,
-                file_bytes: number(&row, "file_size_bytes")?.max(0) as u64,
-                footer_bytes: maybe_number(&row, "footer_size")?.unwrap_or(0).max(0) as u64,
+                rows,
+                file_bytes,
+                footer_bytes,
                 begin_snapshot: number(&row, "begin_snapshot")? as u64,
                 columns: known.remove(&id).unwrap_or_default(),
                 partitioning: maybe_number(&row, "partition_id")?,
                 partition: values.remove(&id).unwrap_or_default(),
-                deletes: delete_path
-                    .is_some()
-                    .then(|| DeleteFile { location: String::new(), rows: deleted.max(0) as u64 }),
+                deletes: delete_path.is_some().then(|| DeleteFile { location: String::new(), rows: deleted }),
             };
             let (path, is_relative) = (text(&row, "path")?, number(&row, "is_relative")? != 0);
-            let row_of_file = FileRow { file, path, is_relative, delete_path, problem };
+            let row_of_file = FileRow { file, path, is_relative, delete_path, problem, damage };
             self.files.entry(number(&row, "table_id")?).or_default().push(row_of_file);
         }
         Ok(())
@@ -303,8 +382,8 @@ impl Parts {
     }
 
     fn take(&mut self, id: i64, uuid: String, folder: &str, data_folder: &str) -> Result<ManagedTable> {
-        let mut problem = None;
-        let mut columns = Vec::new();
+        let (mut problem, mut damage) = (None, self.damages.remove(&id));
+        let mut columns: Vec<Column> = Vec::new();
         let rows = self.columns.remove(&id).unwrap_or_default();
         for (version, row) in rows.iter().filter(|(_, row)| row.parent.is_none()) {
             let is_part = |(part, _): &&(Version, ColumnRow)| match version.end {
@@ -331,14 +410,35 @@ impl Parts {
                 Err(_) => {}
             }
         }
+        let mut names = HashSet::new();
+        for column in columns.iter().filter(|column| column.end_snapshot.is_none()) {
+            if !names.insert(column.field.name()) {
+                let name = column.field.name();
+                damage.get_or_insert_with(|| format!("it has the column \"{name}\" twice"));
+            }
+        }
+        if leads_out(folder) {
+            damage.get_or_insert_with(|| "its folder leads out of the warehouse".to_owned());
+        }
         let under = |path: &str, is_relative: bool| match is_relative {
             true => format!("{folder}{path}"),
             false if path.contains("://") || !data_folder.starts_with("file://") => path.to_owned(),
             false => format!("file://{path}"),
         };
-        let mut files = Vec::new();
+        let mut files: Vec<Arc<DataFile>> = Vec::new();
+        let mut paths = HashSet::new();
         for mut row in self.files.remove(&id).unwrap_or_default() {
             row.file.location = under(&row.path, row.is_relative);
+            let shown = row.path.rsplit('/').next().unwrap_or_default();
+            if let Some(of_file) = &row.damage {
+                damage.get_or_insert_with(|| format!("of file {shown}, {of_file}"));
+            }
+            if leads_out(&row.file.location) {
+                damage.get_or_insert_with(|| format!("the path of file {shown} leads out of the warehouse"));
+            }
+            if !paths.insert(row.file.location.clone()) {
+                damage.get_or_insert_with(|| format!("it has the file {shown} twice"));
+            }
             if let (Some(deletes), Some((path, is_relative))) = (&mut row.file.deletes, &row.delete_path) {
                 deletes.location = under(path, *is_relative);
             }
@@ -361,10 +461,11 @@ impl Parts {
             uuid,
             columns,
             files,
-            next_row_id: self.next_row_ids.get(&id).copied().unwrap_or(0).max(0) as u64,
+            next_row_id: self.next_row_ids.get(&id).copied().unwrap_or(0),
             partitioning: self.partitionings.remove(&id),
             sort: self.sorts.remove(&id).unwrap_or_default(),
             problem,
+            damage,
         })
     }
 }

@@ -5,6 +5,9 @@
 //! A commit is one transaction that first adds the snapshot after the one it was made from: of two that
 //! start from the same one, whoever wrote them, the second fails with [`CatalogError::Conflict`].
 
+mod borrowed;
+mod consistency;
+mod failure;
 mod foreign_lake;
 mod history;
 mod lake_commit;
@@ -17,9 +20,11 @@ use std::fs::OpenOptions;
 use std::path::Path;
 use std::sync::Arc;
 
+use borrowed::{Borrowed, Transaction};
+pub use failure::StoreFailure;
 pub use history::{DeadFile, SnapshotRow};
 use sqlx::any::{AnyPoolOptions, AnyRow};
-use sqlx::{Any, AnyPool, AssertSqlSafe, Row, Transaction};
+use sqlx::{Any, AnyPool, AssertSqlSafe, Row};
 
 use crate::metadata::{Change, CommentTarget, Metadata, PrimaryKey};
 use crate::role::{FIRST_ROLE_OID, Role};
@@ -31,7 +36,8 @@ use crate::{
 /// The format of the tables below. A store of another format is refused, not guessed at.
 const FORMAT: i64 = 3;
 /// The formats before that: without the lake, and with grants that two roles could not give alike. See [`rights`].
-const EARLIER_FORMATS: [i64; 2] = [1, 2];
+const EARLIER_FORMATS: [i64; 2] = [FORMAT_WITHOUT_LAKE, 2];
+const FORMAT_WITHOUT_LAKE: i64 = 1;
 
 const TABLES: &[&str] = &[
     "create table if not exists sluice_catalog (
@@ -125,6 +131,8 @@ pub struct Warehouse {
     pub location: String,
     /// Somebody chose it: it counts more than what a lake that exists says of itself.
     pub is_chosen: bool,
+    /// Where there is no catalog yet, one is made. Not so where something tells that there was one.
+    pub may_begin: bool,
 }
 
 /// SQLite gives its journals the mode of the file.
@@ -166,15 +174,27 @@ impl CatalogStore {
             .connect(url)
             .await?;
         if dialect == Dialect::Sqlite {
+            let mut connection = Borrowed::of(&pool).await?;
+            refuse_strangers(&mut connection).await?;
             // Readers of other processes then do not stand in the way of a commit.
-            sqlx::query("pragma journal_mode = wal").execute(&pool).await?;
+            sqlx::query("pragma journal_mode = wal").execute(&mut *connection).await?;
+            connection.give_back();
         }
         let data_folder = lake_load::as_url(&warehouse.location);
         let mut store = Self { pool, dialect, data_folder, unreadable: None };
         let unreadable = foreign_lake::reason(&store.pool).await;
-        store.prepare(warehouse, unreadable.is_none()).await?;
+        if let Err(error) = store.prepare(warehouse, unreadable.is_none()).await {
+            // Waits until nothing of it holds the database any more: it may be opened again at once.
+            store.pool.close().await;
+            return Err(error);
+        }
         store.unreadable = unreadable;
         Ok(store)
+    }
+
+    /// Ends its connections. SQLite then leaves one file, and none beside it.
+    pub async fn close(&self) {
+        self.pool.close().await;
     }
 
     /// Where the lake's files lie, a URL that ends in `/`.
@@ -195,14 +215,10 @@ impl CatalogStore {
         }
     }
 
-    /// A transaction that may write. SQLite's would else begin as a reader and find out late that another
-    /// one writes.
-    async fn begin(&self) -> Result<Transaction<'static, Any>> {
+    /// A transaction that may write.
+    async fn begin(&self) -> Result<Transaction> {
         self.check_readable()?;
-        Ok(match self.dialect {
-            Dialect::Sqlite => self.pool.begin_with("BEGIN IMMEDIATE").await?,
-            Dialect::Postgres => self.pool.begin().await?,
-        })
+        Transaction::writing(&self.pool, self.dialect).await
     }
 
     /// Makes the tables and the first version where there is none.
@@ -211,23 +227,30 @@ impl CatalogStore {
         for table in TABLES {
             sqlx::query(*table).execute(&mut *transaction).await?;
         }
-        if is_known && lake_tables::create(&mut transaction, self.dialect).await? {
-            first_lake(&mut transaction, self.dialect, warehouse).await?;
-        }
+        let is_new = is_known && lake_tables::create(&mut transaction, self.dialect).await?;
         let found = sqlx::query("select format from sluice_catalog where id = 1")
             .fetch_optional(&mut *transaction)
             .await?;
-        match found {
-            Some(row) if row.try_get::<i64, _>(0)? == FORMAT => {}
-            Some(row) if EARLIER_FORMATS.contains(&row.try_get::<i64, _>(0)?) => {
+        let format = found.as_ref().map(|row| row.try_get::<i64, _>(0)).transpose()?;
+        if is_new {
+            if format.is_some_and(|format| format != FORMAT_WITHOUT_LAKE) {
+                return Err(CatalogError::damaged("it has no snapshot any more"));
+            }
+            if format.is_none() && !warehouse.may_begin {
+                return Err(CatalogError::NoCatalog);
+            }
+            first_lake(&mut transaction, self.dialect, warehouse).await?;
+        }
+        match format {
+            Some(FORMAT) => {}
+            Some(format) if EARLIER_FORMATS.contains(&format) => {
                 rights::migrate(&mut transaction).await?;
                 sqlx::query("update sluice_catalog set format = $1")
                     .bind(FORMAT)
                     .execute(&mut *transaction)
                     .await?;
             }
-            Some(row) => {
-                let format: i64 = row.try_get(0)?;
+            Some(format) => {
                 return Err(CatalogError::Store {
                     problem: format!("has format {format}; this version of Sluice reads format {FORMAT}"),
                 });
@@ -250,11 +273,7 @@ impl CatalogStore {
     }
 
     /// Takes over where a lake that another engine made has its files.
-    async fn check_lake(
-        &mut self,
-        transaction: &mut Transaction<'static, Any>,
-        warehouse: &Warehouse,
-    ) -> Result<()> {
+    async fn check_lake(&mut self, transaction: &mut Transaction, warehouse: &Warehouse) -> Result<()> {
         let facts = "select \"key\" as k, \"value\" as v from ducklake_metadata where \"scope\" is null";
         let facts: HashMap<String, String> = fetch(transaction, facts, Vec::new())
             .await?
@@ -279,7 +298,7 @@ impl CatalogStore {
         if let Some(reason) = &self.unreadable {
             foreign_lake::load_names(&self.pool, &mut metadata, &self.data_folder, reason).await;
         }
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = Transaction::reading(&self.pool).await?;
         if self.unreadable.is_none() {
             lake_load::load(&mut transaction, &mut metadata, &self.data_folder, None).await?;
         }
@@ -310,7 +329,7 @@ impl CatalogStore {
         for row in rows(&mut transaction, "select * from sluice_materialized_views").await? {
             let name = TableName::new(text(&row, "schema_name")?, text(&row, "table_name")?);
             let of = serde_json::from_str(&text(&row, "made_of")?)
-                .map_err(|error| CatalogError::Store { problem: error.to_string() })?;
+                .map_err(|error| CatalogError::damaged_table(&name, error))?;
             metadata.materialized.insert(name, Arc::new(of));
         }
         for row in rows(&mut transaction, "select * from sluice_distinct_counts").await? {
@@ -323,7 +342,8 @@ impl CatalogStore {
         }
         for row in rows(&mut transaction, "select * from sluice_views").await? {
             let name = TableName::new(text(&row, "schema_name")?, text(&row, "view_name")?);
-            let columns = stored_definition::schema_from_text(&text(&row, "view_schema")?)?;
+            let columns = stored_definition::schema_from_text(&text(&row, "view_schema")?)
+                .map_err(|error| CatalogError::damaged_table(&name, error))?;
             if let Some(view) = metadata.tables.get_mut(&name).filter(|table| table.view.is_some()) {
                 Arc::make_mut(view).file_schema = columns;
             }
@@ -350,9 +370,13 @@ impl CatalogStore {
     /// Fails with [`CatalogError::NoSnapshot`] when there is none of that number, or none any more.
     pub async fn load_lake(&self, snapshot: u64) -> Result<Metadata> {
         self.check_readable()?;
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = Transaction::reading(&self.pool).await?;
         let mut metadata = Metadata::default();
-        lake_load::load(&mut transaction, &mut metadata, &self.data_folder, Some(snapshot)).await?;
+        let loaded =
+            lake_load::load(&mut transaction, &mut metadata, &self.data_folder, Some(snapshot)).await;
+        if let Err(error) = loaded {
+            return Err(transaction.undo(error).await);
+        }
         transaction.commit().await?;
         Ok(metadata)
     }
@@ -360,10 +384,11 @@ impl CatalogStore {
     /// The names of the files that any snapshot ever knew, among those of the statement `write_id`.
     pub async fn files_of(&self, write_id: &str) -> Result<HashSet<String>> {
         self.check_readable()?;
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = Borrowed::of(&self.pool).await?;
         let sql = "select path from ducklake_data_file where path like $1
              union all select path from ducklake_files_scheduled_for_deletion where path like $1";
         let found = fetch(&mut connection, sql, vec![Value::Text(Some(format!("%{write_id}%")))]).await?;
+        connection.give_back();
         found
             .iter()
             .map(|row| Ok(text(row, "path")?.rsplit('/').next().unwrap_or_default().to_owned()))
@@ -372,14 +397,19 @@ impl CatalogStore {
 
     /// The number of the current version.
     pub async fn version(&self) -> Result<u64> {
-        let row =
-            sqlx::query("select max(snapshot_id) as n from ducklake_snapshot").fetch_one(&self.pool).await?;
-        Ok(number(&row, "n")? as u64)
+        let mut connection = Borrowed::of(&self.pool).await?;
+        let row = sqlx::query("select max(snapshot_id) as n from ducklake_snapshot")
+            .fetch_one(&mut *connection)
+            .await?;
+        let version = number(&row, "n")? as u64;
+        connection.give_back();
+        Ok(version)
     }
 
     /// Commits `changes` on top of `from`, whole or not at all, and gives the new version.
     ///
-    /// Fails with [`CatalogError::Conflict`] when another commit came first.
+    /// Fails with [`CatalogError::Conflict`] when another commit came first, and with
+    /// [`CatalogError::OutcomeUnknown`] when nobody can say any more whether it was carried out.
     pub async fn commit(&self, from: &Metadata, changes: &[Change]) -> Result<Metadata> {
         let mut next = from.clone();
         let mut uuids = HashMap::new();
@@ -389,23 +419,92 @@ impl CatalogStore {
                 uuids.insert(name.clone(), uuid.clone());
             }
         }
+        let at = now();
         let mut transaction = self.begin().await?;
-        lake_commit::commit(&mut transaction, self.dialect, from, &next, &uuids).await?;
-        for change in changes {
-            write(&mut transaction, change).await?;
+        if let Err(error) = self.written(&mut transaction, from, &next, &uuids, changes, &at).await {
+            return Err(transaction.undo(error).await);
         }
-        transaction.commit().await?;
         next.version += 1;
-        Ok(next)
+        match transaction.commit().await {
+            Ok(()) => Ok(next),
+            Err(error) => match &error {
+                CatalogError::StoreFailed { failure, .. } if failure.leaves_open() => {
+                    tracing::warn!(%error, "a commit was not answered: the catalog is asked whether it was carried out");
+                    match self.was_committed(next.version, &at).await {
+                        Ok(true) => Ok(next),
+                        Ok(false) => Err(error),
+                        Err(_) => Err(CatalogError::OutcomeUnknown),
+                    }
+                }
+                _ => Err(error),
+            },
+        }
+    }
+
+    async fn written(
+        &self,
+        transaction: &mut Transaction,
+        from: &Metadata,
+        next: &Metadata,
+        uuids: &HashMap<String, String>,
+        changes: &[Change],
+        at: &str,
+    ) -> Result<()> {
+        lake_commit::commit(transaction, self.dialect, from, next, uuids, at).await?;
+        for change in changes {
+            write(transaction, change).await?;
+        }
+        Ok(())
+    }
+
+    /// True when the snapshot that this server committed at `at` is there.
+    async fn was_committed(&self, snapshot: u64, at: &str) -> Result<bool> {
+        if self.is_there(snapshot, at).await? {
+            return Ok(true);
+        }
+        // A PostgreSQL may still be at it: whoever wants the same key waits for its end.
+        let mut transaction = self.begin().await?;
+        let key = vec![vec![Value::Int(Some(snapshot as i64))]];
+        match insert(&mut transaction, self.dialect, "ducklake_snapshot(snapshot_id)", &key).await {
+            Ok(()) => {
+                transaction.roll_back().await;
+                Ok(false)
+            }
+            Err(error) => match transaction.undo(error).await {
+                CatalogError::Taken => self.is_there(snapshot, at).await,
+                error => Err(error),
+            },
+        }
+    }
+
+    async fn is_there(&self, snapshot: u64, at: &str) -> Result<bool> {
+        let mut connection = Borrowed::of(&self.pool).await?;
+        let is_there = history::snapshot_is_of(&mut connection, snapshot, at).await?;
+        connection.give_back();
+        Ok(is_there)
+    }
+}
+
+/// Refuses a file that is the database of another program. One of DuckDB's that holds a lake is none.
+async fn refuse_strangers(connection: &mut Connection) -> Result<()> {
+    let tables =
+        "select name from sqlite_master where type = 'table' and name not like 'sqlite\\_%' escape '\\'";
+    let names: Vec<String> = fetch(connection, tables, Vec::new())
+        .await?
+        .iter()
+        .map(|row| text(row, "name"))
+        .collect::<Result<_>>()?;
+    let is_known = |name: &String| name.starts_with("ducklake_") || name.starts_with("sluice_");
+    match names.first() {
+        Some(name) if !names.iter().any(is_known) => Err(CatalogError::Store {
+            problem: format!("is that of another program, and holds its table \"{name}\""),
+        }),
+        _ => Ok(()),
     }
 }
 
 /// A lake with the schemas that DuckDB and PostgreSQL look into first.
-async fn first_lake(
-    transaction: &mut Transaction<'static, Any>,
-    dialect: Dialect,
-    warehouse: &Warehouse,
-) -> Result<()> {
+async fn first_lake(transaction: &mut Transaction, dialect: Dialect, warehouse: &Warehouse) -> Result<()> {
     let fact = |key: &str, value: &str| vec![Value::text(key), Value::text(value)];
     let folder = lake_load::as_url(&warehouse.location);
     let facts = [
@@ -521,11 +620,11 @@ fn first_changes() -> Vec<Change> {
     roles.chain(first.grants.iter().cloned().map(Change::PutGrant)).collect()
 }
 
-async fn rows(transaction: &mut Transaction<'static, Any>, sql: &'static str) -> Result<Vec<AnyRow>> {
+async fn rows(transaction: &mut Transaction, sql: &'static str) -> Result<Vec<AnyRow>> {
     Ok(sqlx::query(sql).fetch_all(&mut **transaction).await?)
 }
 
-async fn forget_settings(transaction: &mut Transaction<'static, Any>, role: u32) -> Result<()> {
+async fn forget_settings(transaction: &mut Transaction, role: u32) -> Result<()> {
     sqlx::query("delete from sluice_role_settings where role = $1")
         .bind(i64::from(role))
         .execute(&mut **transaction)
@@ -533,7 +632,7 @@ async fn forget_settings(transaction: &mut Transaction<'static, Any>, role: u32)
     Ok(())
 }
 
-async fn write(transaction: &mut Transaction<'static, Any>, change: &Change) -> Result<()> {
+async fn write(transaction: &mut Transaction, change: &Change) -> Result<()> {
     let connection = &mut **transaction;
     match change {
         Change::PutRole(role) => {
@@ -761,7 +860,7 @@ fn files_from_text(text: &str) -> Result<ExternalFiles> {
 }
 
 /// Runs `sql`, whose parameter is a schema's name.
-async fn of_schema(transaction: &mut Transaction<'static, Any>, sql: &'static str, name: &str) -> Result<()> {
+async fn of_schema(transaction: &mut Transaction, sql: &'static str, name: &str) -> Result<()> {
     sqlx::query(sql).bind(name.to_owned()).execute(&mut **transaction).await?;
     Ok(())
 }
@@ -777,11 +876,7 @@ const DELETE_FILE_STATISTICS: &str =
 const DELETE_VIEW: &str = "delete from sluice_views where schema_name = $1 and view_name = $2";
 
 /// Runs `sql`, whose parameters are a table's schema and name.
-async fn of_table(
-    transaction: &mut Transaction<'static, Any>,
-    sql: &'static str,
-    name: &TableName,
-) -> Result<()> {
+async fn of_table(transaction: &mut Transaction, sql: &'static str, name: &TableName) -> Result<()> {
     sqlx::query(sql).bind(name.schema.clone()).bind(name.table.clone()).execute(&mut **transaction).await?;
     Ok(())
 }
@@ -847,9 +942,17 @@ fn role(row: &AnyRow) -> Result<Role> {
 }
 
 fn table(row: &AnyRow) -> Result<TableDefinition> {
+    let name = TableName::new(text(row, "schema_name")?, text(row, "table_name")?);
+    external_table(row, name.clone()).map_err(|error| match error {
+        CatalogError::Store { problem } => CatalogError::damaged_table(&name, problem),
+        other => other,
+    })
+}
+
+fn external_table(row: &AnyRow, name: TableName) -> Result<TableDefinition> {
     let partitions = stored_definition::schema_from_text(&text(row, "partition_schema")?)?;
     Ok(TableDefinition {
-        name: TableName::new(text(row, "schema_name")?, text(row, "table_name")?),
+        name,
         oid: oid(row, "oid")?,
         location: text(row, "location")?,
         file_schema: stored_definition::schema_from_text(&text(row, "file_schema")?)?,

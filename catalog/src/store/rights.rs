@@ -1,8 +1,9 @@
 //! Where memberships and grants persist.
 
+use sqlx::Row;
 use sqlx::any::AnyRow;
-use sqlx::{Any, Row, Transaction};
 
+use super::borrowed::Transaction;
 use super::{oid, rows, text};
 use crate::metadata::Metadata;
 use crate::role::{Grant, GrantObject, Membership, Privilege};
@@ -31,7 +32,7 @@ const MIGRATIONS: &[&str] = &[
     "drop table sluice_grants",
 ];
 
-pub(super) async fn migrate(transaction: &mut Transaction<'static, Any>) -> Result<()> {
+pub(super) async fn migrate(transaction: &mut Transaction) -> Result<()> {
     for step in MIGRATIONS {
         sqlx::query(*step).execute(&mut **transaction).await?;
     }
@@ -39,7 +40,7 @@ pub(super) async fn migrate(transaction: &mut Transaction<'static, Any>) -> Resu
 }
 
 /// Adds the memberships and grants there are to `metadata`.
-pub(super) async fn load(transaction: &mut Transaction<'static, Any>, metadata: &mut Metadata) -> Result<()> {
+pub(super) async fn load(transaction: &mut Transaction, metadata: &mut Metadata) -> Result<()> {
     for row in rows(transaction, "select * from sluice_memberships").await? {
         metadata.memberships.push(Membership {
             role: oid(&row, "role")?,
@@ -54,10 +55,7 @@ pub(super) async fn load(transaction: &mut Transaction<'static, Any>, metadata: 
     Ok(())
 }
 
-pub(super) async fn add_member(
-    transaction: &mut Transaction<'static, Any>,
-    membership: &Membership,
-) -> Result<()> {
+pub(super) async fn add_member(transaction: &mut Transaction, membership: &Membership) -> Result<()> {
     remove_member(transaction, membership.role, membership.member).await?;
     sqlx::query("insert into sluice_memberships (role, member, is_admin, grantor) values ($1, $2, $3, $4)")
         .bind(i64::from(membership.role))
@@ -69,11 +67,7 @@ pub(super) async fn add_member(
     Ok(())
 }
 
-pub(super) async fn remove_member(
-    transaction: &mut Transaction<'static, Any>,
-    role: u32,
-    member: u32,
-) -> Result<()> {
+pub(super) async fn remove_member(transaction: &mut Transaction, role: u32, member: u32) -> Result<()> {
     sqlx::query("delete from sluice_memberships where role = $1 and member = $2")
         .bind(i64::from(role))
         .bind(i64::from(member))
@@ -82,7 +76,7 @@ pub(super) async fn remove_member(
     Ok(())
 }
 
-pub(super) async fn put_grant(transaction: &mut Transaction<'static, Any>, grant: &Grant) -> Result<()> {
+pub(super) async fn put_grant(transaction: &mut Transaction, grant: &Grant) -> Result<()> {
     drop_grant(transaction, &grant.object, grant.grantee, grant.privilege, grant.grantor).await?;
     let (kind, schema, object) = object_key(&grant.object);
     sqlx::query("insert into sluice_privileges values ($1, $2, $3, $4, $5, $6, $7)")
@@ -99,7 +93,7 @@ pub(super) async fn put_grant(transaction: &mut Transaction<'static, Any>, grant
 }
 
 pub(super) async fn drop_grant(
-    transaction: &mut Transaction<'static, Any>,
+    transaction: &mut Transaction,
     object: &GrantObject,
     grantee: u32,
     privilege: Privilege,

@@ -39,9 +39,9 @@ use object_store::{ObjectMeta, ObjectStoreExt};
 
 use super::StringLayout;
 use super::recorded::{self, RecordedPartition};
-use crate::FILE_COLUMN;
 use crate::definition::TableDefinition;
 use crate::lake::{Column, DataFile, DeleteFile, FileLayout, ManagedTable, values};
+use crate::{CatalogError, FILE_COLUMN};
 
 /// A scan of a managed table with its strings in one layout.
 #[derive(Debug)]
@@ -300,6 +300,10 @@ impl TableProvider for ManagedProvider {
             let name = &self.definition.name.table;
             DataFusionError::NotImplemented(format!("table \"{name}\" cannot be read here: {problem}"))
         };
+        if let Some(damage) = &self.managed.damage {
+            let error = CatalogError::damaged_table(&self.definition.name, damage);
+            return Err(DataFusionError::External(Box::new(error)));
+        }
         if let Some(problem) = &self.managed.problem {
             return Err(refused(problem));
         }

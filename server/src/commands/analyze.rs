@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use catalog::lake::ManagedTable;
 use catalog::{Change, GrantObject, TableDefinition};
 use datafusion::arrow::array::AsArray;
 use datafusion::arrow::compute::cast;
@@ -51,7 +52,9 @@ pub async fn prepare(context: &QueryContext, names: &[(Option<String>, String)])
     };
     let mut changes = Vec::new();
     for table in &tables {
-        if table.managed.as_ref().is_some_and(|managed| managed.problem.is_some()) {
+        let is_unreadable =
+            |managed: &Arc<ManagedTable>| managed.problem.is_some() || managed.damage.is_some();
+        if table.managed.as_ref().is_some_and(is_unreadable) {
             continue;
         }
         let Counts { rows, different } = counts(context, table).await?;

@@ -4,7 +4,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use catalog::lake::{ColumnChange, NewColumn, NewTable, SortColumn, types};
-use catalog::{Change, DEFAULT_SCHEMA, GrantObject, Metadata, Privilege, TableDefinition, TableName};
+use catalog::{
+    CatalogError, Change, DEFAULT_SCHEMA, GrantObject, Metadata, Privilege, TableDefinition, TableName,
+};
 use datafusion::arrow::datatypes::DataType;
 use engine::functions::partition;
 use engine::{Error, Result};
@@ -248,6 +250,9 @@ pub fn defined(context: &QueryContext, table: &Arc<NewTable>) -> Result<TableDef
 /// Refuses a table that is not ours to write.
 pub fn writable(table: &Arc<TableDefinition>) -> Result<Arc<TableDefinition>> {
     let name = &table.name.table;
+    if let Some(damage) = table.managed.as_ref().and_then(|managed| managed.damage.as_ref()) {
+        return Err(CatalogError::damaged_table(&table.name, damage).into());
+    }
     match table.managed.as_ref().map(|managed| &managed.problem) {
         Some(None) => Ok(Arc::clone(table)),
         Some(Some(problem)) => Err(Error::NotSupported {

@@ -48,6 +48,7 @@ async fn refresh(
         return Err(Error::WrongObjectType { message: format!("\"{name}\" is not a materialized view") });
     };
     let managed = table.managed.as_deref().ok_or_else(|| Error::internal("a table has no files of ours"))?;
+    managed::writable(table)?;
     // Its rows are those that its owner may read.
     let mut context = context.clone();
     context.role_oid = context.snapshot.metadata().owner(&table.name);

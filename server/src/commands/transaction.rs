@@ -118,6 +118,9 @@ async fn end(coordinator: &Coordinator, session: &mut Session, wants_commit: boo
         own.end_block(is_commit && outcome_of_commit.is_ok());
     }
     if let Err(error) = outcome_of_commit {
+        if matches!(error, Error::CommitUnknown) {
+            files.into_iter().for_each(|(pending, ..)| pending.leave());
+        }
         session.settings.end(false);
         return Err(error);
     }

@@ -127,7 +127,13 @@ pub async fn commit(context: &QueryContext, session: &mut Session, ready: Ready)
     if !changes.is_empty() {
         let seen = Arc::clone(context.snapshot.metadata());
         // The files go with an error here, and with the block's end if it is not a commit.
-        change_from(&context.coordinator, session, seen, changes, "INSERT").await?;
+        match change_from(&context.coordinator, session, seen, changes, "INSERT").await {
+            Err(error @ Error::CommitUnknown) => {
+                files.into_iter().for_each(|(pending, ..)| pending.leave());
+                return Err(error);
+            }
+            outcome => outcome?,
+        }
     }
     if let Some((pending, names, was_retried)) = files {
         // A session's own files go with the session.

@@ -10,6 +10,7 @@ mod renamed;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use catalog::CatalogStore;
 use catalog::table::managed::split;
@@ -21,6 +22,11 @@ use object_store::ObjectStore;
 use tracing::{info, warn};
 
 pub use export::Export;
+
+/// When the files of a statement that has ended are looked for, each counted from the look before. What was told to stop,
+/// here or on an executor, may be in the middle of its last file, which then comes to be.
+const LOOKS_AFTER: [Duration; 4] =
+    [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(25)];
 
 /// Where the lines are.
 #[derive(Debug, Clone)]
@@ -76,9 +82,11 @@ impl Writes {
         // In one step: a kill leaves the old line or the new one. Read after a crash of this process, not of
         // the machine: it need not reach the disk.
         let (next, place) = (self.folder.join(format!(".{write_id}")), self.folder.join(write_id));
-        std::fs::write(&next, line)
-            .and_then(|()| std::fs::rename(&next, &place))
-            .map_err(|error| Error::DiskFull { message: format!("could not note a write: {error}") })
+        std::fs::write(&next, line).and_then(|()| std::fs::rename(&next, &place)).map_err(|error| {
+            // What was begun takes space.
+            let _ = std::fs::remove_file(&next);
+            Error::from(datafusion::error::DataFusionError::from(error)).of_write()
+        })
     }
 
     fn forget(&self, write_id: &str) {
@@ -124,6 +132,19 @@ impl Writes {
                 }
             }
         }
+    }
+
+    /// Removes the files of a statement that has ended, save for `kept`, and forgets it.
+    async fn clear(&self, write_id: &str, table_folder: &str, kept: &HashSet<String>) {
+        for after in LOOKS_AFTER {
+            tokio::time::sleep(after).await;
+            if let Err(error) = self.sweep(write_id, table_folder, kept).await {
+                // The line stays: the next start tries again.
+                warn!(write.id = write_id, %error, "files of a write that has ended could not be removed");
+                return;
+            }
+        }
+        self.forget(write_id);
     }
 
     /// Removes the files of `write_id` below `table_folder`, save for `kept`, by their names.
@@ -216,6 +237,13 @@ impl PendingFiles {
         &self.table_folder
     }
 
+    /// Nobody knows whether the catalog has taken the files in. The next start asks it, and removes those that it does
+    /// not know.
+    pub fn leave(mut self) {
+        warn!(write.id = self.write_id, "files of a commit without an answer are left until the next start");
+        self.write_id.clear();
+    }
+
     /// The catalog has taken in `files`, by their names. Where the statement `was_retried`, others of its
     /// runs lie about: they are removed.
     pub fn keep(mut self, files: HashSet<String>, was_retried: bool) {
@@ -226,12 +254,7 @@ impl PendingFiles {
             return;
         }
         let (writes, table_folder) = (self.writes.clone(), self.table_folder.clone());
-        tokio::spawn(async move {
-            match writes.sweep(&write_id, &table_folder, &files).await {
-                Ok(_) => drop(std::fs::remove_file(line)),
-                Err(error) => warn!(write.id = write_id, %error, "files of a lost run could not be removed"),
-            }
-        });
+        tokio::spawn(async move { writes.clear(&write_id, &table_folder, &files).await });
     }
 }
 
@@ -243,13 +266,6 @@ impl Drop for PendingFiles {
         let (writes, write_id) = (self.writes.clone(), std::mem::take(&mut self.write_id));
         let table_folder = std::mem::take(&mut self.table_folder);
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        runtime.spawn(async move {
-            match writes.sweep(&write_id, &table_folder, &HashSet::new()).await {
-                Ok(_) => drop(std::fs::remove_file(writes.folder.join(&write_id))),
-                Err(error) => {
-                    warn!(write.id = write_id, %error, "files of a failed write could not be removed")
-                }
-            }
-        });
+        runtime.spawn(async move { writes.clear(&write_id, &table_folder, &HashSet::new()).await });
     }
 }

@@ -1,5 +1,6 @@
 //! A laboratory of faults: real processes, of which executors are killed, frozen, cut off and starved while queries run.
 
+mod disk;
 mod executor;
 mod network;
 
@@ -14,6 +15,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 use tokio_postgres::Client;
 
+pub use disk::{PAGE_BYTES, SmallDisk};
 pub use executor::{Executor, Place};
 pub use network::{Cut, Network};
 
