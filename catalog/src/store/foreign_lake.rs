@@ -64,6 +64,7 @@ pub async fn load_names(pool: &AnyPool, metadata: &mut Metadata, data_folder: &s
             partitioning: None,
             sort: Vec::new(),
             problem: Some(reason.to_owned()),
+            damage: None,
         };
         let problem = Unavailable {
             trouble: Trouble::Unsupported,

@@ -26,7 +26,7 @@ use datafusion::logical_expr::{
 };
 
 use super::growth::{self, Arguments, Growth, held_bytes, is_flat, value_bytes};
-use super::{matching, slices};
+use super::{matching, patterns, slices};
 use crate::scope::Scope;
 use crate::{ByteSize, Error};
 
@@ -120,6 +120,10 @@ fn with_bounded_calls(expr: Expr) -> Result<Expr> {
         Expr::BinaryExpr(binary) => Ok(match matching::of(binary) {
             Ok(matched) => Transformed::yes(matched),
             Err(binary) => Transformed::no(Expr::BinaryExpr(binary)),
+        }),
+        Expr::Like(like) => Ok(match patterns::checked(like) {
+            Ok(like) => Transformed::yes(Expr::Like(like)),
+            Err(like) => Transformed::no(Expr::Like(like)),
         }),
         other => Ok(Transformed::no(other)),
     })?;
@@ -259,6 +263,11 @@ impl ScalarUDFImpl for Bounded {
             is_flat(args.return_field.data_type()) && args.args.iter().all(|arg| is_flat(&arg.data_type()));
         if is_flat || args.number_rows == 0 {
             return self.inner().invoke_with_args(args);
+        }
+        if growth::takes_pattern(self.name())
+            && let Some(pattern) = args.args.get(1)
+        {
+            patterns::check(pattern)?;
         }
         let given = given_bytes(&args);
         let scope = Scope::current();

@@ -86,7 +86,12 @@ pub fn of(name: &str) -> Option<Growth> {
 
 /// True for functions that may take far longer than their arguments are long: each is computed in short pieces.
 pub fn is_slow(name: &str) -> bool {
-    name.starts_with("regexp_") || name == "levenshtein" || name == super::matching::NAME
+    takes_pattern(name) || name == "levenshtein"
+}
+
+/// True for functions whose second argument is a regular expression.
+pub fn takes_pattern(name: &str) -> bool {
+    name.starts_with("regexp_") || name == super::matching::NAME
 }
 
 fn joined(args: &Arguments, row: usize) -> i64 {

@@ -12,6 +12,7 @@ pub mod growth;
 pub mod later;
 pub mod matching;
 pub mod partition;
+pub mod patterns;
 pub mod rounding;
 mod slices;
 
@@ -41,6 +42,7 @@ pub fn registry() -> Arc<BallistaFunctionRegistry> {
         date_part::function(),
         matching::function(),
         partition::function(),
+        patterns::function(),
         rounding::function(),
     ] {
         registry.scalar_functions.insert(function.name().to_owned(), function);

@@ -91,7 +91,7 @@ pub fn compute(
 /// Rows of a slice, at most, when each has a regular expression of its own.
 pub fn patterns_max(name: &str, args: &ScalarFunctionArgs) -> Option<usize> {
     let Some(ColumnarValue::Array(patterns)) = args.args.get(1) else { return None };
-    if !super::growth::is_slow(name) || name == "levenshtein" {
+    if !super::growth::takes_pattern(name) {
         return None;
     }
     // What repeats, and classes of letters, may be large once compiled.

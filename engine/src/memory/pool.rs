@@ -37,6 +37,8 @@ const MUCH_SHARE: f64 = 0.2;
 const RELEASE_SHARE: f64 = 0.65;
 /// Not more often than this: each time costs page faults afterwards.
 const RELEASE_INTERVAL_MICROS: u64 = 10_000;
+/// What tasks have declared below this part of the limit tells nothing of them.
+const LITTLE_SHARE: f64 = 0.01;
 /// The limit is not taken below this part of itself: operators spill by small pieces then, but go on.
 const LIMIT_SHARE_MIN: f64 = 0.25;
 /// How many newly requested bytes may pass between two looks at the resident size.
@@ -179,10 +181,14 @@ impl CappedPool {
         tasks.push(Arc::downgrade(task));
     }
 
-    /// The task, of those not told to end, whose operators have declared most.
+    /// The task, of those not told to end, whose operators have declared most. Where all have declared little, what the
+    /// process holds is nobody's, and the oldest has had most time to make it.
     pub(super) fn largest_task(&self) -> Option<Arc<TaskMemory>> {
+        let little = (self.limit_bytes as f64 * LITTLE_SHARE) as usize;
+        // In the order in which they began: of several that are alike the first is taken.
         let tasks: Vec<_> = self.tasks.lock().iter().filter_map(Weak::upgrade).collect();
-        tasks.into_iter().filter(|task| !task.is_condemned()).max_by_key(|task| task.reserved_bytes())
+        let declared = |task: &Arc<TaskMemory>| task.reserved_bytes().checked_sub(little).unwrap_or_default();
+        tasks.into_iter().rev().filter(|task| !task.is_condemned()).max_by_key(declared)
     }
 }
 

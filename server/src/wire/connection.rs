@@ -29,9 +29,7 @@ use super::stream::Stream;
 use super::{extended_query, simple_query, startup};
 use crate::coordinator::Coordinator;
 use crate::query::{self, QueryContext};
-use crate::session::{
-    Charge, Notice, Scope, Session, SessionMemory, SettingDescription, Transaction,
-};
+use crate::session::{Charge, Notice, Scope, Session, SessionMemory, SettingDescription, Transaction};
 use crate::sql::{self, Command, SessionFacts};
 
 /// Rows are handed to the socket in pieces of about this size.
