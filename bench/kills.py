@@ -3,18 +3,24 @@
 The killed executor's work folder is removed at once: the one in its place would otherwise take over its shuffle files
 and hide the loss. Shuffle reads go over the network, as they would between machines.
 
+With --busy N, N other processes compute all the time: nobody may be lost who was not killed, and a kill is found as soon.
+
 With --long, one query that takes at least a minute is killed at 80 % of it, with and without the files of the executor.
 """
 
 import argparse
+import contextlib
 import math
 import os
 import random
 import shutil
 import signal
 import statistics
+import subprocess
+import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +39,11 @@ EXECUTORS = 3
 HANG_SECONDS = 90
 REPORT = REPOSITORY / "docs/reliability.md"
 BEGIN, END = "<!-- kills: begin -->", "<!-- kills: end -->"
+BUSY_QUERIES = (1, 3, 5, 9, 13, 18, 21)
+BUSY_MOMENTS = (0.3, 0.7)
+# Of what is run beside busy processes: twice the undisturbed time more, and this.
+BUSY_FACTOR, BUSY_SECONDS = 2, 5
+BUSY_HANG_SECONDS = 600
 LONG_BEGIN, LONG_END = "<!-- long: begin -->", "<!-- long: end -->"
 LONG_SECONDS = 60
 LONG_MOMENT = 0.8
@@ -48,6 +59,7 @@ class Kill:
     outcome: str
     retries: int
     notice: str
+    found_seconds: float
 
     @property
     def added_seconds(self) -> float:
@@ -59,7 +71,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1, help="times every query and moment is tried")
     parser.add_argument("--seed", type=int, default=7, help="chooses the victims")
     parser.add_argument("--long", action="store_true", help="one query of a minute, killed at 80 percent of it")
+    parser.add_argument("--busy", type=int, default=0, help="other processes that compute all the time")
     arguments = parser.parse_args()
+    if arguments.busy:
+        kill_beside(arguments)
+        return
     if arguments.long:
         kill_long(arguments)
         return
@@ -82,6 +98,65 @@ def main() -> None:
     write_report(kills, machine.describe(arguments.data_dir, arguments.disk, [machine.sluice_version(arguments.binary)]), arguments.scale_factor)
     if any(kill.outcome != "right" for kill in kills):
         raise SystemExit(1)
+
+
+@contextlib.contextmanager
+def busy(count: int) -> Iterator[None]:
+    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def kill_beside(arguments: argparse.Namespace) -> None:
+    """Kills beside processes that compute, and counts who is lost although nobody killed it."""
+    location = dataset.ensure(arguments.binary, arguments.data_dir, arguments.scale_factor)
+    victims = random.Random(arguments.seed)
+    environment = {"SLUICE_TEST_FORCE_REMOTE_READ": "1"}
+    kills = []
+    with server.running(
+        arguments.binary, location, arguments.data_dir, executors=EXECUTORS, environment=environment
+    ) as running:
+        texts = {number: (REPOSITORY / f"sql-tests/tpch/q{number}.sql").read_text() for number in BUSY_QUERIES}
+        expected = {number: answer(running.port, text, "local") for number, text in texts.items()}
+        with busy(arguments.busy):
+            for number, text in texts.items():
+                baseline = statistics.median(timed(running.port, text)[0] for _ in range(3))
+                for _ in range(arguments.rounds):
+                    for moment in BUSY_MOMENTS:
+                        kill = kill_during(
+                            running, number, text, moment, baseline, expected[number], victims, hang_seconds=BUSY_HANG_SECONDS
+                        )
+                        print(
+                            f"q{number:<3} {moment:.0%}  {kill.outcome:6} {baseline:.1f} +{kill.added_seconds:.1f} s,"
+                            f" found after {kill.found_seconds:.2f} s"
+                        )
+                        kills.append(kill)
+    log = (arguments.data_dir / "bench-server.log").read_text()
+    without_cause = log.count('why="it fell silent"')
+    described = machine.describe(arguments.data_dir, arguments.disk, [machine.sluice_version(arguments.binary)])
+    write_busy_report(kills, without_cause, arguments.busy, described, arguments.scale_factor)
+    if without_cause or any(kill.outcome != "right" for kill in kills):
+        raise SystemExit(1)
+
+
+def write_busy_report(kills: list[Kill], without_cause: int, count: int, described: str, scale_factor: str) -> None:
+    right = sum(kill.outcome == "right" for kill in kills)
+    within = sum(kill.added_seconds <= BUSY_FACTOR * kill.baseline_seconds + BUSY_SECONDS for kill in kills)
+    added = sorted(kill.added_seconds / kill.baseline_seconds for kill in kills)
+    found = sorted(kill.found_seconds for kill in kills)
+    body = f"""{described}
+
+Scale factor {scale_factor}, {EXECUTORS} executors of one thread, beside {count} processes that compute all the time. The undisturbed time is measured beside them, too.
+
+| kills | right | lost although nobody killed it | added at most {BUSY_FACTOR} × undisturbed + {BUSY_SECONDS} s | added ÷ undisturbed, median | worst | the loss was found after (s), median | worst |
+|---|---|---|---|---|---|---|---|
+| {len(kills)} | {right} | {without_cause} | {within} | {statistics.median(added):.2f} | {added[-1]:.2f} | {statistics.median(found):.2f} | {found[-1]:.2f} |
+"""
+    replace_between(REPORT, f"<!-- busy {count}: begin -->", f"<!-- busy {count}: end -->", body)
 
 
 def kill_long(arguments: argparse.Namespace) -> None:
@@ -179,7 +254,8 @@ def kill_during(
     before = time.monotonic()
     thread.start()
     time.sleep(moment * baseline)
-    kill_one(running, victims, keeps_files)
+    killed = kill_one(running, victims, keeps_files)
+    found_seconds = found_after(running.port, killed)
     thread.join(hang_seconds)
     if thread.is_alive():
         outcome = "hung"
@@ -189,15 +265,25 @@ def kill_during(
         outcome = "right" if result["rows"] == expected else "WRONG"
     seconds = float(str(result.get("seconds", time.monotonic() - before)))
     wait_for_executors(running.port)
-    return Kill(number, moment, baseline, seconds, outcome, retries_of_last(running.port), "; ".join(notices))
+    return Kill(number, moment, baseline, seconds, outcome, retries_of_last(running.port), "; ".join(notices), found_seconds)
 
 
-def kill_one(running: server.Server, victims: random.Random, keeps_files: bool) -> None:
+def kill_one(running: server.Server, victims: random.Random, keeps_files: bool) -> int:
     victim = victims.choice(server.children(running.process.pid))
     folders = [mark.parent for mark in running.state.glob("executors/*/*/.sluice-work-folder") if mark.read_text().strip() == str(victim)]
     os.kill(victim, signal.SIGKILL)
     for folder in [] if keeps_files else folders:
         shutil.rmtree(folder, ignore_errors=True)
+    return victim
+
+
+def found_after(port: int, killed: int) -> float:
+    """How long the process that was killed is still listed as alive, in seconds."""
+    started = time.monotonic()
+    with connect(port) as connection:
+        while connection.execute("select count(*) from sys.executors where process_id = %s", (killed,)).fetchone() != (0,):
+            time.sleep(0.02)
+    return time.monotonic() - started
 
 
 def wait_for_executors(port: int) -> None:

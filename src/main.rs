@@ -79,17 +79,22 @@ fn run_server(
     announce: impl FnOnce(&server::Server),
 ) -> anyhow::Result<()> {
     log_to_stderr("info");
+    priority::as_usual();
     let compute = runtime("compute", config.server_threads(), priority::give_way)?;
-    let small = runtime("small", config.server_threads(), || ())?;
-    let planning = runtime("planning", config.server_threads(), || ())?;
-    let watching = runtime("watching", 1, || ())?;
+    let small = runtime("small", config.server_threads(), priority::as_usual)?;
+    let planning = runtime("planning", config.server_threads(), priority::as_usual)?;
+    let watching = runtime("watching", 1, priority::as_usual)?;
+    let cluster = runtime("cluster", CLUSTER_THREADS, || {
+        priority::come_first();
+    })?;
     let threads = server::Threads {
         compute: compute.handle().clone(),
         small: small.handle().clone(),
         planning: planning.handle().clone(),
         watching: watching.handle().clone(),
+        cluster: cluster.handle().clone(),
     };
-    runtime("network", config.server_threads().max(2), || ())?.block_on(async {
+    runtime("network", config.server_threads().max(2), priority::as_usual)?.block_on(async {
         let shutdown = stop_on_signal(true)?;
         let server = server::Server::start(config, config_file, threads, shutdown).await?;
         announce(&server);
@@ -101,6 +106,7 @@ fn run_server(
     small.shutdown_background();
     planning.shutdown_background();
     watching.shutdown_background();
+    cluster.shutdown_background();
     Ok(())
 }
 
@@ -113,9 +119,10 @@ fn executor(flags: &ExecutorFlags) -> anyhow::Result<()> {
     // Ballista warns of each buffer of an exchange that it writes to disk, which is what it does past a bounded size.
     log_to_stderr("warn,sluice_executor=info,ballista_core::execution_plans::sort_shuffle=error");
     let is_supervised = flags.supervisor.is_some();
+    priority::as_usual();
     let tasks = executor::Threads::start(config.executor_threads(), STACK_BYTES)?;
     let threads = tasks.handles();
-    let outcome = runtime("executor", 2, || ())?.block_on(async {
+    let outcome = runtime("executor", 2, priority::as_usual)?.block_on(async {
         // At a terminal an interrupt reaches every process; a server ends its executors itself, after its clients.
         let stop = stop_on_signal(!is_supervised)?;
         anyhow::Ok(executor::run(config, is_supervised, threads, stop).await)
@@ -130,6 +137,9 @@ fn executor(flags: &ExecutorFlags) -> anyhow::Result<()> {
 /// Planning and running recurse as deep as a plan; the memory of a stack is taken only where it is
 /// used, so a large one costs nothing.
 const STACK_BYTES: usize = 256 << 20;
+
+/// Threads that hear executors and hand out their tasks.
+const CLUSTER_THREADS: usize = 2;
 
 fn runtime(name: &str, threads: usize, at_start: fn()) -> std::io::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()

@@ -32,7 +32,9 @@ const ED25519_PKCS8: [u8; 16] =
 /// A peer that does not answer is found out within seconds.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// One that stops answering may share its processor with others that keep it busy.
-const PONG_WAIT_MAX: Duration = Duration::from_secs(5);
+const PONG_WAIT_MAX: Duration = Duration::from_secs(10);
+/// The same for one that is to take a connection. Where its process has ended, the machine says so at once.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
 
 /// One node's certificate, its key, and the authority that its peers' must come from.
 #[derive(Clone)]
@@ -121,7 +123,7 @@ impl ClusterIdentity {
 
 fn attentive(endpoint: Endpoint) -> Endpoint {
     endpoint
-        .connect_timeout(PATIENCE)
+        .connect_timeout(CONNECT_MAX)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(PATIENCE / 2)
         .keep_alive_timeout(PONG_WAIT_MAX)

@@ -29,10 +29,12 @@ pub mod scope;
 pub mod semantics;
 pub mod session_state;
 mod sqlstate;
+pub mod strain;
 pub mod telemetry;
 pub mod tls;
 mod units;
 pub mod usage;
+mod whole_listings;
 pub mod work_folder;
 
 pub use cluster_identity::ClusterIdentity;

@@ -13,6 +13,8 @@ use object_store::client::{
 };
 use tokio::sync::Semaphore;
 
+use crate::whole_listings::WholeListings;
+
 /// Makes HTTP clients that share one bound.
 #[derive(Debug, Clone)]
 pub struct RequestLimit(Arc<Semaphore>);
@@ -27,7 +29,8 @@ impl RequestLimit {
 impl HttpConnector for RequestLimit {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
         let client = ReqwestConnector::default().connect(options)?;
-        Ok(HttpClient::new(LimitedClient { client, permits: Arc::clone(&self.0) }))
+        let limited = HttpClient::new(LimitedClient { client, permits: Arc::clone(&self.0) });
+        Ok(HttpClient::new(WholeListings(limited)))
     }
 }
 

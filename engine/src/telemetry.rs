@@ -9,7 +9,7 @@ use crate::usage::Usage;
 
 /// How often an executor reports.
 pub const REPORT_INTERVAL: std::time::Duration = std::time::Duration::from_millis(500);
-/// An executor that has been silent for this long is lost.
+/// An executor that has been silent for this long is lost, where no machine is too busy to be heard in time.
 pub const SILENCE_MAX: std::time::Duration = std::time::Duration::from_millis(2000);
 
 /// What a node must be, for others to understand it: plans travel in a form that changes between versions.
@@ -61,6 +61,8 @@ pub struct ExecutorReport {
     pub pool_limit_bytes: u64,
     /// Spill files that exist now, in bytes.
     pub spilled_bytes: u64,
+    /// How much longer than usual it may be silent, by what it sees of its machine, in milliseconds.
+    pub allowance_ms: u64,
     /// It was told to end: it goes on with what it has begun and takes nothing new.
     pub is_draining: bool,
     /// Tasks running now.

@@ -22,12 +22,14 @@ use ballista_core::serde::protobuf::{
     executor_status,
 };
 use engine::runtime::NodeRuntime;
+use engine::strain::Strain;
 use engine::telemetry::{CoordinatorMessage, ExecutorReport, REPORT_INTERVAL, VERSION};
 use engine::usage::UsageMeter;
 use engine::{ClusterIdentity, ExecutorId, codec};
 use futures::{Stream, StreamExt};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
 use tokio_stream::wrappers::IntervalStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
@@ -73,6 +75,8 @@ pub struct Reporter {
     pub join_timeout: Duration,
     /// What the process takes of its machine.
     pub usage: Mutex<UsageMeter>,
+    /// What it sees of the machine's being busy.
+    pub strain: Strain,
 }
 
 impl Reporter {
@@ -89,6 +93,7 @@ impl Reporter {
             pool_reserved_bytes: self.runtime.env.memory_pool.reserved() as u64,
             pool_limit_bytes: self.runtime.pool.limit_bytes() as u64,
             spilled_bytes: self.runtime.spilled_bytes(),
+            allowance_ms: self.strain.allowance().as_millis() as u64,
             is_draining: self.draining.is_cancelled(),
             tasks_running: self.counts.running.load(Ordering::Relaxed),
             tasks_finished: self.counts.finished.load(Ordering::Relaxed),
@@ -107,7 +112,10 @@ impl Reporter {
     /// A report twice a second, and one at once when the executor is told to end.
     fn reports(self: &Arc<Self>) -> impl Stream<Item = FlightData> + Send + 'static {
         let this = Arc::clone(self);
-        let now_and_then = IntervalStream::new(tokio::time::interval(REPORT_INTERVAL)).map(drop);
+        let mut interval = tokio::time::interval(REPORT_INTERVAL);
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let reporter = Arc::clone(self);
+        let now_and_then = IntervalStream::new(interval).map(move |due| reporter.strain.late(due.elapsed()));
         let told = futures::stream::once(self.draining.clone().cancelled_owned());
         futures::stream::select(now_and_then, told).map(move |()| this.report())
     }

@@ -8,10 +8,12 @@ use arrow_flight::flight_service_server::FlightServiceServer;
 use ballista_core::serde::protobuf::executor_grpc_server::ExecutorGrpcServer;
 use engine::config::{Config, Secret};
 use engine::runtime::NodeRuntime;
+use engine::strain::Strain;
 use engine::work_folder::WorkFolder;
-use engine::{ClusterIdentity, ExecutorId, codec};
+use engine::{ClusterIdentity, ExecutorId, codec, priority};
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
@@ -88,6 +90,7 @@ pub async fn run(
         draining: stop.clone(),
         join_timeout: config.executor.join_timeout.0,
         usage: Mutex::default(),
+        strain: Strain::new(may_come_first()),
     });
     info!(executor.id = %executor_id, port, memory = %runtime.pool.cap(), threads = reporter.threads, "executor starting");
     let data = DataService::new(shuffle_folder.to_string_lossy().into_owned());
@@ -101,7 +104,7 @@ pub async fn run(
         (drained(patience, &tasks).await, is_exhausted)
     };
     let outcome = tokio::select! {
-        refused = link.keep() => Err(refused),
+        refused = kept(link) => Err(refused.unwrap_or_else(|error| error)),
         (is_needed, is_exhausted) = ending => {
             // Where it is still needed, the coordinator must find it lost.
             if !is_needed && let Err(error) = link::leave(&coordinator, &identity, &executor_id).await {
@@ -118,6 +121,27 @@ pub async fn run(
     tasks.end().await;
     drop(work_folder);
     outcome
+}
+
+/// Whether a thread of this process can be put before others.
+fn may_come_first() -> bool {
+    let tried = std::thread::Builder::new().name("priority".into()).spawn(priority::come_first);
+    tried.is_ok_and(|tried| tried.join().unwrap_or(false))
+}
+
+/// Keeps `link` from a thread that nothing which computes can keep waiting.
+async fn kept(link: Link) -> Result<StartError, StartError> {
+    let (tell, told) = oneshot::channel();
+    let keep = move || {
+        priority::come_first();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let _ = tell.send(match runtime {
+            Ok(runtime) => Ok(runtime.block_on(link.keep())),
+            Err(error) => Err(environment(error)),
+        });
+    };
+    std::thread::Builder::new().name("link".into()).spawn(keep).map_err(environment)?;
+    told.await.map_err(environment)?
 }
 
 /// Serves the one port of an executor to nodes of its cluster.

@@ -55,7 +55,7 @@ impl Threads {
     /// Threads that compute `count` partitions at once.
     pub fn start(count: usize, stack_bytes: usize) -> std::io::Result<Self> {
         let usual = threads(count, stack_bytes, priority::give_way)?;
-        let spare = threads(SPARE_THREADS, stack_bytes, || ())?;
+        let spare = threads(SPARE_THREADS, stack_bytes, priority::as_usual)?;
         Ok(Self { usual, spare, count })
     }
 
@@ -97,6 +97,8 @@ pub struct Tasks {
     starting: AtomicUsize,
     /// Told when a task has ended, tasks have been decoded, or files are gone.
     changed: Notify,
+    /// Files are removed here, whoever asks for it.
+    home: Handle,
     statuses: mpsc::UnboundedSender<TaskStatus>,
 }
 
@@ -121,6 +123,7 @@ impl Tasks {
             running: Mutex::default(),
             starting: AtomicUsize::new(0),
             changed: Notify::new(),
+            home: Handle::current(),
             statuses,
         };
         (Arc::new(tasks), ended)
@@ -263,7 +266,7 @@ impl Tasks {
     pub fn remove_files(self: &Arc<Self>, job: &JobId, stages: Vec<u32>) {
         let this = Arc::clone(self);
         let job = job.clone();
-        tokio::spawn(async move {
+        self.home.spawn(async move {
             let is_of_job = |key: &TaskKey| {
                 key.job_id == job && (stages.is_empty() || stages.contains(&(key.stage_id as u32)))
             };

@@ -72,6 +72,8 @@ pub struct Threads {
     pub planning: tokio::runtime::Handle,
     /// Runs those over system tables.
     pub watching: tokio::runtime::Handle,
+    /// Hears executors, and hands out their tasks, before all that computes.
+    pub cluster: tokio::runtime::Handle,
 }
 
 /// How long the catalog's database may take to be closed.
@@ -129,10 +131,14 @@ impl Server {
         // Executors outlive the clients: statements that run when the server is told to end need them.
         let cluster_end = CancellationToken::new();
         let secret = cluster::secret(&config).map_err(ServeError::Environment)?;
-        let cluster =
-            Cluster::start(&config, &secret, runtime.clone(), cluster_listener, cluster_end.clone())
-                .await
-                .map_err(internal)?;
+        let cluster = {
+            let (config, runtime, end) = (config.clone(), runtime.clone(), cluster_end.clone());
+            let secret = secret.clone();
+            let starting =
+                async move { Cluster::start(&config, &secret, runtime, cluster_listener, end).await };
+            let started = threads.cluster.spawn(starting).await;
+            started.map_err(|error| ServeError::Environment(error.to_string()))?.map_err(internal)?
+        };
         let supervisor = Supervisor::start(
             &config,
             config_file,

@@ -1,7 +1,8 @@
 //! Which executors are alive, by what they report.
 //!
-//! Every executor holds one report stream open. When it breaks, or falls silent for two seconds, the
-//! executor is lost at once: its jobs are told, and Ballista is told to forget it.
+//! Every executor holds one report stream open. When it breaks, or is silent for longer than its `lease`, the
+//! executor is lost at once: its jobs are told, and Ballista is told to forget it. One that is silent for half of the
+//! usual lease gets nothing new.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -10,17 +11,23 @@ use std::time::{Duration, Instant};
 use ballista_core::JobId;
 use catalog::TableDefinition;
 use engine::ExecutorId;
+use engine::strain::Strain;
 use engine::telemetry::{ExecutorReport, SILENCE_MAX};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, broadcast};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::lease;
 use super::scheduler::Scheduler;
 use crate::query::Plan;
 
 /// Losses, and stops, that a slow listener may have outstanding.
 const LOSSES_BUFFERED: usize = 256;
+
+/// How often is looked for silent executors.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// From the welcome of an executor to its first heartbeat, at most.
 const JOINING_MAX: Duration = Duration::from_secs(2);
@@ -72,6 +79,8 @@ pub struct Membership {
     stops: broadcast::Sender<JobId>,
     drains: broadcast::Sender<ExecutorId>,
     changed: Notify,
+    // What this process sees of its machine.
+    strain: Strain,
 }
 
 /// What the tasks of a job ask of an executor.
@@ -103,8 +112,8 @@ impl Drop for Placement {
 }
 
 impl Membership {
-    /// Nobody yet.
-    pub fn new() -> Arc<Self> {
+    /// Nobody yet. `strain` is of the threads that hear them.
+    pub fn new(strain: Strain) -> Arc<Self> {
         let (losses, _) = broadcast::channel(LOSSES_BUFFERED);
         let (stops, _) = broadcast::channel(LOSSES_BUFFERED);
         let (drains, _) = broadcast::channel(LOSSES_BUFFERED);
@@ -119,6 +128,7 @@ impl Membership {
             stops,
             drains,
             changed: Notify::new(),
+            strain,
         })
     }
 
@@ -139,7 +149,7 @@ impl Membership {
     /// The live executors that can read every one of `tables`, and take new tasks.
     pub fn readers(&self, tables: &[Arc<TableDefinition>]) -> Vec<Member> {
         let takes = |member: &Member| member.draining_since.is_none() && member.can_read(tables);
-        self.members().into_iter().filter(takes).collect()
+        trusted(self.members().into_iter().filter(takes).collect())
     }
 
     /// Keeps the tasks of the job called `job_name` on executors that can read the tables of its `plan`.
@@ -159,8 +169,8 @@ impl Membership {
                 && member.can_read(&claim.local_tables)
                 && !claim.avoided.contains(member.report.executor_id.as_str())
         };
-        let members = self.members();
-        members.iter().filter(|member| takes(member)).map(|m| m.report.executor_id.to_string()).collect()
+        let members = trusted(self.members().into_iter().filter(takes).collect());
+        members.iter().map(|member| member.report.executor_id.to_string()).collect()
     }
 
     /// The job called `job_name` gets no further task on `executor`.
@@ -355,20 +365,39 @@ impl Membership {
 
     fn silent(&self) -> Vec<ExecutorId> {
         let members = self.members.lock();
-        let silent = members.iter().filter(|(_, member)| member.heard_at.elapsed() > SILENCE_MAX);
-        silent.map(|(id, _)| id.clone()).collect()
+        let is_silent = |member: &Member| member.heard_at.elapsed() > lease::of(member, &self.strain);
+        members.iter().filter(|(_, member)| is_silent(member)).map(|(id, _)| id.clone()).collect()
     }
+
+    /// So long it takes, at most, until an executor that has fallen silent is lost.
+    pub fn lease_max(&self) -> Duration {
+        let members = self.members.lock();
+        members.values().map(|member| lease::of(member, &self.strain)).max().unwrap_or(SILENCE_MAX)
+    }
+}
+
+/// `members` without those that may be lost, as long as there are others.
+fn trusted(members: Vec<Member>) -> Vec<Member> {
+    if members.iter().all(lease::is_suspect) {
+        return members;
+    }
+    members.into_iter().filter(|member| !lease::is_suspect(member)).collect()
 }
 
 /// Declares silent executors lost, and tells Ballista of every loss.
 pub fn watch(membership: Arc<Membership>, scheduler: Scheduler, shutdown: CancellationToken) {
     let mut losses = membership.losses();
     tokio::spawn(async move {
-        let mut tick = tokio::time::interval(SILENCE_MAX / 4);
+        // Reports are read on these threads: what keeps this timer waiting keeps them waiting, too.
+        let mut tick = tokio::time::interval(LOOK_EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                // What has been told is known before anybody is held for silent.
+                biased;
                 () = shutdown.cancelled() => return,
-                _ = tick.tick() => {
+                due = tick.tick() => {
+                    membership.strain.late(due.elapsed());
                     for id in membership.silent() {
                         membership.lost(&id, "it fell silent");
                     }

@@ -10,9 +10,9 @@ use super::recovery::{Repair, Trouble};
 use super::{Cluster, failure};
 use crate::session::Notice;
 
-/// So long a failure that nobody can explain waits for the loss of an executor to explain it: silence is noticed after
-/// two seconds.
-pub const LOSS_MAY_FOLLOW: Duration = Duration::from_millis(2500);
+/// A failure that nobody can explain waits for the loss of an executor to explain it, for so long after that would be
+/// noticed.
+const LOSS_IS_TOLD_IN: Duration = Duration::from_millis(500);
 /// So long a supervised executor that ended is waited for, at most: the one in its place has its files.
 const HEIR_MAX: Duration = Duration::from_secs(3);
 /// One loss makes several tasks fail, one after the other.
@@ -20,6 +20,11 @@ const SETTLES_IN: Duration = Duration::from_millis(200);
 /// Tasks that were to read files of a lost executor fail for so long after it was mended, at most: some seconds go by until
 /// a connection is given up (engine/src/cluster_identity.rs).
 const ECHOES_FOR: Duration = Duration::from_secs(10);
+
+/// So long a failure that nobody can explain waits.
+pub fn loss_may_follow(cluster: &Cluster) -> Duration {
+    cluster.membership.lease_max() + LOSS_IS_TOLD_IN
+}
 
 /// Executors that were lost and tasks that failed.
 #[derive(Debug, Default)]
@@ -64,7 +69,7 @@ impl Damage {
     pub async fn settled(&self, cluster: &Cluster, worth: Duration) {
         let since = self.since.unwrap_or_else(Instant::now);
         tokio::time::sleep_until(since + SETTLES_IN).await;
-        let deadline = since + if self.has_loss() { HEIR_MAX.min(worth) } else { LOSS_MAY_FOLLOW };
+        let deadline = since + if self.has_loss() { HEIR_MAX.min(worth) } else { loss_may_follow(cluster) };
         let heirs = async {
             loop {
                 let changed = cluster.membership.changed();

@@ -6,6 +6,7 @@
 mod failure;
 mod fetch;
 mod launcher;
+mod lease;
 mod membership;
 mod mending;
 mod recovery;
@@ -32,7 +33,8 @@ use datafusion_proto::physical_plan::AsExecutionPlan;
 use datafusion_proto::protobuf::PhysicalPlanNode;
 use engine::config::{Config, Secret};
 use engine::runtime::NodeRuntime;
-use engine::{ByteSize, ClusterIdentity, ExecutorId, Result, codec};
+use engine::strain::Strain;
+use engine::{ByteSize, ClusterIdentity, ExecutorId, Result, codec, priority};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -61,7 +63,8 @@ impl std::fmt::Debug for Cluster {
 }
 
 impl Cluster {
-    /// Starts the scheduler on `listener`. Executors that know `secret` may join from then on, until `shutdown`.
+    /// Starts the scheduler on `listener`. Executors that know `secret` may join from then on, until `shutdown`. The threads
+    /// that this is called on hear them.
     pub async fn start(
         config: &Config,
         secret: &Secret,
@@ -69,7 +72,7 @@ impl Cluster {
         listener: TcpListener,
         shutdown: CancellationToken,
     ) -> Result<Arc<Self>> {
-        let membership = Membership::new();
+        let membership = Membership::new(Strain::new(priority::come_first()));
         let identity = ClusterIdentity::of(secret.reveal())?;
         let profiles = Arc::new(JobProfiles::default());
         let seen = (Arc::clone(&membership), Arc::clone(&profiles));

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::failure;
-use super::mending::{Damage, LOSS_MAY_FOLLOW, Recovery};
+use super::mending::{Damage, Recovery, loss_may_follow};
 use super::recovery::{Outcome, Trouble};
 use super::{Cluster, fetch, mending, watchdog};
 use crate::profile::{self, TaskState};
@@ -230,7 +230,7 @@ async fn run_once(
                 Err(error) => {
                     guard.succeeded();
                     let tasks = cluster.scheduler.tasks_begun(&job).await;
-                    return Err(sort_failure(error, tasks, has_lost, &mut losses).await);
+                    return Err(sort_failure(cluster, error, tasks, has_lost, &mut losses).await);
                 }
             },
         }
@@ -360,6 +360,7 @@ async fn outcome(states: &mut mpsc::Receiver<JobStatus>) -> Result<Vec<Partition
 
 /// A job that failed just before its executor is found lost has often failed because of it.
 async fn sort_failure(
+    cluster: &Cluster,
     error: Error,
     tasks: usize,
     has_lost: bool,
@@ -374,7 +375,7 @@ async fn sort_failure(
     if has_lost {
         return Ended::MayPass(error, tasks);
     }
-    match tokio::time::timeout(LOSS_MAY_FOLLOW, losses.recv()).await {
+    match tokio::time::timeout(loss_may_follow(cluster), losses.recv()).await {
         Ok(_) => Ended::MayPass(error, tasks),
         Err(_) => Ended::Failed(error),
     }

@@ -10,8 +10,9 @@ use super::Cluster;
 use super::membership::Member;
 use super::slots::Progress;
 
-/// So long nothing happens to a job that is held for stuck. Reports come twice a second, and tasks start at once.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// So many leases of executors go by while nothing happens to a job that is held for stuck: ten seconds where machines are
+/// not too busy. Reports come twice a second, and tasks start at once.
+const LEASES: u32 = 5;
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Resolves, with what its query is told, when `job`, called `name`, is stuck.
@@ -25,8 +26,11 @@ pub async fn stuck(cluster: &Cluster, job: &JobId, name: &str) -> Error {
             since = Instant::now();
         }
         last = progress;
-        if since.elapsed() > PATIENCE {
-            return Error::Io { message: format!("nothing happened to the query's job for {PATIENCE:?}") };
+        if since.elapsed() > cluster.membership.lease_max() * LEASES {
+            let seconds = since.elapsed().as_secs();
+            return Error::ExecutorLost {
+                message: format!("no executor did anything for it for {seconds} s"),
+            };
         }
     }
 }

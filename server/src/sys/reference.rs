@@ -168,7 +168,7 @@ pub static VIEWS: &[ViewReference] = &[
             ("tasks_finished", "Tasks that ended since its start."),
             (
                 "heard_ms_ago",
-                "How long ago it last reported; twice a second is usual, and after 2 s it is held for lost.",
+                "How long ago it last reported; twice a second is usual, and after 2 s, or up to 10 s on busy machines, it is held for lost.",
             ),
         ],
     },
