@@ -38,7 +38,10 @@ pub async fn discover(
     let own_name = own_name(location);
     let whole = |problem: Option<Unavailable>| DiscoveredTable {
         name: own_name.clone(),
-        location: url_of(location, location.prefix()) + if location.is_collection() { "/" } else { "" },
+        location: match url_of(location, location.prefix()) {
+            url if location.is_collection() && !url.ends_with('/') => url + "/",
+            url => url,
+        },
         problem,
     };
     if !location.is_collection() {

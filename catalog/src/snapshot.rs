@@ -274,6 +274,9 @@ fn found(
             by_name.insert(definition.name.clone(), definition);
             continue;
         };
+        if first.location == definition.location {
+            continue;
+        }
         // Which of them is meant cannot be told; rows of the wrong one would look like the right ones.
         let problem = Unavailable {
             trouble: Trouble::Ambiguous,

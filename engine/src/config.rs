@@ -867,7 +867,8 @@ impl Config {
 
     /// True when somebody said where executors join.
     pub fn is_cluster_listen_chosen(&self) -> bool {
-        self.cluster.is_listen_chosen
+        // Who is told of a port must find this server there.
+        self.cluster.is_listen_chosen || self.cluster.advertise.is_some()
     }
 
     /// What the server and the executors that it starts may take together, and what this machine has, when that is

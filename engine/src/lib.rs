@@ -20,6 +20,7 @@ mod local_files;
 pub mod memory;
 pub mod object_stores;
 pub mod operators;
+mod optimize_projections;
 pub mod panics;
 pub mod priority;
 mod recorded_partitioning;

@@ -15,12 +15,14 @@ use datafusion::execution::FunctionRegistry;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::session_state::SessionState;
 use datafusion::optimizer::Optimizer;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 
 use crate::broadcast::physical_rules;
 use crate::exchange;
 use crate::functions::date_part::QuickDateParts;
 use crate::functions::{self, bounded, gathering, later};
+use crate::optimize_projections::careful;
 use crate::runtime::NodeRuntime;
 use crate::semantics::analyzer_rules;
 
@@ -150,6 +152,7 @@ impl SessionStates {
         rules.push(Arc::new(QuickDateParts));
         let local = base()
             .with_optimizer_rules(later::with_ours(rules))
+            .with_physical_optimizer_rules(careful(PhysicalOptimizer::new().rules))
             .with_config(local_config().with_extension(Arc::clone(&runtime.stores)))
             .build();
         let cluster = base()

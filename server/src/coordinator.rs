@@ -157,7 +157,10 @@ impl Coordinator {
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                () = self.found_tables.came_late() => self.show_found(),
+                () = self.found_tables.came_late() => {
+                    let _showing = self.found_tables.showing().await;
+                    self.show_found();
+                }
                 () = tokio::time::sleep(interval) => {
                     tokio::select! {
                         () = shutdown.cancelled() => return,
@@ -170,6 +173,7 @@ impl Coordinator {
 
     /// Looks at the locations again, and shows every statement from now on what is there.
     pub async fn look_at_locations(&self, look: Look) {
+        let _showing = self.found_tables.showing().await;
         if self.found_tables.look_again(look, &self.snapshot()).await {
             self.show_found();
         }

@@ -37,6 +37,8 @@ pub struct FoundTables {
     locations: Vec<Location>,
     /// A location was looked at after the start had gone on without it.
     came_late: Notify,
+    /// Held from the look at the snapshot that is shown to the showing of the next.
+    showing: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -71,7 +73,13 @@ impl FoundTables {
             looking: tokio::sync::Mutex::default(),
         };
         let locations = locations.iter().map(location).collect();
-        Arc::new(Self { state, planning, locations, came_late: Notify::new() })
+        Arc::new(Self {
+            state,
+            planning,
+            locations,
+            came_late: Notify::new(),
+            showing: tokio::sync::Mutex::default(),
+        })
     }
 
     /// Looks at every location. Goes on without stores that do not answer in time.
@@ -119,6 +127,11 @@ impl FoundTables {
         let looks = (0..self.locations.len()).map(|at| self.look_at(at, look, &known));
         let is_other = futures::future::join_all(looks).await;
         is_other.contains(&true)
+    }
+
+    /// Held by who looks and shows: what one has found does not hide what a later one finds.
+    pub async fn showing(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.showing.lock().await
     }
 
     /// Waits until a location was looked at that the start had not waited for.

@@ -172,7 +172,7 @@ fn is_of_instance(url: &Url) -> bool {
 /// Refuses a location outside of `allowed` (42501).
 pub fn check_allowed(location: &Url, allowed: &[String]) -> Result<()> {
     let is_under = |root: &String| {
-        resolve(root).is_ok_and(|root| {
+        root_of(root).is_some_and(|root| {
             let folder = format!("{}/", root.as_str().trim_end_matches('/'));
             location.as_str() == root.as_str() || location.as_str().starts_with(&folder)
         })
@@ -194,9 +194,19 @@ fn outside() -> Error {
     }
 }
 
-/// The places that `allowed` names, as disks and stores call them. One that cannot be resolved allows nothing.
+/// The places that `allowed` names, as disks and stores call them: also one that is not there yet, where nothing in the
+/// rest of its path may lead elsewhere later.
 pub fn places(allowed: &[String]) -> Vec<String> {
-    allowed.iter().filter_map(|root| resolve(root).ok()).map(|root| decoded(&root)).collect()
+    allowed.iter().filter_map(|root| root_of(root)).map(|root| decoded(&root)).collect()
+}
+
+/// The URL of a location of the start, of which the folders that exist are resolved.
+fn root_of(root: &str) -> Option<Url> {
+    resolve(root).ok().or_else(|| {
+        let is_file = root.to_ascii_lowercase().ends_with(".parquet");
+        let path = std::path::absolute(root.strip_prefix("file://").unwrap_or(root)).ok()?;
+        resolve_new(path.to_str()?, is_file).ok()
+    })
 }
 
 /// Refuses a place that holds, or lies among, files that are the catalog's (42501): those below `reserved`, folders

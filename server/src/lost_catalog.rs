@@ -100,7 +100,7 @@ async fn file_of_table(env: &RuntimeEnv, warehouse: &str) -> Result<Option<Strin
 /// Tables of ours lie in `SCHEMA/NAME-UUID/`, files of DuckDB's are called `ducklake-…`. What sessions had for themselves
 /// lies below a hidden folder, and copies have names of their users'.
 fn is_of_table(path: &[String]) -> bool {
-    let [schema, folder, .., file] = path else { return false };
+    let [schema, folder, keys @ .., file] = path else { return false };
     if schema.starts_with('.') || !file.ends_with(".parquet") {
         return false;
     }
@@ -110,7 +110,8 @@ fn is_of_table(path: &[String]) -> bool {
         groups == [8, 4, 4, 4, 12] && id.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
     };
     let is_ours = id.is_some_and(|(name, id)| name.ends_with('-') && is_uuid(id));
-    is_ours || file.starts_with("ducklake-")
+    let is_right_below = keys.iter().all(|key| key.contains('='));
+    is_right_below && (is_ours || file.starts_with("ducklake-"))
 }
 
 const UUID_LETTERS: usize = 36;
@@ -137,6 +138,7 @@ mod tests {
             format!("public/{table}/notes.txt"),
             format!("public/{table}"),
             "ä/ä/a.parquet".into(),
+            "lakes/x/main/t/ducklake-1.parquet".into(),
         ] {
             assert!(!is_of_table(&path), "{path}");
         }

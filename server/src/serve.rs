@@ -126,7 +126,14 @@ impl Server {
         );
         let snapshot = first_snapshot(metadata, &found_tables, &allowed).await;
 
-        let cluster_listener = cluster_port.open()?;
+        let cluster_listener = match cluster_port.open() {
+            // Another server took the same one at the same moment.
+            Err(_) if !config.is_cluster_listen_chosen() => {
+                let any = SocketAddr::new(config.cluster.listen.ip(), 0);
+                Port::take(any, "--cluster-listen")?.open()?
+            }
+            opened => opened?,
+        };
         let cluster_address = address(&cluster_listener)?;
         // Executors outlive the clients: statements that run when the server is told to end need them.
         let cluster_end = CancellationToken::new();

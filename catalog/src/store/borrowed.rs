@@ -58,9 +58,13 @@ impl DerefMut for Borrowed {
 pub(super) struct Transaction(Borrowed);
 
 impl Transaction {
-    /// One that only reads, all of it from one version.
-    pub(super) async fn reading(pool: &AnyPool) -> Result<Self> {
-        Self::begin(pool, "BEGIN").await
+    /// One that only reads, all of it from one version, whoever commits meanwhile.
+    pub(super) async fn reading(pool: &AnyPool, dialect: Dialect) -> Result<Self> {
+        let begin = match dialect {
+            Dialect::Sqlite => "BEGIN",
+            Dialect::Postgres => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+        };
+        Self::begin(pool, begin).await
     }
 
     /// One that may write. SQLite's would else begin as a reader and find out late that another one writes.

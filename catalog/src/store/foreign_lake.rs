@@ -19,6 +19,11 @@ pub async fn reason(pool: &AnyPool) -> Option<String> {
         let row = facts.iter().find(|row| text(row, "k").is_ok_and(|found| found == key))?;
         text(row, "v").ok()
     };
+    reason_of(fact)
+}
+
+/// Why a lake of which `fact` is told cannot be read, when that is so.
+pub fn reason_of(fact: impl Fn(&str) -> Option<String>) -> Option<String> {
     let version = fact("version")?;
     if version != lake_tables::VERSION {
         let known = lake_tables::VERSION;

@@ -10,8 +10,8 @@ use super::{
     CatalogStore, Connection, Value, fetch, insert, lake_commit, lake_load, maybe_text, now, number, run,
     text,
 };
-use crate::Result;
 use crate::lake::values;
+use crate::{CatalogError, Result};
 
 /// A snapshot of the lake.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -217,8 +217,11 @@ pub(super) async fn snapshot_is_of(connection: &mut Connection, snapshot: u64, a
          where s.snapshot_id = $1 and c.author = 'sluice'";
     let found = fetch(connection, sql, vec![Value::Int(Some(snapshot as i64))]).await?;
     let Some(row) = found.first() else { return Ok(false) };
-    let committed_at = micros(&text(row, "committed_at")?);
-    Ok(committed_at.is_some() && committed_at == micros(at))
+    let committed_at = text(row, "committed_at")?;
+    let Some(found) = micros(&committed_at) else {
+        return Err(CatalogError::damaged(format_args!("snapshot {snapshot} has the time {committed_at:?}")));
+    };
+    Ok(Some(found) == micros(at))
 }
 
 /// Tables, views and schemas that no snapshot knows. The ended columns of tables that live on are kept: files

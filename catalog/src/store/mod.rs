@@ -280,6 +280,10 @@ impl CatalogStore {
             .iter()
             .map(|row| Ok((text(row, "k")?, text(row, "v")?)))
             .collect::<Result<_>>()?;
+        // Looked at before, in no transaction: whoever committed since, or kept that from being told, counts here.
+        if let Some(reason) = foreign_lake::reason_of(|key| facts.get(key).cloned()) {
+            return Err(CatalogError::Store { problem: format!("cannot be served yet: {reason}") });
+        }
         let path = facts.get("data_path").map_or("", String::as_str);
         if !warehouse.is_chosen {
             if !path.contains("://") && !path.starts_with('/') {
@@ -298,7 +302,7 @@ impl CatalogStore {
         if let Some(reason) = &self.unreadable {
             foreign_lake::load_names(&self.pool, &mut metadata, &self.data_folder, reason).await;
         }
-        let mut transaction = Transaction::reading(&self.pool).await?;
+        let mut transaction = Transaction::reading(&self.pool, self.dialect).await?;
         if self.unreadable.is_none() {
             lake_load::load(&mut transaction, &mut metadata, &self.data_folder, None).await?;
         }
@@ -370,7 +374,7 @@ impl CatalogStore {
     /// Fails with [`CatalogError::NoSnapshot`] when there is none of that number, or none any more.
     pub async fn load_lake(&self, snapshot: u64) -> Result<Metadata> {
         self.check_readable()?;
-        let mut transaction = Transaction::reading(&self.pool).await?;
+        let mut transaction = Transaction::reading(&self.pool, self.dialect).await?;
         let mut metadata = Metadata::default();
         let loaded =
             lake_load::load(&mut transaction, &mut metadata, &self.data_folder, Some(snapshot)).await;
@@ -464,6 +468,9 @@ impl CatalogStore {
         }
         // A PostgreSQL may still be at it: whoever wants the same key waits for its end.
         let mut transaction = self.begin().await?;
+        if self.dialect == Dialect::Postgres {
+            sqlx::query(OUTCOME_WAIT).execute(&mut *transaction).await?;
+        }
         let key = vec![vec![Value::Int(Some(snapshot as i64))]];
         match insert(&mut transaction, self.dialect, "ducklake_snapshot(snapshot_id)", &key).await {
             Ok(()) => {
@@ -484,6 +491,9 @@ impl CatalogStore {
         Ok(is_there)
     }
 }
+
+/// A commit that nobody may ever end is not waited for: its outcome is not known, then.
+const OUTCOME_WAIT: &str = "set local lock_timeout = '5s'";
 
 /// Refuses a file that is the database of another program. One of DuckDB's that holds a lake is none.
 async fn refuse_strangers(connection: &mut Connection) -> Result<()> {

@@ -94,7 +94,7 @@ pub async fn open(
             }
             Arc::clone(columns)
         }
-        None => looked_at.columns(&files.format, &found).await?,
+        None => looked_at.columns(&files.format, &found, &partition_names).await?,
     };
     // A folder column wins over a column of the same name inside the files, as in Spark and Hive.
     let fields: Vec<_> =
@@ -393,7 +393,9 @@ impl Files<'_> {
                 let schema = footer::caught(self.format.infer_schema(self.session, self.store, files));
                 let schema = schema.await.map_err(unreadable)?;
                 let moments = footer.map(|footer| footer::moments(&footer, &schema)).unwrap_or_default();
-                Ok(Looked { shown, schema, moments })
+                let values = self.place.folder_values(&file.location);
+                let keys = values.into_iter().map(|(key, _)| key).collect();
+                Ok(Looked { shown, keys, schema, moments })
             }
             .boxed()
         };
@@ -402,10 +404,21 @@ impl Files<'_> {
     }
 
     /// The columns of all `files`: every column that any of them has, of a type that holds the values of each.
-    async fn columns(&self, kind: &ExternalFormat, files: &[ObjectMeta]) -> Result<SchemaRef> {
+    async fn columns(
+        &self,
+        kind: &ExternalFormat,
+        files: &[ObjectMeta],
+        keys: &[String],
+    ) -> Result<SchemaRef> {
         let looked = self.schemas(kind, files).await?;
         let mut columns = Columns::default();
         for file in &looked {
+            // A file beside the folders, whose own values nobody would see.
+            let is_hidden =
+                |key: &&String| file.schema.field_with_name(key).is_ok() && !file.keys.contains(key);
+            if let Some(key) = keys.iter().find(is_hidden) {
+                return Err(self.misfit(&file.shown, &format!("has a column \"{key}\", which folders name")));
+            }
             columns.add(&self.name.table, &file.schema, &file.shown)?;
         }
         let columns = columns.schema();
@@ -443,6 +456,8 @@ impl Files<'_> {
 /// What was found in a file.
 struct Looked {
     shown: String,
+    /// Of the folders above it.
+    keys: Vec<String>,
     schema: SchemaRef,
     moments: Vec<Moment>,
 }

@@ -8,12 +8,14 @@ use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use datafusion::arrow::array::{Array, AsArray, RecordBatch};
-use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::config::TableParquetOptions;
 use datafusion::common::stats::{NdvFallback, Precision};
 use datafusion::common::{DFSchema, ScalarValue, Statistics, TableReference, project_schema};
 use datafusion::datasource::TableType;
 use datafusion::datasource::file_format::FileFormat;
+use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::{
     ListingOptions, ListingTable, ListingTableConfig, PartitionedFile, helpers,
 };
@@ -149,7 +151,10 @@ impl TableProvider for Listed {
         let (groups, statistics) = with_sums(groups, self.schema.table_schema())?;
         let statistics = if is_part { statistics.to_inexact() } else { statistics };
         let ordering = self.table.try_create_output_ordering(session.execution_props(), &groups)?;
-        let source = self.format.file_source(self.schema.clone());
+        let mixes_units = groups.iter().flat_map(FileGroup::iter).any(|file| self.has_other_unit(file));
+        let is_parquet = self.definition.files.format == ExternalFormat::Parquet;
+        let format = if mixes_units && is_parquet { without_pruning() } else { Arc::clone(&self.format) };
+        let source = format.file_source(self.schema.clone());
         let config = FileScanConfigBuilder::new(self.place.url.object_store(), source)
             .with_file_groups(groups)
             .with_statistics(statistics)
@@ -157,12 +162,20 @@ impl TableProvider for Listed {
             .with_limit(limit)
             .with_output_ordering(ordering)
             .build();
-        let plan = self.format.create_physical_plan(session, config).await?;
+        let plan = format.create_physical_plan(session, config).await?;
         Ok(told(plan, self.distinct_counts.as_deref()))
     }
 }
 
 impl Listed {
+    /// True for a file that has instants in another unit than the table's. Where one is compared with a finer literal, the
+    /// literal is cut to the file's unit, and its bounds say that rows are not there which are.
+    fn has_other_unit(&self, file: &PartitionedFile) -> bool {
+        let is_instant =
+            |at: usize| matches!(self.file_schema.field(at).data_type(), DataType::Timestamp(..));
+        (0..self.file_schema.fields().len()).any(|at| is_instant(at) && hides_bounds(file, at))
+    }
+
     /// The files of now that lie in folders which pass `filters`.
     async fn files(
         &self,
@@ -178,8 +191,16 @@ impl Listed {
             return Err(DataFusionError::External(Box::new(error)));
         }
         let is_parquet = self.definition.files.format == ExternalFormat::Parquet;
+        let own: Vec<_> = found.into_iter().filter(|file| self.place.is_own(file)).collect();
+        // There were some when it became a table: a place that is gone, or a disk that is not mounted, lists none.
+        if own.is_empty() && self.place.url.is_collection() {
+            self.has_changed.store(true, Ordering::Relaxed);
+            let (location, problem) =
+                (self.definition.location.clone(), "holds none of its files any more".to_owned());
+            return Err(DataFusionError::External(Box::new(CatalogError::Location { location, problem })));
+        }
         // Text without a byte is text without a row; a Parquet file without one is none.
-        let own = found.into_iter().filter(|file| self.place.is_own(file) && (is_parquet || file.size > 0));
+        let own = own.into_iter().filter(|file| is_parquet || file.size > 0);
         let columns = &self.definition.partition_columns;
         let mut files = Vec::new();
         for meta in own {
@@ -273,14 +294,20 @@ impl Listed {
             let error = CatalogError::Unreadable { name, file: Some(shown), source };
             DataFusionError::External(Box::new(error))
         })?;
+        // Texts of numbers, say, are in another order than the numbers that the file has.
+        let ordering = told.ordering.filter(|_| self.has_table_types(&told.statistics));
         let statistics = Arc::new(told.statistics);
         if let Some(cache) = cache {
             let (meta, fingerprint) = (meta.clone(), Arc::clone(&self.fingerprint));
-            let kept =
-                CachedFileMetadata::new(meta, fingerprint, Arc::clone(&statistics), told.ordering.clone());
+            let kept = CachedFileMetadata::new(meta, fingerprint, Arc::clone(&statistics), ordering.clone());
             cache.put(&key, kept);
         }
-        Ok(with_statistics(file, statistics, told.ordering))
+        Ok(with_statistics(file, statistics, ordering))
+    }
+
+    /// True when a file of which `told` is known has every column in the table's own type.
+    fn has_table_types(&self, told: &Statistics) -> bool {
+        !(0..self.file_schema.fields().len()).any(|at| has_other_type(told, at))
     }
 
     async fn check(
@@ -357,10 +384,22 @@ fn told(plan: Arc<dyn ExecutionPlan>, counts: Option<&BTreeMap<String, u64>>) ->
     DataSourceExec::from_data_source(config)
 }
 
+/// Parquet, of whose files every row is read.
+fn without_pruning() -> Arc<dyn FileFormat> {
+    let mut options = TableParquetOptions::default();
+    options.global.pruning = false;
+    options.global.enable_page_index = false;
+    options.global.bloom_filter_on_read = false;
+    Arc::new(ParquetFormat::default().with_options(options))
+}
+
 /// True for a file whose column `at` has values, and bounds that are null: DataFusion says so of a file in which the column
 /// has another type than the table's, and takes the other files' bounds for those of all.
 fn hides_bounds(file: &PartitionedFile, at: usize) -> bool {
-    let Some(statistics) = &file.statistics else { return false };
+    file.statistics.as_ref().is_some_and(|statistics| has_other_type(statistics, at))
+}
+
+fn has_other_type(statistics: &Statistics, at: usize) -> bool {
     let Some(column) = statistics.column_statistics.get(at) else { return false };
     let is_null = |bound: &Precision<ScalarValue>| bound.get_value().is_some_and(|value| value.is_null());
     let has_values = column.null_count != statistics.num_rows;

@@ -68,7 +68,13 @@ async fn remove_dead(coordinator: &Coordinator) -> Result<Removed> {
         if living.contains(&file.location) {
             continue;
         }
-        let (url, path) = split(&file.location)?;
+        let Ok((url, path)) = split(&file.location) else {
+            tracing::warn!(
+                location = file.location,
+                "a file that no table has any more lies where none can: it is left alone"
+            );
+            continue;
+        };
         let store = coordinator.runtime.env.object_store(&url)?;
         let size = match store.head(&path).await {
             Ok(meta) => meta.size,
@@ -112,7 +118,8 @@ async fn remove_orphans(coordinator: &Coordinator) -> Result<Removed> {
     let mut known: HashSet<Path> = HashSet::new();
     let dead = coordinator.store.dead_files().await?.into_iter().map(|file| file.location);
     for location in coordinator.store.living_files().await?.into_iter().chain(dead) {
-        known.insert(split(&location)?.1);
+        // What lies where none can is not found below.
+        known.extend(split(&location).ok().map(|(_, path)| path));
     }
     let running = coordinator.writes.running();
     let is_orphan = |path: &Path| {

@@ -22,7 +22,7 @@ use super::managed::{self, Named};
 use super::{Outcome, change_from, export, rewrite, tables, views};
 use crate::locations;
 use crate::query::{self, QueryContext, Sink, Written};
-use crate::session::{Notice, Session, TEMPORARY_SCHEMA};
+use crate::session::{Charge, Notice, Session, TEMPORARY_SCHEMA};
 use crate::sql::{self, CopyFrom, CopyIn, Explain, Query, RowChange, TableMake, Write, WriteTo};
 use crate::writes::PendingFiles;
 
@@ -316,7 +316,13 @@ fn check_header(found: &Schema, wanted: &Schema) -> Result<()> {
 }
 
 /// Rows that a client sends, as they come.
-pub type Incoming = RecordBatch;
+#[derive(Debug)]
+pub struct Incoming {
+    /// The rows.
+    pub rows: RecordBatch,
+    /// For as long as nobody else counts them.
+    pub charge: Charge,
+}
 
 /// Where the rows of a COPY go.
 pub struct CopyTarget {
@@ -359,7 +365,12 @@ pub async fn prepare_incoming(
     let table = &target.table;
     let filled = filled_in(table, &target.columns)?;
     let pending = context.coordinator.writes.begin(context.id.as_str(), &table.location)?;
-    let rows = ReceiverStream::new(incoming).map(move |batch| batch.and_then(|batch| filled(&batch)));
+    let rows = ReceiverStream::new(incoming).map(move |batch| {
+        let Incoming { rows, charge } = batch?;
+        let rows = filled(&rows);
+        drop(charge);
+        rows
+    });
     let written = query::write_rows(context, rows, table).await?;
     let tag = format!("COPY {}", written.rows());
     let change = added(table, written.table_files());

@@ -32,13 +32,36 @@ pub struct Prepared {
 /// What a token becomes, about: a node of a parsed statement, and of a plan.
 const TOKEN_BYTES: usize = 512;
 
+/// What a parameter takes: its type, twice.
+const PARAMETER_BYTES: usize = 64;
+
 impl Prepared {
-    /// What a statement of the text `sql` is expected to hold once it is prepared, in bytes.
-    pub fn bytes_of(sql: &str) -> usize {
-        // Each token but words is of such letters, and each two words have one between them.
-        let marks = sql.bytes().filter(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_').count();
-        sql.len() + (marks + 1) * TOKEN_BYTES
+    /// What a statement of the text `sql` with `parameters` declared is expected to hold once it is prepared, in bytes.
+    pub fn bytes_of(sql: &str, parameters: usize) -> usize {
+        sql.len() + tokens_of(sql) * TOKEN_BYTES + parameters * PARAMETER_BYTES
     }
+}
+
+/// About as many tokens as `sql` has: words, signs, and texts in quotes.
+fn tokens_of(sql: &str) -> usize {
+    let (mut tokens, mut in_word, mut in_quotes) = (1, false, false);
+    for byte in sql.bytes() {
+        if in_quotes {
+            in_quotes = byte != b'\'';
+        } else if byte == b'\'' {
+            tokens += 1;
+            (in_quotes, in_word) = (true, false);
+        } else if byte.is_ascii_whitespace() {
+            in_word = false;
+        } else if byte.is_ascii_alphanumeric() || byte == b'_' || !byte.is_ascii() {
+            tokens += usize::from(!in_word);
+            in_word = true;
+        } else {
+            tokens += 1;
+            in_word = false;
+        }
+    }
+    tokens
 }
 
 /// A session's prepared statements.
@@ -82,5 +105,18 @@ impl PreparedStatements {
     /// Forgets all.
     pub fn clear(&mut self) {
         self.by_name.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_quotes_is_one_token() {
+        assert_eq!(tokens_of("select a, b+1"), 1 + 6);
+        assert_eq!(tokens_of("insert into t values ('a, b, ''c'' d')"), 1 + 4 + 2 + 3);
+        let long = format!("insert into t values ('{}')", "ä, ".repeat(100_000));
+        assert!(Prepared::bytes_of(&long, 0) < long.len() + 100 * TOKEN_BYTES);
     }
 }

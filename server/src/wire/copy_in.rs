@@ -1,5 +1,6 @@
 //! `COPY table FROM STDIN`: the client's data is read, written and committed as an INSERT's rows are.
 
+use datafusion::arrow::array::RecordBatch;
 use engine::{Error, Result};
 use pgwire::messages::copy::CopyInResponse;
 use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
@@ -95,7 +96,12 @@ async fn feed_rows(
     bytes_max: usize,
     interrupts: &Interrupts,
 ) -> StdResult<(), Stopped> {
-    let send = |batch| async { sender.send(Ok(batch)).await.map_err(|_| Stopped::ByWriter) };
+    let memory = Arc::clone(&connection.memory);
+    let send = async |rows: RecordBatch| {
+        let mut charge = memory.nothing();
+        charge.resize_soon(rows.get_array_memory_size()).await?;
+        sender.send(Ok(Incoming { rows, charge })).await.map_err(|_| Stopped::ByWriter)
+    };
     loop {
         let message = tokio::select! {
             biased;

@@ -108,11 +108,12 @@ impl CopyRows {
     pub fn next_full(&mut self) -> Result<Option<RecordBatch>> {
         while !self.is_over && self.take_row(false)? {
             if self.rows >= BATCH_ROWS || self.bytes >= BATCH_BYTES {
-                self.charge.shrink_to(self.kept_bytes);
-                return self.batch().map(Some);
+                let batch = self.batch().map(Some);
+                self.settle()?;
+                return batch;
             }
         }
-        self.charge.shrink_to(self.kept_bytes);
+        self.settle()?;
         // What is left would keep all of the memory that the data came in.
         if self.kept_bytes > 0 && self.rest.len() < self.kept_bytes / 2 {
             self.rest = BytesMut::from(&self.rest[..]);
@@ -134,7 +135,18 @@ impl CopyRows {
 
     fn keep(&mut self, bytes: usize) -> Result<()> {
         self.kept_bytes = if bytes > EVERYDAY_BYTES_MAX { bytes } else { 0 };
-        self.charge.resize(self.kept_bytes)
+        self.settle()
+    }
+
+    /// Has what is kept now, and nothing that was only for a while.
+    fn settle(&mut self) -> Result<()> {
+        self.charge.resize(self.kept_bytes + self.gathered_bytes())
+    }
+
+    /// What rows take that wait for their batch, in steps: columns grow by doubling.
+    fn gathered_bytes(&self) -> usize {
+        const STEP: usize = 1 << 20;
+        self.bytes / STEP * STEP * 2
     }
 
     /// The rows that are left when the data has ended.
@@ -179,7 +191,7 @@ impl CopyRows {
             return Ok(true);
         }
         if record.len() > EVERYDAY_BYTES_MAX {
-            self.charge.resize(self.kept_bytes + record.len() * ROW_COPIES)?;
+            self.charge.resize(self.kept_bytes + self.gathered_bytes() + record.len() * ROW_COPIES)?;
         }
         let fields = if is_csv { self.csv_fields(&record)? } else { self.text_fields(&record)? };
         if fields < self.texts.len() {
@@ -352,7 +364,7 @@ impl CopyRows {
             at += length;
         }
         if at > EVERYDAY_BYTES_MAX {
-            self.charge.resize(self.kept_bytes + at * ROW_COPIES)?;
+            self.charge.resize(self.kept_bytes + self.gathered_bytes() + at * ROW_COPIES)?;
         }
         let tuple: Bytes = self.rest.split_to(at).freeze();
         for ((column, field), range) in self.values.iter_mut().zip(self.schema.fields()).zip(ranges) {

@@ -27,6 +27,10 @@ use crate::sql::{self, Command};
 
 /// Binds of many bytes that are read at once, in the whole server.
 static LARGE_BINDS: Semaphore = Semaphore::const_new(2);
+/// Fewer are read soon enough to wait for nobody.
+const SHORT_TURN_BYTES: usize = 1 << 20;
+/// Of a prepared statement, or a portal.
+const NAME_BYTES_MAX: usize = 10_000;
 const STATEMENT: u8 = b'S';
 /// The protocol counts parameters in 16 bits.
 const PARAMETERS_MAX: usize = u16::MAX as usize;
@@ -60,6 +64,12 @@ pub async fn run(connection: &mut Connection, message: PgWireFrontendMessage) ->
 }
 
 async fn parse(connection: &mut Connection, message: Parse, interrupts: &Interrupts) -> StdResult<(), Left> {
+    let name = message.name.unwrap_or_default();
+    check_name(&name)?;
+    if name.is_empty() {
+        // As in PostgreSQL: the next one takes its place, whether it can be prepared or not.
+        connection.session.prepared.remove("");
+    }
     let text: Arc<str> = Arc::from(checked_text(&message.query)?);
     let limits = &connection.coordinator.config.limits;
     let mut parsed = sql::parse(&text, limits, &connection.facts())?;
@@ -72,7 +82,6 @@ async fn parse(connection: &mut Connection, message: Parse, interrupts: &Interru
         check_transaction(connection, command)?;
     }
     let prepared = prepare(connection, text, command, &message.type_oids, interrupts).await?;
-    let name = message.name.unwrap_or_default();
     connection.session.prepared.insert(name, Arc::new(prepared))?;
     connection.send(PgWireBackendMessage::ParseComplete(ParseComplete::new()));
     Ok(())
@@ -131,7 +140,7 @@ pub async fn prepare(
         other => other.as_ref().and_then(commands::columns),
     };
     Ok(Prepared {
-        _charge: connection.memory.charge(Prepared::bytes_of(&text))?,
+        _charge: connection.memory.charge(Prepared::bytes_of(&text, type_oids.len()))?,
         sql: text,
         columns,
         command,
@@ -166,7 +175,7 @@ async fn prepare_in(
     interrupts: &Interrupts,
 ) -> StdResult<Prepared, Left> {
     // Before it is planned, which takes more.
-    let charge = connection.memory.charge(Prepared::bytes_of(&text))?;
+    let charge = connection.memory.charge(Prepared::bytes_of(&text, type_oids.len()))?;
     // The client's own types come first, then those that the text tells.
     let last = query.parameters.keys().last().copied().unwrap_or(0).min(PARAMETERS_MAX);
     let type_oids: Vec<u32> = (1..=last.max(type_oids.len()))
@@ -211,12 +220,28 @@ pub fn check_portals(connection: &Connection, name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Names are held, too.
+fn check_name(name: &str) -> Result<()> {
+    if name.len() <= NAME_BYTES_MAX {
+        return Ok(());
+    }
+    Err(Error::TooLarge {
+        message: format!("the name of a prepared statement or portal is longer than {NAME_BYTES_MAX} bytes"),
+        hint: "Give it a shorter one.".into(),
+    })
+}
+
 async fn bind(connection: &mut Connection, message: Bind) -> Result<()> {
+    let name = message.portal_name.clone().unwrap_or_default();
+    check_name(&name)?;
+    if name.is_empty() {
+        // As in PostgreSQL; what it holds makes room for what comes.
+        connection.portals.remove("");
+    }
     let prepared = connection.session.prepared.get(message.statement_name.as_deref().unwrap_or_default())?;
     let (parameters, charge) = values(connection, &message, &prepared).await?;
     let columns = prepared.columns.as_ref().map_or(0, |columns| columns.fields().len());
     let formats = encode::formats(&message.result_column_format_codes, columns)?;
-    let name = message.portal_name.unwrap_or_default();
     if !name.is_empty() && connection.portals.contains_key(&name) {
         return Err(Error::DuplicatePortal { name });
     }
@@ -243,7 +268,10 @@ async fn values(
         charge.resize(parameters::held_bytes(&values, &prepared.sql))?;
         return Ok((values, charge));
     }
-    let turn = LARGE_BINDS.acquire().await.map_err(|error| Error::internal(error.to_string()))?;
+    let turn = match bytes > SHORT_TURN_BYTES {
+        true => Some(LARGE_BINDS.acquire().await.map_err(|error| Error::internal(error.to_string()))?),
+        false => None,
+    };
     let of_message = connection.take_message_charge();
     let (values, codes, prepared) = (values.clone(), codes.clone(), Arc::clone(prepared));
     let work = move || -> Result<(Vec<ScalarValue>, Charge)> {
