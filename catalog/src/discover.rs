@@ -9,7 +9,7 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::{ObjectStore, path::Path};
 
 use crate::table::files::{foreign_format, is_hidden_name, url_of};
-use crate::{CatalogError, Result, Trouble, Unavailable};
+use crate::{CatalogError, Result, Trouble, Unavailable, stand_ins};
 
 /// How many files below a folder are looked at for one that makes it a table.
 const PROBE_FILES_MAX: usize = 10_000;
@@ -87,12 +87,12 @@ pub async fn discover(
         let name = file.location.filename().unwrap_or_default();
         if let Some(stem) = stem(name) {
             let location = url_of(location, &file.location);
-            tables.push(DiscoveredTable { name: stem.to_owned(), location, problem: None });
+            tables.push(DiscoveredTable { name: stand_ins::show(stem), location, problem: None });
         }
     }
     for (folder, name, problem) in folders {
         let location = format!("{}/", url_of(location, folder));
-        tables.push(DiscoveredTable { name: name.to_owned(), location, problem });
+        tables.push(DiscoveredTable { name: stand_ins::show(name), location, problem });
     }
     if tables.is_empty() {
         let problem = "holds no NAME.parquet file and no folder of Parquet files".to_owned();
@@ -105,7 +105,7 @@ pub async fn discover(
 /// What a table is called that is the whole of `location`: as its last part, or as its bucket.
 fn own_name(location: &ListingTableUrl) -> String {
     match location.prefix().filename() {
-        Some(name) if location.is_collection() => name.to_owned(),
+        Some(name) if location.is_collection() => stand_ins::show(name),
         Some(name) => match name.rsplit_once('.') {
             Some((stem, _)) if !stem.is_empty() => stem.to_owned(),
             _ => name.to_owned(),

@@ -13,6 +13,7 @@ mod provider;
 mod rights;
 mod role;
 mod snapshot;
+pub mod stand_ins;
 mod store;
 pub mod stored_definition;
 pub mod table;

@@ -2,12 +2,15 @@
 //! that one such name would hide the whole folder it lies in. They are listed, and opened, under names in which other
 //! characters stand for them.
 
+use std::collections::HashSet;
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 use std::path::{Path as DiskPath, PathBuf};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use catalog::stand_ins;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
@@ -19,8 +22,6 @@ use object_store::{
 
 /// Folders are followed so deep, where links may lead in circles.
 const DEPTH_MAX: usize = 64;
-/// The character of the private use area that stands for the control character 0; those of the others follow.
-const STAND_IN: u32 = 0xF_0000;
 
 /// The local disk.
 #[derive(Debug)]
@@ -81,22 +82,26 @@ impl ObjectStore for LocalFiles {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        let (listing, prefix) = (self.0.list(prefix), prefix.cloned().unwrap_or_default());
-        let all = async move {
-            match listing.try_collect::<Vec<_>>().await {
-                Err(object_store::Error::InvalidPath { .. }) => {
-                    blocking(move || {
-                        let mut found = Vec::new();
-                        walk(&prefix, DEPTH_MAX, &mut found)?;
-                        Ok(found)
-                    })
-                    .await
+        let folder = prefix.cloned().unwrap_or_default();
+        if on_disk(&folder).is_some() {
+            return walked(folder, HashSet::new());
+        }
+        // What has been given is not given again when a name is met that cannot be said.
+        let begun = (self.0.list(prefix), HashSet::new(), folder);
+        let given = futures::stream::try_unfold(Some(begun), async |state| {
+            let Some((mut listing, mut seen, folder)) = state else { return Ok(None) };
+            match listing.next().await {
+                Some(Ok(file)) => {
+                    seen.insert(hash_of(&file.location));
+                    let one = futures::stream::iter([Ok(file)]).boxed();
+                    Ok(Some((one, Some((listing, seen, folder)))))
                 }
-                listed => listed,
+                Some(Err(object_store::Error::InvalidPath { .. })) => Ok(Some((walked(folder, seen), None))),
+                Some(Err(error)) => Err(error),
+                None => Ok(None),
             }
-        };
-        let all = futures::stream::once(all).map_ok(|found| futures::stream::iter(found).map(Ok));
-        all.try_flatten().boxed()
+        });
+        given.try_flatten().boxed()
     }
 
     fn list_with_offset(
@@ -109,8 +114,12 @@ impl ObjectStore for LocalFiles {
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        match self.0.list_with_delimiter(prefix).await {
-            Err(object_store::Error::InvalidPath { .. }) => {
+        let listed = match prefix.is_some_and(|prefix| on_disk(prefix).is_some()) {
+            true => None,
+            false => Some(self.0.list_with_delimiter(prefix).await),
+        };
+        match listed {
+            None | Some(Err(object_store::Error::InvalidPath { .. })) => {
                 let prefix = prefix.cloned().unwrap_or_default();
                 blocking(move || {
                     let (mut objects, mut common_prefixes) = (Vec::new(), Vec::new());
@@ -125,7 +134,7 @@ impl ObjectStore for LocalFiles {
                 })
                 .await
             }
-            listed => listed,
+            Some(listed) => listed,
         }
     }
 
@@ -155,7 +164,7 @@ fn entries(folder: &Path) -> Result<Vec<Entry>> {
     for entry in std::fs::read_dir(&disk).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let Ok(metadata) = std::fs::metadata(entry.path()) else { continue };
-        let name = shown(&entry.file_name().to_string_lossy());
+        let name = stand_ins::hide(&entry.file_name().to_string_lossy());
         let location = Path::parse(format!("{folder}/{name}"))?;
         // As uploads that are not complete are called.
         let is_upload = name
@@ -168,6 +177,24 @@ fn entries(folder: &Path) -> Result<Vec<Entry>> {
         }
     }
     Ok(found)
+}
+
+/// All below `folder` but those of the hashes `seen`.
+fn walked(folder: Path, seen: HashSet<u64>) -> BoxStream<'static, Result<ObjectMeta>> {
+    let all = blocking(move || {
+        let mut found = Vec::new();
+        walk(&folder, DEPTH_MAX, &mut found)?;
+        found.retain(|file| !seen.contains(&hash_of(&file.location)));
+        Ok(found)
+    });
+    let all = futures::stream::once(all).map_ok(|found| futures::stream::iter(found).map(Ok));
+    all.try_flatten().boxed()
+}
+
+fn hash_of(location: &Path) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    location.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn walk(folder: &Path, depth: usize, found: &mut Vec<ObjectMeta>) -> Result<()> {
@@ -210,25 +237,9 @@ fn generic(path: &DiskPath, error: std::io::Error) -> object_store::Error {
     object_store::Error::Generic { store: "LocalFiles", source: Box::new(error) }
 }
 
-/// A name as the path of a store may hold it.
-fn shown(name: &str) -> String {
-    let stand_in = |c: char| match c.is_ascii_control() {
-        true => char::from_u32(STAND_IN + u32::from(c)).unwrap_or(c),
-        false => c,
-    };
-    name.chars().map(stand_in).collect()
-}
-
 /// Where a file lies whose name has characters that stand for others; `None` for every other.
 fn on_disk(location: &Path) -> Option<PathBuf> {
-    let control = |c: char| {
-        let code = u32::from(c).checked_sub(STAND_IN)?;
-        char::from_u32(code).filter(char::is_ascii_control)
-    };
-    let text = location.as_ref();
-    text.chars()
-        .any(|c| control(c).is_some())
-        .then(|| disk_path(&text.chars().map(|c| control(c).unwrap_or(c)).collect::<String>()))
+    stand_ins::are_in(location.as_ref()).then(|| disk_path(&stand_ins::show(location.as_ref())))
 }
 
 fn disk_path(text: &str) -> PathBuf {

@@ -11,7 +11,7 @@ use object_store::{ObjectMeta, ObjectStore};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
 use crate::definition::ExternalFiles;
-use crate::{CatalogError, Result};
+use crate::{CatalogError, Result, stand_ins};
 
 /// The folder of Hive's for rows without a value of the key.
 pub const HIVE_NULL: &str = "__HIVE_DEFAULT_PARTITION__";
@@ -87,8 +87,8 @@ impl Place {
     pub fn shown(&self, file: &Path) -> String {
         let below: Vec<&str> = self.url.strip_prefix(file).map(Iterator::collect).unwrap_or_default();
         match below.is_empty() {
-            true => file.filename().unwrap_or_default().to_owned(),
-            false => below.join("/"),
+            true => stand_ins::show(file.filename().unwrap_or_default()),
+            false => stand_ins::show(&below.join("/")),
         }
     }
 
