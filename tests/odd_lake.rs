@@ -103,6 +103,9 @@ const GOOD: &[(&str, i64)] = &[
     ("select count(distinct kind) from cats", 3),
     ("select count(*) from moments where at >= timestamp '2024-01-01 00:00:01'", 4),
     ("select count(*) from moments where at = timestamp '2024-01-01 00:00:02'", 2),
+    ("select count(*) from loads where at < timestamp '2024-01-01 00:00:00.123456'", 3),
+    ("select count(*) from loads where at <> timestamp '2024-01-01 00:00:00.123456'", 6),
+    ("select count(*) from loads where at = timestamp '2024-01-01 00:00:00.123'", 3),
     ("select count(*) from points where (point).y is null", 3),
     ("select sum((point).x)::bigint from points", 12),
     ("select count(added) from missing", 3),
@@ -126,6 +129,7 @@ const BAD: &[(&str, &str, &str, &str)] = &[
     ),
     ("doubles", "conflict", "42804", "double precision in file b.parquet"),
     ("far", "conflict", "42804", "column \"at\" has moments"),
+    ("tardy", "conflict", "42804", "has a column \"day\", which folders name"),
     ("twice", "ambiguous", "42P07", "several files or folders"),
 ];
 
@@ -172,6 +176,13 @@ fn odd_lake(lake: &Path) {
     file("moments/1.parquet", &[("at", Arc::new(millis))]);
     let nanos = TimestampNanosecondArray::from_iter_values((0..3).map(|n| second(n) * 1_000_000_000));
     file("moments/2.parquet", &[("at", Arc::new(nanos))]);
+    // Every moment of a file the same, between two of the finer unit's literals.
+    let loaded = TimestampMillisecondArray::from_iter_values([second(0) * 1_000 + 123; 3]);
+    file("loads/1.parquet", &[("at", Arc::new(loaded))]);
+    let later = (1..4).map(|n| second(n) * 1_000_000_000 + 5);
+    file("loads/2.parquet", &[("at", Arc::new(TimestampNanosecondArray::from_iter_values(later)))]);
+    file("tardy/day=1/a.parquet", &one());
+    file("tardy/new.parquet", &[("id", ints([1, 2, 3])), ("day", ints([5, 5, 5]))]);
     file("points/1.parquet", &[("point", record(vec![("x", small([1, 2, 3]))]))]);
     let wide = record(vec![("y", texts(&["a", "b", "c"])), ("x", ints([1, 2, 3]))]);
     file("points/2.parquet", &[("point", wide)]);
@@ -619,6 +630,24 @@ async fn a_lake_of_another_version_leaves_the_rest_served() {
     let client = cluster.connect().await.expect("a session");
     assert_eq!(number(&client, "select count(*) from kept").await.expect("rows"), 1);
     client.batch_execute("insert into kept values (2)").await.expect("a row");
+}
+
+/// A disk that is not mounted any more lists nothing, which is not what its tables hold.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_is_gone_is_no_table_without_rows() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let lake = folder.path().join("lake");
+    write(&lake.join("events/a.parquet"), &[("id", ints([1, 2, 3]))]);
+    let options = Options { locations: vec![lake.clone()], executors: 0, ..Options::default() };
+    let cluster = TestCluster::start(binary(), &options).await.expect("a server");
+    let client = cluster.connect().await.expect("a session");
+    assert_eq!(number(&client, "select count(*) from events").await.expect("rows"), 3);
+    std::fs::rename(lake.join("events"), folder.path().join("elsewhere")).expect("moved");
+    for sql in ["select count(*) from events", "select * from events where id > 1"] {
+        assert_eq!(sqlstate(client.query(sql, &[]).await), "58P01", "{sql}");
+    }
+    std::fs::rename(folder.path().join("elsewhere"), lake.join("events")).expect("moved");
+    assert_eq!(number(&client, "select count(*) from events").await.expect("rows"), 3);
 }
 
 /// Two servers of one machine: the port that executors join at is nobody's who did not ask for it.

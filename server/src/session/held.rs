@@ -3,8 +3,8 @@
 //! It is asked of the process's pool before it is held, as an operator's rows are, so that neither one client nor all
 //! of them take the process past its cap. What a session may have without asking covers everyday messages.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
@@ -14,6 +14,8 @@ use parking_lot::Mutex;
 
 /// Share of the pool that all sessions may hold together.
 const SHARE_OF_ALL: f64 = 0.5;
+/// Share of the pool that all sessions of one role may hold: others are left something.
+const SHARE_OF_ROLE: f64 = 0.4;
 /// Share of the pool that one session may hold.
 const SHARE_OF_ONE: f64 = 1.0 / 3.0;
 /// What a session holds without asking for it, in bytes.
@@ -26,10 +28,18 @@ const ASK_AGAIN: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub struct ClientMemory {
     reservation: MemoryReservation,
-    taken: AtomicUsize,
+    taken: Mutex<Taken>,
     bytes_max: usize,
+    role_bytes_max: usize,
     session_bytes_max: usize,
     cap: ByteSize,
+}
+
+/// By all, and by the sessions of each role.
+#[derive(Debug, Default)]
+struct Taken {
+    all: usize,
+    of_roles: HashMap<u32, usize>,
 }
 
 impl ClientMemory {
@@ -38,33 +48,53 @@ impl ClientMemory {
         let share = |share: f64| (pool.limit_bytes() as f64 * share) as usize;
         Arc::new(Self {
             reservation: MemoryConsumer::new("clients").register(&pool.at_once()),
-            taken: AtomicUsize::new(0),
+            taken: Mutex::default(),
             bytes_max: share(SHARE_OF_ALL),
+            role_bytes_max: share(SHARE_OF_ROLE),
             session_bytes_max: share(SHARE_OF_ONE),
             cap: pool.cap(),
         })
     }
 
-    fn grow(&self, bytes: usize) -> Result<()> {
-        let more = |taken: usize| taken.checked_add(bytes).filter(|taken| *taken <= self.bytes_max);
-        if self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_err() {
-            return Err(Error::OutOfMemory {
-                message: format!(
-                    "what clients sent already takes the {} that it may of the memory cap of {}",
-                    ByteSize(self.bytes_max as u64),
-                    self.cap
-                ),
-            });
-        }
-        self.reservation.try_grow(bytes).map_err(|error| {
-            self.taken.fetch_sub(bytes, Ordering::Relaxed);
-            error.into()
+    fn grow(&self, role: u32, bytes: usize) -> Result<()> {
+        let mut taken = self.taken.lock();
+        let of_role = taken.of_roles.get(&role).copied().unwrap_or(0).saturating_add(bytes);
+        let all = taken.all.saturating_add(bytes);
+        let (who, most) = match () {
+            () if of_role > self.role_bytes_max => ("what clients of one role sent", self.role_bytes_max),
+            () if all > self.bytes_max => ("what clients sent", self.bytes_max),
+            () => {
+                (taken.all, _) = (all, taken.of_roles.insert(role, of_role));
+                drop(taken);
+                return self.reservation.try_grow(bytes).map_err(|error| {
+                    self.forget(role, bytes);
+                    error.into()
+                });
+            }
+        };
+        Err(Error::OutOfMemory {
+            message: format!(
+                "{who} already takes the {} that it may of the memory cap of {}",
+                ByteSize(most as u64),
+                self.cap
+            ),
         })
     }
 
-    fn shrink(&self, bytes: usize) {
+    fn forget(&self, role: u32, bytes: usize) {
+        let mut taken = self.taken.lock();
+        taken.all = taken.all.saturating_sub(bytes);
+        if let Some(of_role) = taken.of_roles.get_mut(&role) {
+            *of_role = of_role.saturating_sub(bytes);
+            if *of_role == 0 {
+                taken.of_roles.remove(&role);
+            }
+        }
+    }
+
+    fn shrink(&self, role: u32, bytes: usize) {
         self.reservation.shrink(bytes);
-        self.taken.fetch_sub(bytes, Ordering::Relaxed);
+        self.forget(role, bytes);
     }
 }
 
@@ -72,13 +102,15 @@ impl ClientMemory {
 #[derive(Debug)]
 pub struct SessionMemory {
     all: Arc<ClientMemory>,
+    /// Who signed in.
+    role: u32,
     taken: Mutex<usize>,
 }
 
 impl SessionMemory {
-    /// Nothing yet.
-    pub fn open(all: &Arc<ClientMemory>) -> Arc<Self> {
-        Arc::new(Self { all: Arc::clone(all), taken: Mutex::new(0) })
+    /// Nothing yet, of a session of `role`.
+    pub fn open(all: &Arc<ClientMemory>, role: u32) -> Arc<Self> {
+        Arc::new(Self { all: Arc::clone(all), role, taken: Mutex::new(0) })
     }
 
     /// The most that the session may hold, in bytes.
@@ -118,7 +150,7 @@ impl SessionMemory {
         }
         let asked = asked_for(next) - asked_for(*taken);
         if asked > 0 {
-            self.all.grow(asked)?;
+            self.all.grow(self.role, asked)?;
         }
         *taken = next;
         Ok(())
@@ -129,7 +161,7 @@ impl SessionMemory {
         let next = taken.saturating_sub(bytes);
         let given_back = asked_for(*taken) - asked_for(next);
         if given_back > 0 {
-            self.all.shrink(given_back);
+            self.all.shrink(self.role, given_back);
         }
         *taken = next;
     }
@@ -203,17 +235,25 @@ mod tests {
         // Far larger than the test process, so that accounts alone decide.
         let pool = CappedPool::for_cap(ByteSize(64 * ByteSize::GIB));
         let all = ClientMemory::of(&pool);
-        let first = SessionMemory::open(&all);
+        let first = SessionMemory::open(&all, 1);
         let mut held = first.charge(first.bytes_max()).expect("a session's own part");
         assert_eq!(first.charge(1).expect_err("no more").sqlstate().as_str(), "53200");
-        let second = SessionMemory::open(&all);
+        let second = SessionMemory::open(&all, 2);
         assert!(second.charge(second.bytes_max()).is_err(), "both together have a bound");
+        let third = SessionMemory::open(&all, 1);
+        assert!(
+            third.charge(all.role_bytes_max - first.bytes_max() + 2 * OWN_BYTES).is_err(),
+            "a role has one, too"
+        );
         second.charge(OWN_BYTES).expect("what is everyday is not asked for");
         held.shrink_to(MIB);
         second.charge(second.bytes_max()).expect("it was given back");
         held.resize(2 * MIB).expect("there is room");
         drop(held);
         assert_eq!((*first.taken.lock(), *second.taken.lock()), (0, 0));
-        assert_eq!((all.reservation.size(), all.taken.load(Ordering::Relaxed)), (0, 0));
+        assert_eq!(
+            (all.reservation.size(), all.taken.lock().all, all.taken.lock().of_roles.len()),
+            (0, 0, 0)
+        );
     }
 }

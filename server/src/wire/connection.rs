@@ -154,7 +154,8 @@ pub async fn serve_connection(
             return error_response::refuse(&mut writer, &error).await;
         }
     }
-    let memory = SessionMemory::open(&coordinator.client_memory);
+    let role_oid = metadata.roles.get(session.session_user()).map_or(0, |role| role.oid);
+    let memory = SessionMemory::open(&coordinator.client_memory, role_oid);
     let limits = &coordinator.config.limits;
     reader.signed_in(Arc::clone(&memory), limits.statement_bytes_max.as_usize(), sql::too_long(limits));
     let mut connection = Connection {

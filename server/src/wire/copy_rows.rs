@@ -493,7 +493,7 @@ mod tests {
     fn texts(format: CopyFormat, data: &str, chunk: usize) -> Result<Vec<Option<String>>> {
         let fields = vec![Field::new("a", DataType::Utf8, true), Field::new("b", DataType::Utf8, true)];
         let pool = engine::memory::CappedPool::for_cap(engine::ByteSize(64 << 30));
-        let session = crate::session::SessionMemory::open(&crate::session::ClientMemory::of(&pool));
+        let session = crate::session::SessionMemory::open(&crate::session::ClientMemory::of(&pool), 1);
         let mut rows =
             CopyRows::new(&options(format), Arc::new(Schema::new(fields)), 1000, session.nothing());
         let mut found = Vec::new();
