@@ -106,8 +106,8 @@ const GOOD: &[(&str, i64)] = &[
     ("select count(*) from loads where at < timestamp '2024-01-01 00:00:00.123456'", 3),
     ("select count(*) from loads where at <> timestamp '2024-01-01 00:00:00.123456'", 6),
     ("select count(*) from loads where at = timestamp '2024-01-01 00:00:00.123'", 3),
-    ("select count(*) from points where (point).y is null", 3),
-    ("select sum((point).x)::bigint from points", 12),
+    ("select count(*) from points where get_field(point, 'y') is null", 3),
+    ("select sum(get_field(point, 'x'))::bigint from points", 12),
     ("select count(added) from missing", 3),
     ("select count(*) from missing where added is null", 3),
 ];
