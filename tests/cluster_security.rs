@@ -290,8 +290,8 @@ async fn a_task_that_nobody_runs_is_found() {
     let error = tokio::time::timeout(Duration::from_secs(40), query).await.expect("it does not hang");
     let error = error.expect_err("nobody ran it");
     let error = error.as_db_error().expect("an answer");
-    assert_eq!(error.code().code(), "58030");
-    assert!(error.message().contains("nothing happened to the query's job"), "{error:?}");
+    assert_eq!(error.code().code(), "58000");
+    assert!(error.message().contains("no executor did anything for it"), "{error:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
