@@ -241,3 +241,50 @@ async fn an_executor_that_never_gives_its_memory_back_is_started_anew() {
     let counted = "select count(*), count(distinct l_orderkey) from lineitem";
     assert_eq!(sql_tests::rows(&client, counted).await, [["600572", "150000"]]);
 }
+
+/// A file of some kilobytes whose one page is as large as the process may be.
+fn page_of(bytes: usize, file: &Path) {
+    use parquet::basic::{Compression, ZstdLevel};
+    let text = arrow::array::StringArray::from(vec!["a".repeat(bytes)]);
+    let batch = arrow::array::RecordBatch::try_from_iter([("text", std::sync::Arc::new(text) as _)]);
+    let batch = batch.expect("a batch");
+    let properties = parquet::file::properties::WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_dictionary_enabled(false)
+        .build();
+    let file = std::fs::File::create(file).expect("a file");
+    let mut writer =
+        parquet::arrow::ArrowWriter::try_new(file, batch.schema(), Some(properties)).expect("a writer");
+    writer.write(&batch).expect("written");
+    writer.close().expect("closed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_claims_more_than_there_is_is_asked_for_first() {
+    const CAP_MB: u64 = 512;
+    let folder = tempfile::tempdir().expect("a folder");
+    page_of(450 << 20, &folder.path().join("large.parquet"));
+    page_of(1 << 20, &folder.path().join("small.parquet"));
+    let options = Options {
+        locations: vec![folder.path().to_owned()],
+        executors: 1,
+        executor_memory: format!("{CAP_MB}MB"),
+        memory: format!("{CAP_MB}MB"),
+        ..Options::default()
+    };
+    let cluster =
+        TestCluster::start(Path::new(env!("CARGO_BIN_EXE_sluice")), &options).await.expect("a cluster");
+    for route in ["local", "cluster"] {
+        let client = cluster.connect_with(&format!("-c sluice.route={route}")).await.expect("a session");
+        let (code, message) = state(&client, "select length(text) from large").await;
+        assert_eq!(code, "53200", "{route}: {message}");
+        let length = client.query_one("select max(length(text)) from small", &[]).await.expect("rows");
+        assert_eq!(length.get::<_, i32>(0), 1 << 20, "{route}");
+    }
+    let mut processes = cluster.executor_processes().await.expect("processes");
+    processes.push(cluster.process_id());
+    for process in processes {
+        let peak = peak_resident_bytes(process) >> 20;
+        assert!(peak <= CAP_MB, "the peak was {peak} MB");
+    }
+}

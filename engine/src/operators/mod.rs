@@ -1,8 +1,9 @@
-//! Operators of ours in physical plans. Each travels to executors by `codec`, but for `stoppable`, `bounded_input` and `bounded_projection`, which
-//! are put in where a plan runs.
+//! Operators of ours in physical plans. Each travels to executors by `codec`, but for `stoppable`, `bounded_input`,
+//! `bounded_projection` and `claimed_sizes`, which are put in where a plan runs.
 
 mod bounded_input;
 mod bounded_projection;
+mod claimed_sizes;
 mod file_format;
 mod kept_side;
 mod number_rows;

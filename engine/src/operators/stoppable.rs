@@ -42,6 +42,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::bounded_input::with_bounded_inputs;
 use super::bounded_projection::BoundedProjection;
+use super::claimed_sizes;
 use crate::Error;
 use crate::cache_counts::CacheCounts;
 use crate::scope::Scope;
@@ -53,6 +54,7 @@ pub fn stoppable(plan: Arc<dyn ExecutionPlan>, stop: &CancellationToken) -> Resu
             Some(join) => with_checked_filter(join, stop)?.unwrap_or(node),
             None => node,
         };
+        let node = claimed_sizes::asking(&node).unwrap_or(node);
         let node = with_bounded_inputs(node)?;
         let node: Arc<dyn ExecutionPlan> = match BoundedProjection::of(&node)? {
             Some(projection) => Arc::new(projection),
