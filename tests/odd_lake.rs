@@ -632,6 +632,37 @@ async fn a_lake_of_another_version_leaves_the_rest_served() {
     client.batch_execute("insert into kept values (2)").await.expect("a row");
 }
 
+/// Part of a Delta or an Iceberg table is not a table of its own, whichever way it is named.
+#[tokio::test(flavor = "multi_thread")]
+async fn parts_of_foreign_tables_are_no_tables() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let lake = folder.path().join("lake");
+    write(&lake.join("delta/day=1/part-0.parquet"), &[("id", ints([1, 2, 3]))]);
+    std::fs::create_dir_all(lake.join("delta/_delta_log")).expect("a folder");
+    std::fs::write(lake.join("delta/_delta_log/00000000000000000000.json"), "{}").expect("written");
+    write(&lake.join("ice/data/a.parquet"), &[("id", ints([1, 2, 3]))]);
+    std::fs::create_dir_all(lake.join("ice/metadata")).expect("a folder");
+    std::fs::write(lake.join("ice/metadata/v1.metadata.json"), "{}").expect("written");
+    write(&lake.join("plain.parquet"), &[("id", ints([1, 2, 3]))]);
+    let locations = vec![lake.join("delta/day=1/part-0.parquet"), lake.join("ice/data"), lake.clone()];
+    let options = Options { locations, executors: 0, ..Options::default() };
+    let cluster = TestCluster::start(binary(), &options).await.expect("a server");
+    let client = cluster.connect().await.expect("a session");
+    assert_eq!(number(&client, "select count(*) from plain").await.expect("rows"), 3);
+    let rows = "select reason from sys.tables where table_name is null";
+    let reasons: Vec<String> =
+        client.query(rows, &[]).await.expect("reasons").iter().map(|row| row.get(0)).collect();
+    assert_eq!(reasons.len(), 2, "{reasons:?}");
+    assert!(reasons.iter().any(|reason| reason.contains("delta/ is a Delta table")), "{reasons:?}");
+    assert!(reasons.iter().any(|reason| reason.contains("ice/ is an Iceberg table")), "{reasons:?}");
+    for place in ["delta/day=1/", "ice/data/", "ice/data/a.parquet"] {
+        let place = lake.join(place);
+        let sql = format!("create external table x stored as parquet location '{}'", place.display());
+        let error = client.batch_execute(&sql).await.expect_err("it is a part of another");
+        assert_eq!(told(&error).0, "0A000", "{sql}: {error:?}");
+    }
+}
+
 /// A disk that is not mounted any more lists nothing, which is not what its tables hold.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_folder_that_is_gone_is_no_table_without_rows() {

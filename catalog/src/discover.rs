@@ -131,6 +131,32 @@ fn unlistable_folder(error: &object_store::Error) -> Unavailable {
     }
 }
 
+/// Folders above a place that are looked at.
+const ABOVE_MAX: usize = 8;
+
+/// Fails with [`CatalogError::Foreign`] when `location` lies within a table of another format: its files are not all of them
+/// that table's, nor are the rows in them. What may not be looked at tells nothing.
+pub async fn check_apart_from_foreign(
+    store: &Arc<dyn ObjectStore>,
+    location: &ListingTableUrl,
+) -> Result<()> {
+    let parts = location.prefix().parts_count();
+    for length in (1..parts).rev().take(ABOVE_MAX) {
+        let folder: Path = location.prefix().parts().take(length).collect();
+        for log in ["_delta_log", ".hoodie", "metadata"] {
+            let Ok(listing) = store.list_with_delimiter(Some(&folder.clone().join(log))).await else {
+                continue;
+            };
+            let mut names = listing.objects.iter().filter_map(|file| file.location.filename());
+            if let Some(format) = names.find_map(|name| foreign_format(log, Some(name))) {
+                let place = format!("{}/", stand_ins::show(folder.filename().unwrap_or_default()));
+                return Err(CatalogError::Foreign { place, format });
+            }
+        }
+    }
+    Ok(())
+}
+
 async fn holds_foreign(
     store: &Arc<dyn ObjectStore>,
     folder: &Path,

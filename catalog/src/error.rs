@@ -38,7 +38,8 @@ pub enum CatalogError {
     },
     /// The files are those of a table whose own log tells which of them count.
     #[error(
-        "{place} is a {format} table: which of its files count is written in its log, which is not read here"
+        "{place} is {} {format} table: which of its files count is written in its log, which is not read here",
+        article(format)
     )]
     Foreign {
         /// The folder, for people.
@@ -110,4 +111,8 @@ impl CatalogError {
     pub fn damaged_table(table: &crate::TableName, problem: impl std::fmt::Display) -> Self {
         Self::damaged(format_args!("table \"{}\": {problem}", table.table))
     }
+}
+
+fn article(noun: &str) -> &'static str {
+    if noun.starts_with(['A', 'E', 'I', 'O', 'U']) { "an" } else { "a" }
 }

@@ -23,7 +23,7 @@ pub use definition::{
     Compression, CsvReading, ExternalFiles, ExternalFormat, Materialized, TableDefinition, TableName,
     TableStatistics, View, stable_oid,
 };
-pub use discover::{DiscoveredTable, discover};
+pub use discover::{DiscoveredTable, check_apart_from_foreign, discover};
 pub use error::{CatalogError, Result};
 pub use metadata::{Change, CommentTarget, Metadata, NewView, NextIds, PrimaryKey};
 pub use provider::{

@@ -200,7 +200,11 @@ impl FoundTables {
         let store = self.state.runtime_env().object_store(&url);
         let store = store.map_err(|error| of_store(problem_of(&unreadable(location, error)), location))?;
         let (shown, location, planning) = (location.to_owned(), location.to_owned(), &self.planning);
-        let listed = planning.spawn(async move { catalog::discover(&store, &url, &location).await }).await;
+        let look = async move {
+            catalog::check_apart_from_foreign(&store, &url).await?;
+            catalog::discover(&store, &url, &location).await
+        };
+        let listed = planning.spawn(look).await;
         match listed {
             Ok(listed) => listed.map_err(|error| of_store(problem_of(&error), &shown)),
             Err(_) => Err(away("it cannot be listed".to_owned())),

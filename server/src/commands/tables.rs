@@ -8,6 +8,7 @@ use catalog::table::file_statistics::FileStatistics;
 use catalog::{Change, DEFAULT_SCHEMA, ExternalFiles, Metadata, TableDefinition, TableName};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::MemoryCatalogProviderList;
+use datafusion::datasource::listing::ListingTableUrl;
 use engine::session_state::{Destination, StatementSettings, Thrift};
 use engine::{Error, Result};
 use futures::FutureExt;
@@ -111,8 +112,15 @@ pub async fn open(
     forget_listings(coordinator);
     let state = planning_state(coordinator);
     let (url, files, declared) = (url.to_string(), files.files.clone(), declared.clone());
-    on_planning_thread(coordinator, async move { external::open(&state, name, &url, files, &declared).await })
-        .await
+    on_planning_thread(coordinator, async move {
+        if let Ok(place) = ListingTableUrl::parse(&url)
+            && let Ok(store) = state.runtime_env().object_store(&place)
+        {
+            catalog::check_apart_from_foreign(&store, &place).await?;
+        }
+        external::open(&state, name, &url, files, &declared).await
+    })
+    .await
 }
 
 /// The columns that the first file of `files` names, in its order.
