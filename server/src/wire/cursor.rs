@@ -180,6 +180,8 @@ pub async fn execute(
     interrupts: &Interrupts,
 ) -> StdResult<(), Left> {
     let (prepared, parameters) = bind(connection, name, arguments, interrupts).await?;
+    // As those of a Bind; until the statement has ended.
+    let _charge = connection.memory.charge(parameters::held_bytes(&parameters, &prepared.sql))?;
     let (Some(Command::Query(query)), Some(columns)) = (&prepared.command, &prepared.columns) else {
         let Some(command) = &prepared.command else { return Ok(()) };
         return super::simple_query::run_command(connection, command, formats.is_none(), interrupts).await;
