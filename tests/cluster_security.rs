@@ -158,7 +158,7 @@ async fn nodes_may_ask_for_no_more_than_nodes_need() {
     // An executor of another version is told so.
     let report = r#"{"version": "0.0.0", "executor_id": "a", "address": "a:1", "process_id": 1, "threads": 1,
         "memory_cap_bytes": 1, "resident_bytes": 1, "pool_reserved_bytes": 0, "pool_limit_bytes": 1,
-        "spilled_bytes": 0, "is_draining": false, "tasks_running": 0, "tasks_finished": 0, "is_supervised": false,
+        "spilled_bytes": 0, "allowance_ms": 0, "is_draining": false, "tasks_running": 0, "tasks_finished": 0, "is_supervised": false,
         "inherited": [], "shared_paths": [], "tasks": [], "cached_bytes": 0, "cache_reserved_bytes": 0,
         "usage": {"cpu_cores": 0.0, "disk_bytes_per_second": 0, "network_bytes_per_second": 0}}"#;
     for (report, told) in [(report, "this executor is 0.0.0"), ("{}", "another version")] {
@@ -228,7 +228,7 @@ async fn join_idly(cluster: &TestCluster) {
     let report = format!(
         r#"{{"version": "{VERSION}", "executor_id": "idler", "address": "127.0.0.1:{port}", "process_id": 1,
         "threads": 2, "memory_cap_bytes": 1000000000, "resident_bytes": 1, "pool_reserved_bytes": 0,
-        "pool_limit_bytes": 500000000, "spilled_bytes": 0, "is_draining": false, "tasks_running": 0,
+        "pool_limit_bytes": 500000000, "spilled_bytes": 0, "allowance_ms": 0, "is_draining": false, "tasks_running": 0,
         "tasks_finished": 0, "is_supervised": false, "inherited": [], "shared_paths": ["/"], "tasks": [],
         "cached_bytes": 0, "cache_reserved_bytes": 0,
         "usage": {{"cpu_cores": 0.0, "disk_bytes_per_second": 0, "network_bytes_per_second": 0}}}}"#

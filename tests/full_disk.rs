@@ -204,6 +204,8 @@ impl Experiment {
             "select relname, relacl::text, obj_description(oid, 'pg_class') from pg_class
              where relnamespace = 'public'::regnamespace order by 1",
             "select conname from pg_constraint order by 1",
+            // What ANALYZE has counted.
+            "explain select word from t group by word",
         ] {
             seen.push(rows(&self.watcher, sql).await);
         }

@@ -33,7 +33,7 @@ use crate::{ByteSize, Error};
 /// What PostgreSQL lets one value have.
 const VALUE_BYTES_MAX: usize = 1 << 30;
 /// Share of the cap for one batch of results.
-const BATCH_SHARE: u64 = 8;
+const BATCH_SHARE: u64 = 12;
 /// A batch of arguments up to this size is computed at once.
 const AT_ONCE: usize = 512 << 10;
 /// The same for functions that may take long over little.

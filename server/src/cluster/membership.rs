@@ -14,7 +14,7 @@ use engine::ExecutorId;
 use engine::strain::Strain;
 use engine::telemetry::{ExecutorReport, SILENCE_MAX};
 use parking_lot::Mutex;
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{Notify, RwLock, RwLockReadGuard, broadcast};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -81,6 +81,8 @@ pub struct Membership {
     changed: Notify,
     // What this process sees of its machine.
     strain: Strain,
+    // Held by who submits a job until it is known here, too.
+    submitting: RwLock<()>,
 }
 
 /// What the tasks of a job ask of an executor.
@@ -129,6 +131,7 @@ impl Membership {
             drains,
             changed: Notify::new(),
             strain,
+            submitting: RwLock::default(),
         })
     }
 
@@ -183,6 +186,17 @@ impl Membership {
     /// True when the job called `job_name` reads so little that it may run beside others.
     pub fn is_small(&self, job_name: &str) -> bool {
         self.placements.lock().get(job_name).is_some_and(|claim| claim.is_small)
+    }
+
+    /// Held while a job is submitted, until what its tasks tell has a place: they may end before whoever submitted it goes
+    /// on, since what hands them out comes first.
+    pub async fn submitting(&self) -> RwLockReadGuard<'_, ()> {
+        self.submitting.read().await
+    }
+
+    /// Resolves when every job that was submitted is known.
+    pub async fn all_submitted(&self) {
+        drop(self.submitting.write().await);
     }
 
     /// A job runs, or its rows are kept.

@@ -165,6 +165,7 @@ impl ClusterState for CountedSlots {
         active_jobs: Arc<HashMap<JobId, JobInfoCache>>,
         executors: Option<HashSet<String>>,
     ) -> Result<Vec<BoundTask>> {
+        self.membership.all_submitted().await;
         // Held over the binding: two at once would hand out the same slot.
         let mut slots = self.slots.lock().await;
         self.resume(&active_jobs).await;

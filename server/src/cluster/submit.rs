@@ -174,12 +174,14 @@ async fn run_once(
     let name = context.id.as_str();
     let started_at = Instant::now();
     let mut losses = cluster.membership.losses();
+    let submitting = cluster.membership.submitting().await;
     let submitted = cluster.scheduler.submit(name, Arc::clone(session), Arc::clone(&plan.physical)).await;
     let (job, mut states) = submitted.map_err(Ended::Failed)?;
     let _profile = cluster.profiles.enter(&job, &context.profile);
     info!(query.id = %context.id, job.id = %job, "job submitted");
     // Until it has succeeded, dropping the guard cancels the job: also when the client leaves.
     let (mut guard, mut troubles) = CleanUp::cancelling(cluster, job.clone());
+    drop(submitting);
     let mut damage = Damage::default();
     let mut has_lost = false;
     let mut stuck = std::pin::pin!(watchdog::stuck(cluster, &job, name));
