@@ -197,7 +197,10 @@ mod tests {
     async fn store_with(paths: &[&str]) -> Arc<dyn ObjectStore> {
         let store = InMemory::new();
         for path in paths {
-            store.put(&Path::from(*path), "x".into()).await.expect("in-memory put succeeds");
+            store
+                .put(&Path::parse(*path).expect("a path"), "x".into())
+                .await
+                .expect("in-memory put succeeds");
         }
         Arc::new(store)
     }

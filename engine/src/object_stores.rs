@@ -279,3 +279,53 @@ impl ObjectStoreRegistry for ObjectStores {
         Ok(self.opened(url)?.objects)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    use futures::TryStreamExt;
+
+    use super::*;
+
+    const LISTING: &str = "<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>a.parquet</Key>\
+        <LastModified>2026-01-01T00:00:00.000Z</LastModified><Size>4</Size><ETag>1</ETag></Contents></ListBucketResult>";
+    const BROKEN: usize = 2;
+
+    #[tokio::test]
+    async fn a_listing_that_breaks_off_is_asked_for_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let store = std::thread::spawn(move || {
+            for request in 0..=BROKEN {
+                let (mut socket, _) = listener.accept().expect("a request");
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    let mut byte = [0];
+                    socket.read_exact(&mut byte).expect("the head of a request");
+                    head.push(byte[0]);
+                }
+                let given = if request < BROKEN { &LISTING[..50] } else { LISTING };
+                let length = LISTING.len();
+                write!(
+                    socket,
+                    "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{given}"
+                )
+                .expect("it is read");
+            }
+        });
+        let store_client = AmazonS3Builder::new()
+            .with_bucket_name("b")
+            .with_region("r")
+            .with_endpoint(format!("http://{address}"))
+            .with_allow_http(true)
+            .with_skip_signature(true)
+            .with_http_connector(RequestLimit::new(4))
+            .build()
+            .expect("a store");
+        let found: Vec<_> = store_client.list(None).try_collect().await.expect("the third answer is whole");
+        assert_eq!(found.len(), 1);
+        store.join().expect("all three were asked for");
+    }
+}

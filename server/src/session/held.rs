@@ -242,7 +242,7 @@ mod tests {
         assert!(second.charge(second.bytes_max()).is_err(), "both together have a bound");
         let third = SessionMemory::open(&all, 1);
         assert!(
-            third.charge(all.role_bytes_max - first.bytes_max() + 2 * OWN_BYTES).is_err(),
+            third.charge(all.role_bytes_max - first.bytes_max() + 3 * OWN_BYTES).is_err(),
             "a role has one, too"
         );
         second.charge(OWN_BYTES).expect("what is everyday is not asked for");
