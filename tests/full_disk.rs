@@ -141,7 +141,7 @@ const OF_THE_CATALOG: &[Kind] = &[
     kind("CREATE SCHEMA", "", "create schema more", ""),
     kind("CREATE ROLE", "", "create role reader login password 'secret'", ""),
     kind("GRANT", "", "grant select on t to reader", ""),
-    kind("ALTER ROLE", "", "alter role reader set search_path = more", ""),
+    kind("ALTER ROLE", "", "alter role reader nologin", ""),
     kind("DROP TABLE", "", "drop table empty", ""),
 ];
 
