@@ -57,7 +57,8 @@ pub fn check_fits(columns: &Schema, file: &Schema, is_declared: bool) -> std::re
     for column in columns.fields() {
         let Ok(found) = file.field_with_name(column.name()) else { continue };
         let (own, other) = (column.data_type(), found.data_type());
-        if !holds(own, other) && !(is_declared && may_become(other, own)) {
+        let fits = holds(own, other) || is_declared && may_become(other, own);
+        if !fits {
             return Err(format!(
                 "column \"{}\" is {} in it and {} in the table",
                 column.name(),
