@@ -187,7 +187,7 @@ impl CappedPool {
         let little = (self.limit_bytes as f64 * LITTLE_SHARE) as usize;
         // In the order in which they began: of several that are alike the first is taken.
         let tasks: Vec<_> = self.tasks.lock().iter().filter_map(Weak::upgrade).collect();
-        let declared = |task: &Arc<TaskMemory>| task.reserved_bytes().checked_sub(little).unwrap_or_default();
+        let declared = |task: &Arc<TaskMemory>| task.reserved_bytes().saturating_sub(little);
         tasks.into_iter().rev().filter(|task| !task.is_condemned()).max_by_key(declared)
     }
 }

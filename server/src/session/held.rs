@@ -114,7 +114,7 @@ impl SessionMemory {
     }
 
     /// The most that the session may hold, in bytes.
-    pub fn bytes_max(&self) -> usize {
+    pub fn own_bytes_max(&self) -> usize {
         self.all.session_bytes_max
     }
 
@@ -201,7 +201,7 @@ impl Charge {
         let until = tokio::time::Instant::now() + PATIENCE;
         loop {
             match self.resize(bytes) {
-                Err(_) if bytes <= self.session.bytes_max() && tokio::time::Instant::now() < until => {
+                Err(_) if bytes <= self.session.own_bytes_max() && tokio::time::Instant::now() < until => {
                     tokio::time::sleep(ASK_AGAIN).await;
                 }
                 outcome => return outcome,
@@ -236,18 +236,18 @@ mod tests {
         let pool = CappedPool::for_cap(ByteSize(64 * ByteSize::GIB));
         let all = ClientMemory::of(&pool);
         let first = SessionMemory::open(&all, 1);
-        let mut held = first.charge(first.bytes_max()).expect("a session's own part");
+        let mut held = first.charge(first.own_bytes_max()).expect("a session's own part");
         assert_eq!(first.charge(1).expect_err("no more").sqlstate().as_str(), "53200");
         let second = SessionMemory::open(&all, 2);
-        assert!(second.charge(second.bytes_max()).is_err(), "both together have a bound");
+        assert!(second.charge(second.own_bytes_max()).is_err(), "both together have a bound");
         let third = SessionMemory::open(&all, 1);
         assert!(
-            third.charge(all.role_bytes_max - first.bytes_max() + 3 * OWN_BYTES).is_err(),
+            third.charge(all.role_bytes_max - first.own_bytes_max() + 3 * OWN_BYTES).is_err(),
             "a role has one, too"
         );
         second.charge(OWN_BYTES).expect("what is everyday is not asked for");
         held.shrink_to(MIB);
-        second.charge(second.bytes_max()).expect("it was given back");
+        second.charge(second.own_bytes_max()).expect("it was given back");
         held.resize(2 * MIB).expect("there is room");
         drop(held);
         assert_eq!((*first.taken.lock(), *second.taken.lock()), (0, 0));

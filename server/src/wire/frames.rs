@@ -173,7 +173,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         match tag {
             b'Q' if length > text_max => Some(bounds.too_long.clone()),
             b'P' if length > text_max.saturating_add(PARSE_EXTRA_BYTES) => Some(bounds.too_long.clone()),
-            _ if length > EVERYDAY_BYTES_MAX && length > bounds.memory.bytes_max() => {
+            _ if length > EVERYDAY_BYTES_MAX && length > bounds.memory.own_bytes_max() => {
                 Some(bounds.memory.too_much())
             }
             _ => None,
