@@ -251,9 +251,7 @@ mod tests {
         held.resize(2 * MIB).expect("there is room");
         drop(held);
         assert_eq!((*first.taken.lock(), *second.taken.lock()), (0, 0));
-        assert_eq!(
-            (all.reservation.size(), all.taken.lock().all, all.taken.lock().of_roles.len()),
-            (0, 0, 0)
-        );
+        let taken = all.taken.lock();
+        assert_eq!((all.reservation.size(), taken.all, taken.of_roles.len()), (0, 0, 0));
     }
 }
