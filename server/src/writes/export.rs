@@ -24,8 +24,8 @@ use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 use url::Url;
 
-use super::Writes;
 use super::renamed::{self, Beside, Replaced};
+use super::{LOOKS_AFTER, Writes};
 
 /// Objects completed at once.
 const COMPLETED_AT_ONCE: usize = 8;
@@ -366,22 +366,35 @@ impl Drop for Export {
             let (writes, write_id, beside) = (self.writes.clone(), self.write_id.clone(), beside.clone());
             let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
             runtime.spawn(async move {
-                match beside.clear_staging().await {
-                    Ok(()) => writes.forget(&write_id),
-                    Err(error) => warn!(write.id = write_id, %error, "a staging folder could not be removed"),
+                for after in LOOKS_AFTER {
+                    tokio::time::sleep(after).await;
+                    if let Err(error) = beside.clear_staging().await {
+                        warn!(write.id = write_id, %error, "a staging folder could not be removed");
+                        return;
+                    }
                 }
+                writes.forget(&write_id);
             });
         }
         if let To::Disk { staging, .. } = &self.to {
             let (writes, write_id, staging) = (self.writes.clone(), self.write_id.clone(), staging.clone());
-            let clear = move || match remove_folder(&staging) {
-                Ok(()) => writes.forget(&write_id),
-                Err(error) => warn!(write.id = write_id, %error, "a staging folder could not be removed"),
+            let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+                let _ = remove_folder(&staging);
+                return;
             };
-            match tokio::runtime::Handle::try_current() {
-                Ok(runtime) => drop(runtime.spawn_blocking(clear)),
-                Err(_) => clear(),
-            }
+            runtime.spawn(async move {
+                // A file that is written to its end meanwhile keeps the folder until the next look.
+                let mut removed = Ok(());
+                for after in LOOKS_AFTER {
+                    tokio::time::sleep(after).await;
+                    let staging = staging.clone();
+                    removed = blocking(move || remove_folder(&staging)).await;
+                }
+                match removed {
+                    Ok(()) => writes.forget(&write_id),
+                    Err(error) => warn!(write.id = write_id, %error, "a staging folder could not be removed"),
+                }
+            });
         }
     }
 }
