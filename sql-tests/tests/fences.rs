@@ -56,7 +56,7 @@ fn each_heavy_crate_has_one_door() {
     only_in("object_store::aws", &["engine/src/object_stores.rs"]);
     only_in("foyer::", &["engine/src/data_cache.rs"]);
     only_in("hdfs_native_object_store::", &["engine/src/object_stores.rs"]);
-    only_in("LocalFileSystem", &["engine/src/object_stores.rs"]);
+    only_in("LocalFileSystem", &["engine/src/local_files.rs"]);
     only_in("rcgen::", &["engine/src/cluster_identity.rs"]);
     only_in("rustls::", &["engine/src/tls.rs"]);
     only_in("sqlx::", &["catalog/src/store/", "catalog/src/error.rs"]);
