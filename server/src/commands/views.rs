@@ -54,7 +54,7 @@ pub async fn create(
         return Err(Error::NotSupported { message });
     }
     let names: Vec<String> = columns.fields().iter().map(|field| field.name().clone()).collect();
-    let sql = make.stored_text(&given, &names, |table| context.schema_of(table));
+    let sql = make.stored_text(&given, &names, |table| context.schema_of(table))?;
     // What is kept must be readable, and not read itself.
     let kept = sql::view_query(&sql, &context.facts)?;
     let seen = Arc::clone(context.snapshot.metadata());

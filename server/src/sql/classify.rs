@@ -10,8 +10,9 @@ use sqlparser::ast::{
     CommentObject, ContextModifier, CopyLegacyCsvOption, CopyLegacyOption, CopyOption, CopySource,
     CopyTarget, CreateRole, Declare, Expr, GrantObjects, Grantee, GranteeName, GranteesType, Ident,
     IndexColumn, ObjectName, ObjectNamePart, ObjectType, Owner, Password, Privileges, Reset, ResetConfig,
-    RoleOption, SchemaName, Set, SetConfigValue, SetSessionAuthorizationParamKind, Statement as SqlStatement,
-    TableConstraint, TransactionAccessMode, TransactionMode, Value,
+    RoleOption, SchemaName, SelectItem, Set, SetConfigValue, SetExpr, SetSessionAuthorizationParamKind,
+    Statement as SqlStatement, TableConstraint, TableFactor, TransactionAccessMode, TransactionMode, Value,
+    WildcardAdditionalOptions,
 };
 
 use super::copy_files::CopyFiles;
@@ -391,19 +392,8 @@ pub struct Query {
     pub is_empty: bool,
     /// A short SELECT of values and operators alone: it is planned and computed in a moment, whatever else runs.
     pub is_little: bool,
-}
-
-impl Query {
-    /// True when it reads nothing but the system's own tables, or ends what runs.
-    pub fn only_watches(&self) -> bool {
-        let ends = ["pg_cancel_backend", "pg_terminate_backend"];
-        if self.tables.is_empty() {
-            return ends.iter().any(|function| self.functions.contains(*function));
-        }
-        let is_system =
-            |table: &TableReference| pg_catalog::is_system_table(table.schema.as_deref(), &table.table);
-        self.tables.iter().all(is_system)
-    }
+    /// It ends what others run, and does no more.
+    pub only_ends_runs: bool,
 }
 
 /// Sorts one statement of `sql`. `is_user` says that a role was spelled `USER`, which logs in.
@@ -416,6 +406,7 @@ pub fn classify(
 ) -> Result<Command> {
     if let Statement::Statement(inner) = &statement {
         limits::check_columns(inner)?;
+        limits::check_reads(inner)?;
     }
     match statement {
         Statement::Statement(inner) => match *inner {
@@ -481,7 +472,7 @@ fn classify_sql(statement: SqlStatement, sql: &str, facts: &SessionFacts, is_use
         SqlStatement::Execute { name: Some(name), parameters, immediate: false, .. } => {
             let arguments = match parameters.as_slice() {
                 [] => None,
-                values => Some(Box::new(query(one_row(values)?, sql, facts))),
+                _ => Some(Box::new(query(one_row(parameters), sql, facts))),
             };
             Command::Execute { name: last_name(&name), arguments }
         }
@@ -640,13 +631,26 @@ fn declare(statements: Vec<Declare>, sql: &str, facts: &SessionFacts) -> Result<
 }
 
 /// `SELECT a, b` of the arguments of an EXECUTE.
-fn one_row(values: &[Expr]) -> Result<SqlStatement> {
-    let texts: Vec<String> =
-        values.iter().enumerate().map(|(at, value)| format!("{value} AS p{at}")).collect();
-    let text = format!("SELECT {}", texts.join(", "));
-    let parsed = sqlparser::parser::Parser::parse_sql(&sqlparser::dialect::PostgreSqlDialect {}, &text);
-    let statement = parsed.ok().and_then(|mut statements| statements.pop());
-    statement.ok_or_else(|| Error::internal("arguments were printed so that they cannot be read"))
+fn one_row(values: Vec<Expr>) -> SqlStatement {
+    let item = |(at, expr)| SelectItem::ExprWithAlias { expr, alias: Ident::new(format!("p{at}")) };
+    template("SELECT NULL", values.into_iter().enumerate().map(item).collect(), None)
+}
+
+/// The statement that `text` stands for, with these columns, of that relation.
+fn template(text: &str, columns: Vec<SelectItem>, relation: Option<ObjectName>) -> SqlStatement {
+    let parsed = sqlparser::parser::Parser::parse_sql(&super::grammar::Grammar, text);
+    let mut statement = parsed.ok().and_then(|mut statements| statements.pop()).expect("a text of ours");
+    if let SqlStatement::Query(query) = &mut statement
+        && let SetExpr::Select(select) = query.body.as_mut()
+    {
+        select.projection = columns;
+        if let (Some(name), Some(from)) = (relation, select.from.first_mut())
+            && let TableFactor::Table { name: place, .. } = &mut from.relation
+        {
+            *place = name;
+        }
+    }
+    statement
 }
 
 /// `COPY … TO 'location'` and `COPY … FROM 'location'`.
@@ -666,18 +670,18 @@ fn copy_files(source: CopySource, files: CopyFiles, sql: &str, facts: &SessionFa
 }
 
 fn copy_source(source: CopySource) -> SqlStatement {
-    let query = match source {
-        CopySource::Query(query) => return SqlStatement::Query(query),
+    match source {
+        CopySource::Query(query) => SqlStatement::Query(query),
         CopySource::Table { table_name, columns } => {
-            let columns = match columns.as_slice() {
-                [] => "*".to_owned(),
-                columns => columns.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+            let columns = match columns.is_empty() {
+                true => vec![SelectItem::Wildcard(WildcardAdditionalOptions::default())],
+                false => {
+                    columns.into_iter().map(|name| SelectItem::UnnamedExpr(Expr::Identifier(name))).collect()
+                }
             };
-            format!("SELECT {columns} FROM {table_name}")
+            template("SELECT * FROM t", columns, Some(table_name))
         }
-    };
-    let parsed = sqlparser::parser::Parser::parse_sql(&sqlparser::dialect::PostgreSqlDialect {}, &query);
-    parsed.ok().and_then(|mut statements| statements.pop()).expect("a table's name was just parsed")
+    }
 }
 
 fn copy_options(options: &[CopyOption], legacy: &[CopyLegacyOption]) -> Result<CopyOptions> {
@@ -992,6 +996,7 @@ pub(super) fn query(mut statement: SqlStatement, sql: &str, facts: &SessionFacts
             || pg_catalog::is_catalog_function(&table.table)
     });
     let is_little = sql.len() <= LITTLE_BYTES && names::is_little(&statement);
+    let only_ends_runs = sql.len() <= LITTLE_BYTES && names::only_ends_runs(&statement);
     let asks_session = dialect::adapt(&mut statement, facts, reads_system);
     // After the rewrites, which may leave out what cannot have rows.
     let tables = names::tables(&statement, sql);
@@ -1008,6 +1013,7 @@ pub(super) fn query(mut statement: SqlStatement, sql: &str, facts: &SessionFacts
         explain: None,
         is_empty: false,
         is_little,
+        only_ends_runs,
     }
 }
 

@@ -7,9 +7,11 @@ use std::ops::ControlFlow;
 
 use engine::config::LimitsConfig;
 use engine::{Error, Result, SqlState};
-use sqlparser::ast::{Select, Statement, Visit, Visitor};
+use sqlparser::ast::{ObjectName, ObjectNamePart, Query, Select, Statement, Visit, Visitor};
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
+
+use super::classify::folded;
 
 /// Columns that one SELECT may list, as many as PostgreSQL lets it (`MaxTupleAttributeNumber`).
 const COLUMNS_MAX: usize = 1664;
@@ -34,6 +36,79 @@ pub fn check_columns(statement: &Statement) -> Result<()> {
         sqlstate: SqlState::from_text("54011"),
         message: format!("target lists can have at most {COLUMNS_MAX} entries"),
     })
+}
+
+/// Relations that a statement may read, those of a common table expression as often as it is named: where it is, its plan is
+/// copied. Twenty that each name the one before twice are a million.
+const READS_MAX: u64 = 10_000;
+
+/// Checks how much the common table expressions of `statement` make of it.
+pub fn check_reads(statement: &Statement) -> Result<()> {
+    let mut reads = Reads { open: vec![Open::default()] };
+    if statement.visit(&mut reads).is_continue() {
+        return Ok(());
+    }
+    Err(Error::TooComplex {
+        message: "the statement is too complex: its common table expressions are read too often".into(),
+        hint: "Store the rows of one that is read many times in a table, and read that.".into(),
+    })
+}
+
+#[derive(Default)]
+struct Open {
+    /// Its common table expressions that are yet to come, the next one last.
+    to_come: Vec<String>,
+    /// The others, and what each of them reads.
+    known: Vec<(String, u64)>,
+    reads: u64,
+}
+
+/// The queries that are open, the innermost last.
+struct Reads {
+    open: Vec<Open>,
+}
+
+impl Reads {
+    fn add(&mut self, reads: u64) -> ControlFlow<()> {
+        let Some(innermost) = self.open.last_mut() else { return ControlFlow::Continue(()) };
+        innermost.reads = innermost.reads.saturating_add(reads);
+        if innermost.reads > READS_MAX { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+}
+
+impl Visitor for Reads {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        let tables = query.with.iter().flat_map(|with| &with.cte_tables);
+        let to_come: Vec<String> = tables.map(|table| folded(&table.alias.name)).rev().collect();
+        self.open.push(Open { to_come, ..Open::default() });
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+        let reads = self.open.pop().map_or(0, |query| query.reads);
+        // The first queries within one are its common table expressions.
+        if let Some(outer) = self.open.last_mut()
+            && let Some(name) = outer.to_come.pop()
+        {
+            outer.known.push((name, reads));
+            return ControlFlow::Continue(());
+        }
+        self.add(reads)
+    }
+
+    fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<()> {
+        let known = match relation.0.as_slice() {
+            [ObjectNamePart::Identifier(name)] => {
+                let name = folded(name);
+                let mut known = self.open.iter().rev().flat_map(|query| query.known.iter().rev());
+                known.find(|(known, _)| *known == name).map(|(_, reads)| *reads)
+            }
+            _ => None,
+        };
+        self.add(known.unwrap_or(1).max(1))
+    }
 }
 
 /// Checks the length of the text, before it is even split into tokens.
@@ -190,6 +265,35 @@ mod tests {
         assert!(check(&format!("select 1 from t{}", ", t".repeat(50))).is_ok());
         assert!(check(&format!("select 1 in (1{})", ", 1".repeat(20_000))).is_ok());
         assert!(check(&format!("select 1{}", ", 1 + 1".repeat(1000))).is_ok());
+    }
+
+    #[test]
+    fn common_tables_that_double_are_counted_where_they_are_named() {
+        let reads = |sql: &str| {
+            let parsed = sqlparser::parser::Parser::parse_sql(&PostgreSqlDialect {}, sql).expect("parsed");
+            check_reads(&parsed[0])
+        };
+        let doubled = |times: usize, next: &str| {
+            let next = |at: usize| format!(", c{at} as ({})", next.replace("{}", &format!("c{}", at - 1)));
+            let all: String = (1..=times).map(next).collect();
+            format!("with c0 as (select 1 from t){all} select * from c{times}")
+        };
+        for next in [
+            "select * from {} union all select * from {}",
+            "select * from {} a join {} b on true",
+            "select * from {} where x in (select x from {})",
+            "select *, (select max(x) from {}) from (select * from {}) t",
+            "with d as (select * from {}) select * from d, d e",
+        ] {
+            assert!(reads(&doubled(10, next)).is_ok(), "{next}");
+            assert_eq!(reads(&doubled(40, next)).expect_err(next).sqlstate().as_str(), "54001");
+        }
+        // Names of others, and one that is hidden.
+        assert!(reads(&doubled(40, "select * from public.{} a, public.{} b")).is_ok());
+        assert!(reads(&doubled(40, "select * from {}")).is_ok());
+        assert!(
+            reads("with recursive r as (select 1 union all select * from r) select * from r, r s").is_ok()
+        );
     }
 
     #[test]

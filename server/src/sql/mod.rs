@@ -7,6 +7,7 @@ mod distribute;
 mod explained;
 mod export;
 mod external;
+mod grammar;
 mod hand_parsed;
 mod history;
 pub mod input;
@@ -14,6 +15,7 @@ mod limits;
 mod names;
 mod parameters;
 mod parse;
+mod printed;
 mod tables;
 mod views;
 

@@ -44,13 +44,26 @@ pub fn tables(statement: &SqlStatement, sql: &str) -> Vec<TableReference> {
 
 /// True for a SELECT of values and operators, which reads nothing, calls nothing, and has no other query in it.
 pub fn is_little(statement: &SqlStatement) -> bool {
+    has_no_more_than(statement, &[])
+}
+
+/// True for a SELECT of calls that end what others run, and of no more.
+pub fn only_ends_runs(statement: &SqlStatement) -> bool {
+    const ENDS: [&str; 2] = ["pg_cancel_backend", "pg_terminate_backend"];
+    has_no_more_than(statement, &ENDS) && !is_little(statement)
+}
+
+fn has_no_more_than(statement: &SqlStatement, functions: &[&str]) -> bool {
     /// Breaks where there is more.
-    struct More(bool);
-    impl Visitor for More {
+    struct More<'a> {
+        is_first: bool,
+        functions: &'a [&'a str],
+    }
+    impl Visitor for More<'_> {
         type Break = ();
 
         fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
-            let is_first = std::mem::replace(&mut self.0, false);
+            let is_first = std::mem::replace(&mut self.is_first, false);
             let SetExpr::Select(select) = query.body.as_ref() else { return ControlFlow::Break(()) };
             if is_first && select.from.is_empty() && query.with.is_none() {
                 return ControlFlow::Continue(());
@@ -86,11 +99,19 @@ pub fn is_little(statement: &SqlStatement) -> bool {
                 | Expr::IsNull(_)
                 | Expr::IsNotNull(_)
                 | Expr::TypedString { .. } => ControlFlow::Continue(()),
+                Expr::Function(call) => {
+                    let name = call.name.0.last().and_then(ObjectNamePart::as_ident).map(folded);
+                    match name.is_some_and(|name| self.functions.contains(&name.as_str())) {
+                        true => ControlFlow::Continue(()),
+                        false => ControlFlow::Break(()),
+                    }
+                }
                 _ => ControlFlow::Break(()),
             }
         }
     }
-    matches!(statement, SqlStatement::Query(_)) && statement.visit(&mut More(true)).is_continue()
+    let mut more = More { is_first: true, functions };
+    matches!(statement, SqlStatement::Query(_)) && statement.visit(&mut more).is_continue()
 }
 
 /// Every function that `statement` calls, those that stand where a table may included.

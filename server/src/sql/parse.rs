@@ -1,10 +1,10 @@
 //! Text → statements, with the position of what cannot be read.
 
+use super::grammar::Grammar;
 use datafusion::error::DataFusionError;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use engine::config::LimitsConfig;
 use engine::{Error, Result};
-use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
@@ -33,7 +33,7 @@ pub fn parse(sql: &str, limits: &LimitsConfig, facts: &SessionFacts) -> Result<V
             message: "invalid byte sequence for encoding \"UTF8\": 0x00".into(),
         });
     }
-    let dialect = PostgreSqlDialect {};
+    let dialect = Grammar;
     let tokens = Tokenizer::new(&dialect, sql).tokenize_with_location().map_err(|error| {
         let position = position_of(sql, error.location.line, error.location.column);
         Error::Syntax { message: format!("syntax error: {}", error.message), position }
@@ -52,7 +52,7 @@ pub fn parse(sql: &str, limits: &LimitsConfig, facts: &SessionFacts) -> Result<V
 /// Parses the one statement in `tokens`.
 fn parse_one(
     tokens: &[TokenWithSpan],
-    dialect: &PostgreSqlDialect,
+    dialect: &Grammar,
     sql: &str,
     facts: &SessionFacts,
 ) -> Result<Command> {

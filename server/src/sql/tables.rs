@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use super::grammar::Grammar;
 use catalog::{TableDefinition, TableName};
 use datafusion::arrow::datatypes::{DataType, Field, TimeUnit};
 use datafusion::sql::parser::Statement;
@@ -16,7 +17,6 @@ use sqlparser::ast::{
     SqlOption, Statement as SqlStatement, TableFactor, TableObject, TableWithJoins, Truncate, Update, Value,
     Visit, Visitor,
 };
-use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
@@ -24,6 +24,7 @@ use super::classify::{Command, Query, folded, last_name, not_supported, owner_na
 use super::copy_files::{self, CopyFiles};
 use super::dialect::{self, SessionFacts};
 use super::export::ExportTo;
+use super::printed::{self, name as quote};
 use super::views::{self, ViewMake};
 use crate::pg_catalog::types;
 
@@ -251,11 +252,10 @@ pub fn insert_of_files(
     files: &TableName,
     facts: &SessionFacts,
 ) -> Result<Query> {
-    let quoted = |name: &str| Ident::with_quote('"', name).to_string();
-    let named = |name: &TableName| format!("{}.{}", quoted(&name.schema), quoted(&name.table));
-    let columns = columns.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ");
+    let named = |name: &TableName| format!("{}.{}", quote(&name.schema), quote(&name.table));
+    let columns = columns.iter().map(|name| quote(name)).collect::<Vec<_>>().join(", ");
     let sql = format!("INSERT INTO {} ({columns}) SELECT {columns} FROM {}", named(target), named(files));
-    match Parser::parse_sql(&PostgreSqlDialect {}, &sql).ok().and_then(|mut parsed| parsed.pop()) {
+    match Parser::parse_sql(&Grammar, &sql).ok().and_then(|mut parsed| parsed.pop()) {
         Some(statement @ SqlStatement::Insert(_)) => Ok(query(statement, &sql, facts)),
         _ => Err(Error::internal("an INSERT was written that cannot be read")),
     }
@@ -263,18 +263,16 @@ pub fn insert_of_files(
 
 /// The query of `columns` of the relation `name`.
 pub fn columns_of(name: &TableName, columns: &[String], facts: &SessionFacts) -> Result<Query> {
-    let quoted = |name: &str| Ident::with_quote('"', name).to_string();
-    let columns = columns.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ");
-    let text = format!("SELECT {columns} FROM {}.{}", quoted(&name.schema), quoted(&name.table));
+    let columns = columns.iter().map(|name| quote(name)).collect::<Vec<_>>().join(", ");
+    let text = format!("SELECT {columns} FROM {}.{}", quote(&name.schema), quote(&name.table));
     views::view_query(&text, facts)
 }
 
 /// The query of how many rows the relation `name` has, and how many different values `columns` of it, about.
 pub fn distinct_counts_of(name: &TableName, columns: &[&str], facts: &SessionFacts) -> Result<Query> {
-    let quoted = |name: &str| Ident::with_quote('"', name).to_string();
-    let count = |column: &&str| format!("approx_distinct({})", quoted(column));
+    let count = |column: &&str| format!("approx_distinct({})", quote(column));
     let counts: String = columns.iter().map(|column| format!(", {}", count(column))).collect();
-    let text = format!("SELECT count(*){counts} FROM {}.{}", quoted(&name.schema), quoted(&name.table));
+    let text = format!("SELECT count(*){counts} FROM {}.{}", quote(&name.schema), quote(&name.table));
     views::view_query(&text, facts)
 }
 
@@ -586,9 +584,13 @@ impl RowChange {
         self.selection.iter().chain(values).any(|expr| expr.visit(&mut Finder(table)).is_break())
     }
 
+    fn condition(&self) -> Result<String> {
+        self.selection.as_ref().map_or_else(|| Ok("TRUE".to_owned()), printed::expression)
+    }
+
     /// How many rows of which file are meant.
     pub fn find(&self, table: &TableDefinition) -> Result<Query> {
-        let selection = self.selection.as_ref().map_or_else(|| "TRUE".to_owned(), ToString::to_string);
+        let selection = self.condition()?;
         let file = quote(catalog::FILE_COLUMN);
         let from = self.from(table);
         self.query(&format!("SELECT {file}, count(*) FROM {from} WHERE {selection} GROUP BY {file}"))
@@ -599,7 +601,7 @@ impl RowChange {
         let from = self.from(table);
         let names: Vec<String> =
             table.fields().iter().map(|field| self.qualified(table, field.name())).collect();
-        let selection = self.selection.as_ref().map_or_else(|| "TRUE".to_owned(), ToString::to_string);
+        let selection = self.condition()?;
         let untouched = format!("({selection}) IS NOT TRUE");
         let Some(assignments) = &self.assignments else {
             return self.query(&format!("SELECT {} FROM {from} WHERE {untouched}", names.join(", ")));
@@ -614,7 +616,7 @@ impl RowChange {
             let (_, value) = assignments.iter().find(|(name, _)| name == field.name())?;
             let (oid, _, modifier) = types::of_field(field);
             let kind = types::format(oid.into(), modifier.into());
-            Some(format!("CAST({} AS {kind})", assigned(table, field, value)))
+            Some(assigned(table, field, value).map(|value| format!("CAST({value} AS {kind})")))
         };
         let has_subquery = self.selection.as_ref().is_some_and(holds_query)
             || assignments.iter().any(|(_, value)| holds_query(value));
@@ -622,24 +624,23 @@ impl RowChange {
         let columns = fields.iter().zip(&names);
         if !has_subquery {
             let columns: Vec<String> = columns
-                .map(|(field, name)| match value(field) {
-                    Some(value) => {
-                        format!(
-                            "CASE WHEN {selection} THEN {value} ELSE {name} END AS {}",
-                            quote(field.name())
-                        )
-                    }
-                    None => name.clone(),
+                .map(|(field, name)| match value(field).transpose()? {
+                    Some(value) => Ok(format!(
+                        "CASE WHEN {selection} THEN {value} ELSE {name} END AS {}",
+                        quote(field.name())
+                    )),
+                    None => Ok(name.clone()),
                 })
-                .collect();
+                .collect::<Result<_>>()?;
             return self.query(&format!("SELECT {} FROM {from}", columns.join(", ")));
         }
         // A subquery is planned as a join only where it stands in a WHERE.
         let changed: Vec<String> = columns
             .map(|(field, name)| {
-                format!("{} AS {}", value(field).unwrap_or_else(|| name.clone()), quote(field.name()))
+                let value = value(field).transpose()?.unwrap_or_else(|| name.clone());
+                Ok(format!("{value} AS {}", quote(field.name())))
             })
-            .collect();
+            .collect::<Result<_>>()?;
         self.query(&format!(
             "SELECT {} FROM {from} WHERE {selection} UNION ALL SELECT {} FROM {from} WHERE {untouched}",
             changed.join(", "),
@@ -658,7 +659,7 @@ impl RowChange {
     }
 
     fn query(&self, text: &str) -> Result<Query> {
-        let parsed = Parser::new(&PostgreSqlDialect {})
+        let parsed = Parser::new(&Grammar)
             .with_recursion_limit(super::parse::PARSER_DEPTH_MAX)
             .try_with_sql(text)
             .and_then(|mut parser| parser.parse_statement());
@@ -668,24 +669,20 @@ impl RowChange {
     }
 }
 
-fn quote(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
 /// The text of an assigned value; `DEFAULT` is the column's own.
-fn assigned(table: &TableDefinition, field: &Field, value: &Expr) -> String {
+fn assigned(table: &TableDefinition, field: &Field, value: &Expr) -> Result<String> {
     let is_default = matches!(value, Expr::Identifier(ident)
         if ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("default"));
     if !is_default {
-        return value.to_string();
+        return printed::expression(value);
     }
     let managed = table.managed.as_ref();
     let column = managed
         .and_then(|managed| managed.current_columns().find(|column| column.field.name() == field.name()));
-    match column.and_then(|column| column.default.as_ref()) {
-        Some(text) => format!("'{}'", text.replace('\'', "''")),
+    Ok(match column.and_then(|column| column.default.as_ref()) {
+        Some(text) => printed::literal(text),
         None => "NULL".to_owned(),
-    }
+    })
 }
 
 fn holds_query(expr: &Expr) -> bool {
@@ -1024,7 +1021,7 @@ fn parse_list<T>(
     tokens: Vec<TokenWithSpan>,
     parse: impl FnMut(&mut Parser<'_>) -> std::result::Result<T, sqlparser::parser::ParserError>,
 ) -> Result<Vec<T>> {
-    let dialect = PostgreSqlDialect {};
+    let dialect = Grammar;
     let mut parser = Parser::new(&dialect).with_tokens_with_locations(tokens);
     parser.parse_comma_separated(parse).map_err(|error| Error::Syntax {
         message: format!("syntax error: {}", error.to_string().trim_start_matches("sql parser error: ")),

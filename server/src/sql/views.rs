@@ -4,20 +4,21 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use super::grammar::Grammar;
 use catalog::identifier;
 use datafusion::sql::parser::Statement;
 use engine::{Error, Result};
 use sqlparser::ast::{
-    CreateView, Expr, Ident, ObjectName, ObjectNamePart, Query as SqlQuery, SelectItem, SetExpr,
-    Statement as SqlStatement, TableAlias, TableFactor, VisitMut, VisitorMut,
+    CreateTableOptions, CreateView, Expr, Ident, ObjectName, ObjectNamePart, Query as SqlQuery, SelectItem,
+    SetExpr, SqlOption, Statement as SqlStatement, TableAlias, TableFactor, VisitMut, VisitorMut,
 };
-use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 
 use super::classify::{Query, folded, not_supported, query, schema_and_name};
 use super::dialect::SessionFacts;
 use super::names::CommonTables;
 use super::parse::PARSER_DEPTH_MAX;
+use super::printed::{self, name as quoted};
 
 /// A view to be made.
 #[derive(Debug, Clone)]
@@ -51,6 +52,7 @@ pub fn create(create: CreateView, sql: &str, facts: &SessionFacts) -> Result<Vie
     if let Some((_, what)) = refused.into_iter().find(|(is_asked, _)| *is_asked) {
         return Err(not_supported(&format!("CREATE VIEW with {what}")));
     }
+    check_options(&create.options)?;
     let (schema, view) = schema_and_name(&create.name);
     let body = *create.query;
     Ok(ViewMake {
@@ -65,6 +67,37 @@ pub fn create(create: CreateView, sql: &str, facts: &SessionFacts) -> Result<Vie
     })
 }
 
+/// Refuses what would make the view another one than it is without a word of it.
+fn check_options(options: &CreateTableOptions) -> Result<()> {
+    let (CreateTableOptions::With(options) | CreateTableOptions::Options(options)) = options else {
+        return match options {
+            CreateTableOptions::None => Ok(()),
+            _ => Err(not_supported("CREATE VIEW with options")),
+        };
+    };
+    for option in options {
+        let (name, is_off) = match option {
+            SqlOption::KeyValue { key, value } => {
+                let value = value.to_string().trim_matches('\'').to_ascii_lowercase();
+                (folded(key), matches!(value.as_str(), "false" | "off" | "no" | "0"))
+            }
+            SqlOption::Ident(name) => (folded(name), false),
+            _ => return Err(not_supported("CREATE VIEW with options")),
+        };
+        match name.as_str() {
+            "security_barrier" | "security_invoker" if is_off => {}
+            "security_barrier" | "security_invoker" | "check_option" => {
+                return Err(not_supported(&format!("CREATE VIEW WITH ({name})")));
+            }
+            _ => {
+                let message = format!("unrecognized parameter \"{name}\"");
+                return Err(Error::InvalidParameterValue { message });
+            }
+        }
+    }
+    Ok(())
+}
+
 impl ViewMake {
     /// Its text with the schemas that `schema_of` finds for names without one. Its query gives columns called
     /// `given`; the view's are called `columns`.
@@ -73,22 +106,23 @@ impl ViewMake {
         given: &[String],
         columns: &[String],
         schema_of: impl Fn(&str) -> Option<String>,
-    ) -> String {
-        let mut body = SqlStatement::Query(Box::new(self.body.clone()));
+    ) -> Result<String> {
+        let mut body = self.body.clone();
         qualify(&mut body, schema_of);
+        let body = printed::query(&body)?;
         let view = quoted(&self.view);
         let joined = |names: Vec<String>| names.join(", ");
         // A table that gets another column must not give the view one.
         if has_wildcard_and_names(&self.body) {
             let named = |(given, name): (&String, &String)| format!("{} AS {}", quoted(given), quoted(name));
             let outputs = joined(given.iter().zip(columns).map(named).collect());
-            return format!("SELECT {outputs} FROM ({body}) AS {view}");
+            return Ok(format!("SELECT {outputs} FROM ({body}) AS {view}"));
         }
         if self.columns.is_empty() {
-            return body.to_string();
+            return Ok(body);
         }
         let names = joined(columns.iter().map(|name| quoted(name)).collect());
-        format!("SELECT * FROM ({body}) AS {view} ({names})")
+        Ok(format!("SELECT * FROM ({body}) AS {view} ({names})"))
     }
 }
 
@@ -105,16 +139,12 @@ fn has_wildcard_and_names(query: &SqlQuery) -> bool {
     select.projection.iter().any(is_wildcard) && select.projection.iter().all(has_name)
 }
 
-fn quoted(name: &str) -> String {
-    Ident::with_quote('"', name).to_string()
-}
-
 /// The query of a view's text, which was kept by [`ViewMake::stored_text`] or by another engine.
 pub fn view_query(text: &str, facts: &SessionFacts) -> Result<Query> {
     let unreadable = || Error::InvalidQuery {
         message: "a view of another engine's dialect cannot be read here".to_owned(),
     };
-    let dialect = PostgreSqlDialect {};
+    let dialect = Grammar;
     let parser = Parser::new(&dialect).with_recursion_limit(PARSER_DEPTH_MAX);
     let mut parser = parser.try_with_sql(text).map_err(|_| unreadable())?;
     match parser.parse_statement() {
@@ -128,11 +158,11 @@ pub fn view_query(text: &str, facts: &SessionFacts) -> Result<Query> {
 /// Writes the schema that `schema_of` finds before each name of a relation that has none.
 pub fn qualify_relations(statement: &mut Statement, schema_of: impl Fn(&str) -> Option<String>) {
     if let Statement::Statement(statement) = statement {
-        qualify(statement, schema_of);
+        qualify(statement.as_mut(), schema_of);
     }
 }
 
-fn qualify(statement: &mut SqlStatement, schema_of: impl Fn(&str) -> Option<String>) {
+fn qualify(statement: &mut impl VisitMut, schema_of: impl Fn(&str) -> Option<String>) {
     struct Qualifier<F> {
         schema_of: F,
         in_scope: CommonTables,
@@ -191,7 +221,7 @@ mod tests {
     use super::*;
 
     fn make(sql: &str) -> ViewMake {
-        let parsed = Parser::parse_sql(&PostgreSqlDialect {}, sql).expect("parsed").pop();
+        let parsed = Parser::parse_sql(&Grammar, sql).expect("parsed").pop();
         let Some(SqlStatement::CreateView(view)) = parsed else { panic!("a view") };
         create(view, sql, &SessionFacts::for_tests()).expect("made")
     }
@@ -201,7 +231,8 @@ mod tests {
         let view = make(
             "create view v as with t as (select * from a), a as (select * from a) select x + 1 from t, a, \"B\", s.c where x in (select y from b)",
         );
-        let text = view.stored_text(&[], &[], |name| (name != "B").then(|| "public".to_owned()));
+        let text =
+            view.stored_text(&[], &[], |name| (name != "B").then(|| "public".to_owned())).expect("printed");
         assert_eq!(
             text,
             "WITH t AS (SELECT * FROM public.a AS a), a AS (SELECT * FROM public.a AS a) SELECT x + 1 \
@@ -213,10 +244,11 @@ mod tests {
     fn columns_are_renamed_around_the_query() {
         let view = make("create view v (a, b) as select 1, 2, 3");
         let names = ["a".to_owned(), "b".into(), "?column?".into()];
-        let text = view.stored_text(&names, &names, |_| None);
+        let text = view.stored_text(&names, &names, |_| None).expect("printed");
         assert_eq!(text, "SELECT * FROM (SELECT 1, 2, 3) AS \"v\" (\"a\", \"b\", \"?column?\")");
         let view = make("create view v (a) as select *, x as y from t");
         let text = view.stored_text(&["k".into(), "y".into()], &["a".into(), "y".into()], |_| None);
+        let text = text.expect("printed");
         assert_eq!(text, "SELECT \"k\" AS \"a\", \"y\" AS \"y\" FROM (SELECT *, x AS y FROM t) AS \"v\"");
     }
 }

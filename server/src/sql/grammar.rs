@@ -1,0 +1,160 @@
+//! The grammar that texts are read by: sqlparser's PostgreSQL, but for one thing. There each argument of a function is read
+//! as a whole for a name that it might be, and then once more, so that `replace(replace(…))` took twice as long for
+//! each level: twenty took seven seconds. Names of arguments are plain here, as they are in PostgreSQL.
+
+use std::any::TypeId;
+
+use sqlparser::dialect::{Dialect, PostgreSqlDialect, Precedence};
+use sqlparser::keywords::Keyword;
+use sqlparser::parser::{Parser, ParserError};
+
+const BASE: PostgreSqlDialect = PostgreSqlDialect {};
+
+/// The dialect of clients' texts, and of those that are written here.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Grammar;
+
+macro_rules! as_in_base {
+    ($($name:ident),* $(,)?) => { $(fn $name(&self) -> bool { BASE.$name() })* };
+}
+
+impl Dialect for Grammar {
+    /// The parser takes it for PostgreSQL's where it asks for the type.
+    fn dialect(&self) -> TypeId {
+        TypeId::of::<PostgreSqlDialect>()
+    }
+
+    fn supports_named_fn_args_with_expr_name(&self) -> bool {
+        false
+    }
+
+    fn identifier_quote_style(&self, identifier: &str) -> Option<char> {
+        BASE.identifier_quote_style(identifier)
+    }
+
+    fn is_delimited_identifier_start(&self, letter: char) -> bool {
+        BASE.is_delimited_identifier_start(letter)
+    }
+
+    fn is_identifier_start(&self, letter: char) -> bool {
+        BASE.is_identifier_start(letter)
+    }
+
+    fn is_identifier_part(&self, letter: char) -> bool {
+        BASE.is_identifier_part(letter)
+    }
+
+    fn is_reserved_for_identifier(&self, keyword: Keyword) -> bool {
+        BASE.is_reserved_for_identifier(keyword)
+    }
+
+    fn is_custom_operator_part(&self, letter: char) -> bool {
+        BASE.is_custom_operator_part(letter)
+    }
+
+    fn get_next_precedence(&self, parser: &Parser<'_>) -> Option<Result<u8, ParserError>> {
+        BASE.get_next_precedence(parser)
+    }
+
+    fn prec_value(&self, precedence: Precedence) -> u8 {
+        BASE.prec_value(precedence)
+    }
+
+    as_in_base!(
+        supports_unicode_string_literal,
+        supports_filter_during_aggregation,
+        supports_group_by_expr,
+        allow_extract_custom,
+        allow_extract_single_quotes,
+        supports_create_index_with_clause,
+        supports_explain_with_utility_options,
+        supports_listen_notify,
+        supports_factorial_operator,
+        supports_bitwise_shift_operators,
+        supports_comment_on,
+        supports_load_extension,
+        supports_named_fn_args_with_colon_operator,
+        supports_empty_projections,
+        supports_nested_comments,
+        supports_string_escape_constant,
+        supports_numeric_literal_underscores,
+        supports_array_typedef_with_brackets,
+        supports_geometric_types,
+        supports_set_names,
+        supports_alter_column_type_using,
+        supports_notnull_operator,
+        supports_interval_options,
+        supports_insert_table_alias,
+        supports_create_table_like_parenthesized,
+        supports_select_wildcard_with_alias,
+        supports_comma_separated_trim,
+        supports_xml_expressions,
+        supports_comment_optimizer_hint,
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[test]
+    fn what_nests_is_read_once() {
+        const DEPTH: usize = 22;
+        for (open, close) in [
+            ("replace(", ", 'a', 'b')"),
+            ("coalesce(", ", null)"),
+            ("abs(", ")"),
+            ("overlay(", ", 1, 2)"),
+            ("struct(", ")"),
+            ("row(", ")"),
+            ("array[", "]"),
+            ("(", ")"),
+            ("((", "))"),
+            ("case when true then ", " end"),
+            ("cast(", " as text)"),
+            ("(select ", ")"),
+            ("f(x => ", ")"),
+            ("x in (", ")"),
+            ("exists (select ", ")"),
+            ("not ", ""),
+            ("- ", ""),
+            ("extract(year from ", ")"),
+            ("substring(", " from 1 for 2)"),
+            ("trim(both 'x' from ", ")"),
+            ("position('a' in ", ")"),
+            ("interval ", ""),
+        ] {
+            let sql = format!("select {}1{} from t", open.repeat(DEPTH), close.repeat(DEPTH));
+            let started = Instant::now();
+            let _ = Parser::new(&Grammar)
+                .with_recursion_limit(super::super::parse::PARSER_DEPTH_MAX)
+                .try_with_sql(&sql)
+                .and_then(|mut parser| parser.parse_statements());
+            assert!(
+                started.elapsed() < Duration::from_secs(1),
+                "{open}…{close} took {:?}",
+                started.elapsed()
+            );
+        }
+        for (open, close) in [
+            ("(", ")"),
+            ("(select * from ", ") t"),
+            ("(select * from (", ") t) u"),
+            ("lateral (select * from ", ") t"),
+        ] {
+            let sql = format!("select * from {}t{}", open.repeat(DEPTH), close.repeat(DEPTH));
+            let started = Instant::now();
+            let _ = Parser::new(&Grammar)
+                .with_recursion_limit(super::super::parse::PARSER_DEPTH_MAX)
+                .try_with_sql(&sql)
+                .and_then(|mut parser| parser.parse_statements());
+            assert!(
+                started.elapsed() < Duration::from_secs(1),
+                "{open}…{close} took {:?}",
+                started.elapsed()
+            );
+        }
+    }
+}
