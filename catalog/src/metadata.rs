@@ -351,6 +351,12 @@ impl Metadata {
             (Some(now), Some(then)) => Arc::ptr_eq(now, then) || now == then,
             (now, then) => now.is_none() && then.is_none(),
         };
+        // Who decided on the change did so as the owner, or by what the owner had given.
+        let same_owner = |name: &TableName| self.owner(name) == from.owner(name);
+        let same_schema = |name: &String| {
+            self.schemas.get(name) == from.schemas.get(name)
+                && self.schema_owner(name) == from.schema_owner(name)
+        };
         match change {
             Change::Files { table, table_id, removed, .. } => {
                 let managed = |metadata: &Self| metadata.tables.get(table).and_then(|t| t.managed.clone());
@@ -375,48 +381,106 @@ impl Metadata {
                     _ => false,
                 }
             }
-            Change::PutTable(table) => same_table(&table.name),
-            Change::PutView(view) => same_table(&view.name) && self.schemas.contains_key(&view.name.schema),
+            Change::PutTable(table) => same_table(&table.name) && same_owner(&table.name),
+            Change::PutView(view) => {
+                same_table(&view.name)
+                    && same_owner(&view.name)
+                    && self.schemas.contains_key(&view.name.schema)
+            }
             Change::PutMaterialized { table, .. } => {
-                self.materialized.get(table) == from.materialized.get(table)
+                self.materialized.get(table) == from.materialized.get(table) && same_owner(table)
             }
             // About right is what they are in any case.
             Change::DistinctCounts { table, .. } => {
                 self.tables.contains_key(table) == from.tables.contains_key(table)
             }
-            Change::SetSchemaOwner { schema, .. } => {
-                self.schemas.get(schema) == from.schemas.get(schema) && self.roles == from.roles
+            Change::SetSchemaOwner { schema, .. } => same_schema(schema) && self.roles == from.roles,
+            Change::SetOwner { table, .. } => {
+                same_table(table) && same_owner(table) && self.roles == from.roles
             }
-            Change::SetOwner { table, .. } => same_table(table) && self.roles == from.roles,
-            Change::DropTable(name) | Change::Columns { table: name, .. } => same_table(name),
+            Change::DropTable(name) | Change::Columns { table: name, .. } => {
+                same_table(name) && same_owner(name)
+            }
             Change::CreateTable(table) => {
                 same_table(&table.name) && self.schemas.contains_key(&table.name.schema)
             }
-            Change::RenameTable { from: name, to } => same_table(name) && same_table(to),
+            Change::RenameTable { from: name, to } => same_table(name) && same_owner(name) && same_table(to),
             Change::CreateSchema { name, .. } => self.schemas.get(name) == from.schemas.get(name),
             Change::DropSchema { name } => {
-                self.schemas.get(name) == from.schemas.get(name)
+                same_schema(name)
                     && self
                         .tables
                         .keys()
                         .filter(|table| table.schema == *name)
                         .eq(from.tables.keys().filter(|table| table.schema == *name))
             }
-            Change::Comment { .. } => {
-                self.comments == from.comments && self.tables.len() == from.tables.len()
+            Change::Comment { target, .. } => {
+                let same_target = match target {
+                    CommentTarget::Table(name) | CommentTarget::Column(name, _) => same_owner(name),
+                    CommentTarget::Schema(name) => same_schema(name),
+                    CommentTarget::Database | CommentTarget::Role(_) => true,
+                };
+                same_target && self.comments == from.comments && self.tables.len() == from.tables.len()
             }
             Change::PrimaryKey { table, .. } => {
-                same_table(table) && self.primary_keys.get(table) == from.primary_keys.get(table)
+                same_table(table)
+                    && same_owner(table)
+                    && self.primary_keys.get(table) == from.primary_keys.get(table)
             }
             Change::PutRole(_)
             | Change::DropRole { .. }
             | Change::AddMember(_)
-            | Change::RemoveMember { .. }
-            | Change::PutGrant(_)
-            | Change::DropGrant { .. } => {
-                self.roles == from.roles && self.memberships == from.memberships && self.grants == from.grants
+            | Change::RemoveMember { .. } => self.same_rights(from),
+            Change::PutGrant(Grant { object, .. }) | Change::DropGrant { object, .. } => {
+                let same_object = match object {
+                    GrantObject::Table(name) => {
+                        let oid = |of: &Self| of.tables.get(name).map(|table| table.oid);
+                        oid(self) == oid(from) && same_owner(name)
+                    }
+                    GrantObject::Schema(name) => same_schema(name),
+                    _ => true,
+                };
+                same_object && self.same_rights(from)
             }
         }
+    }
+
+    fn same_rights(&self, from: &Self) -> bool {
+        self.roles == from.roles && self.memberships == from.memberships && self.grants == from.grants
+    }
+
+    /// This version of a block, with who may do what as it is in `current`: what somebody else took back is gone at once.
+    /// Of the block's own `changes`, made on top of `from`, those count that it could still commit.
+    pub fn with_rights_of(&self, current: &Self, from: &Self, changes: &[Change]) -> Self {
+        let mut rights = Self {
+            roles: current.roles.clone(),
+            memberships: current.memberships.clone(),
+            grants: current.grants.clone(),
+            owners: current.owners.clone(),
+            schema_owners: current.schema_owners.clone(),
+            ..Self::default()
+        };
+        for change in changes {
+            let is_of_rights = matches!(
+                change,
+                Change::PutRole(_)
+                    | Change::DropRole { .. }
+                    | Change::AddMember(_)
+                    | Change::RemoveMember { .. }
+                    | Change::PutGrant(_)
+                    | Change::DropGrant { .. }
+                    | Change::SetOwner { .. }
+                    | Change::SetSchemaOwner { .. }
+                    | Change::DropTable(_)
+                    | Change::RenameTable { .. }
+                    | Change::DropSchema { .. }
+            );
+            if is_of_rights && current.still_allows(change, from) {
+                rights.apply(change);
+            }
+        }
+        let Self { roles, memberships, grants, owners, schema_owners, .. } = rights;
+        Self { roles, memberships, grants, owners, schema_owners, ..self.clone() }
     }
 
     fn drop_grant(&mut self, object: &GrantObject, grantee: u32, privilege: Privilege, grantor: u32) {
@@ -434,10 +498,12 @@ impl Metadata {
         self.roles.values().find(|role| role.oid == oid)
     }
 
-    /// The identifier for a role that is to be created.
+    /// The identifier for a role that is to be created. It grows with the versions of the catalog, so that it is not one of a
+    /// role that was dropped, of which sessions and the history may still know.
     pub fn next_role_oid(&self) -> u32 {
         const FIRST_USER_OID: u32 = 16_384;
-        self.roles.values().map(|role| role.oid + 1).max().unwrap_or(0).max(FIRST_USER_OID)
+        let of_version = u32::try_from(self.version).unwrap_or(u32::MAX / 2).saturating_add(FIRST_USER_OID);
+        self.roles.values().map(|role| role.oid + 1).max().unwrap_or(0).max(of_version)
     }
 
     /// The role that owns `schema`.

@@ -1,7 +1,7 @@
 //! A snapshot as DataFusion sees it: one catalog (`postgres`) of schemas of tables.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::SchemaRef;
@@ -23,15 +23,16 @@ pub const DEFAULT_SCHEMA: &str = "public";
 /// The schema that a statement finds the table under that it changes, apart from its other uses in the
 /// statement: `of` the table's own schema.
 pub fn target_schema(of: &str) -> String {
-    format!("{TARGET}{of}")
+    format!("{}{of}", *TARGET)
 }
 
 /// The schema that [`target_schema`] was given; any other is itself.
 pub fn own_schema(schema: &str) -> &str {
-    schema.strip_prefix(TARGET).unwrap_or(schema)
+    schema.strip_prefix(TARGET.as_str()).unwrap_or(schema)
 }
 
-const TARGET: &str = "sluice target ";
+/// No statement can name it: a name that is known could be used to read a table that one may only change.
+static TARGET: LazyLock<String> = LazyLock::new(|| format!("sluice target {} ", uuid::Uuid::new_v4()));
 
 /// The table that a statement changes, as the statement sees it.
 #[derive(Debug, Clone)]

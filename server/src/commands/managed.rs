@@ -98,16 +98,18 @@ pub fn name_for(
     }
     let name = TableName::new(schema, table);
     if context.snapshot.table(&name).is_none() {
-        let is_alike = |other: &&TableName| {
-            other.schema == name.schema && other.table.to_lowercase() == name.table.to_lowercase()
-        };
-        if let Some(other) = metadata.tables.keys().find(is_alike) {
-            // Others that read the lake take names that differ in case for one.
+        if let Some(other) = alike(metadata, &name) {
             return Err(Error::DuplicateTable { name: other.table.clone() });
         }
         return Ok(Named::Free(name));
     }
     named_in(context, name, if_not_exists)
+}
+
+/// A table whose name differs from `name` in case alone: others that read the lake take the two for one.
+pub fn alike<'a>(metadata: &'a Metadata, name: &TableName) -> Option<&'a TableName> {
+    let lower = name.table.to_lowercase();
+    metadata.tables.keys().find(|other| other.schema == name.schema && other.table.to_lowercase() == lower)
 }
 
 fn named_in(context: &QueryContext, name: TableName, if_not_exists: bool) -> Result<Named> {
@@ -369,10 +371,14 @@ pub async fn alter(coordinator: &Coordinator, session: &mut Session, wanted: &Ta
                     let message = format!("\"{}\" is the name of a system relation", to.table);
                     return Err(Error::ReservedName { message });
                 }
+                check_name(&to.table)?;
                 let taken =
                     snapshot(coordinator, session).table(&to).is_some() || next.tables.contains_key(&to);
                 if taken {
                     return Err(Error::DuplicateTable { name: to.table });
+                }
+                if let Some(other) = alike(&next, &to).filter(|other| **other != name) {
+                    return Err(Error::DuplicateTable { name: other.table.clone() });
                 }
                 let from = std::mem::replace(&mut name, to.clone());
                 Change::RenameTable { from, to }

@@ -126,10 +126,7 @@ fn accepted(session: &Session, tag: &str, needs_block: bool) -> Result<Outcome> 
 
 /// The catalog as the session sees it, its block's own changes included.
 fn metadata(coordinator: &Coordinator, session: &Session) -> Arc<Metadata> {
-    match &session.pending.overlay {
-        Some(overlay) => Arc::clone(overlay),
-        None => Arc::clone(coordinator.snapshot().metadata()),
-    }
+    session.metadata(coordinator.snapshot().metadata())
 }
 
 /// The tables as the session sees them, those of its block included.

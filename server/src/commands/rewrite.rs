@@ -49,9 +49,7 @@ async fn refresh(
     };
     let managed = table.managed.as_deref().ok_or_else(|| Error::internal("a table has no files of ours"))?;
     managed::writable(table)?;
-    // Its rows are those that its owner may read.
-    let mut context = context.clone();
-    context.role_oid = context.snapshot.metadata().owner(&table.name);
+    let context = context.as_owner(context.snapshot.metadata().owner(&table.name))?;
     let query = sql::view_query(&known.sql, &context.facts)?;
     let columns = query::describe(&context, &query, &[]).await?.columns;
     check_columns(&columns, table)?;

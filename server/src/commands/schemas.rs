@@ -54,7 +54,11 @@ async fn create(
         return Err(denied("for database postgres"));
     }
     must_be_member(&metadata, session, owner)?;
-    if name.starts_with("pg_") || name.is_empty() || name.chars().any(char::is_control) {
+    if name.starts_with("pg_")
+        || name.starts_with("sluice ")
+        || name.is_empty()
+        || name.chars().any(char::is_control)
+    {
         let message = format!("unacceptable schema name \"{name}\"");
         return Err(Error::ReservedName { message });
     }

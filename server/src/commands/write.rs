@@ -159,6 +159,8 @@ async fn create(
         Named::Free(name) => name,
         Named::Exists(notice) => return Ok(done(notice)),
     };
+    let restricted = make.materialized.as_ref().map(|_| context.as_owner(context.role_oid)).transpose()?;
+    let context = restricted.as_ref().unwrap_or(context);
     if make.materialized.is_some() {
         views::check_sources(context, &write.query)?;
     }
@@ -172,7 +174,7 @@ async fn create(
             return Err(Error::UndefinedParameter { name: "$1".to_owned() });
         }
         let names: Vec<String> = target.fields().iter().map(|field| field.name().clone()).collect();
-        let sql = view.stored_text(&given, &names, |table| context.schema_of(table));
+        let sql = view.stored_text(&given, &names, |table| context.schema_of(table))?;
         let query = sql::view_query(&sql, &context.facts)?;
         let mut of = rewrite::materialized(context, &query, sql, make.partitions)?;
         if write.query.is_empty {

@@ -157,36 +157,39 @@ pub fn pg_settings(view: &View) -> RecordBatch {
 /// Sessions and what they run.
 pub fn pg_stat_activity(view: &View) -> RecordBatch {
     let sessions = view.context.coordinator.sessions_open.list();
-    let role = |name: &str| view.snapshot.metadata().roles.get(name).map_or(0, |role| i64::from(role.oid));
     let rows = sessions.len();
+    let name = |oid: u32| view.snapshot.metadata().role_by_oid(oid).map_or("", |role| role.name.as_str());
+    // What a session does is for itself and for those above it, as in PostgreSQL.
+    let is_seen: Vec<bool> = sessions.iter().map(|s| may_read_of(view, s.role_oid)).collect();
+    let seen = || sessions.iter().zip(&is_seen).map(|(session, is_seen)| is_seen.then_some(session));
     Columns::new()
         .all_oid("datid", rows, DATABASE_OID)
         .name("datname", vec![catalog::DATABASE; rows])
         .int4("pid", sessions.iter().map(|s| s.process_id))
-        .oid("usesysid", sessions.iter().map(|s| role(&s.user)))
-        .name("usename", sessions.iter().map(|s| s.user.as_str()))
+        .oid("usesysid", sessions.iter().map(|s| i64::from(s.role_oid)))
+        .name("usename", sessions.iter().map(|s| name(s.role_oid)))
         .text("application_name", sessions.iter().map(|s| s.application_name.as_str()))
-        .optional_text("client_addr", sessions.iter().map(|s| Some(s.address.ip().to_string())))
-        .int4("client_port", sessions.iter().map(|s| s.address.port().into()))
-        .time("backend_start", sessions.iter().map(|s| Some(s.started_at)))
-        .time("query_start", sessions.iter().map(|s| s.statement_at))
-        .time("state_change", sessions.iter().map(|s| s.changed_at))
-        .optional_text("state", sessions.iter().map(|s| Some(s.state)))
-        .text("query", sessions.iter().map(|s| shown_to(view, &s.user, &s.statement)))
-        .text("backend_type", vec!["client backend"; rows])
+        .optional_text("client_addr", seen().map(|s| s.map(|s| s.address.ip().to_string())))
+        .optional_int4("client_port", seen().map(|s| s.map(|s| s.address.port().into())))
+        .time("backend_start", seen().map(|s| s.map(|s| s.started_at)))
+        .time("query_start", seen().map(|s| s.and_then(|s| s.statement_at)))
+        .time("state_change", seen().map(|s| s.and_then(|s| s.changed_at)))
+        .optional_text("state", seen().map(|s| s.map(|s| s.state)))
+        .text("query", sessions.iter().map(|s| shown_to(view, s.role_oid, &s.statement)))
+        .optional_text("backend_type", seen().map(|s| s.map(|_| "client backend")))
         .finish_as(PG_CATALOG, "pg_stat_activity")
 }
 
-/// A statement of `user`, as far as the role that asks may read it: what others write is theirs.
-pub fn shown_to<'a>(view: &View, user: &str, statement: &'a str) -> &'a str {
-    if may_read_of(view, user) { statement } else { "<insufficient privilege>" }
+/// A statement of a role, as far as the role that asks may read it: what others write is theirs.
+pub fn shown_to<'a>(view: &View, role_oid: u32, statement: &'a str) -> &'a str {
+    if may_read_of(view, role_oid) { statement } else { "<insufficient privilege>" }
 }
 
-/// Whether the role that asks is `user`, a member of it, or a superuser.
-pub fn may_read_of(view: &View, user: &str) -> bool {
+/// Whether the role that asks is this one, a member of it, or a superuser.
+pub fn may_read_of(view: &View, role_oid: u32) -> bool {
     let metadata = view.snapshot.metadata();
     let asks = view.context.role_oid;
-    match metadata.roles.get(user) {
+    match metadata.role_by_oid(role_oid) {
         Some(role) => metadata.has_privileges_of(asks, role.oid),
         None => metadata.is_superuser(asks),
     }

@@ -283,23 +283,24 @@ fn table_privileges(view: &View) -> RecordBatch {
         catalog::PUBLIC_GRANTEE => "PUBLIC".to_owned(),
         oid => metadata.role_by_oid(oid).map_or_else(|| oid.to_string(), |role| role.name.clone()),
     };
-    let mut rows: Vec<(String, String, &TableDefinition, Privilege, bool)> = Vec::new();
+    let mut rows: Vec<(u32, u32, &TableDefinition, Privilege, bool)> = Vec::new();
     for table in visible(view) {
         let object = GrantObject::Table(table.name.clone());
-        let owner = name(metadata.owner_of(&object));
+        let owner = metadata.owner_of(&object);
         let owned = Privilege::OF_TABLES.into_iter().filter(|p| !metadata.is_taken_from_owner(&object, *p));
-        rows.extend(owned.map(|p| (owner.clone(), owner.clone(), table, p, true)));
+        rows.extend(owned.map(|p| (owner, owner, table, p, true)));
         let granted = metadata.grants_on(&object);
-        rows.extend(granted.map(|g| (name(g.grantor), name(g.grantee), table, g.privilege, g.is_grantable)));
+        rows.extend(granted.map(|g| (g.grantor, g.grantee, table, g.privilege, g.is_grantable)));
     }
     // As in PostgreSQL, what concerns other roles is not told.
     rows.retain(|(grantor, grantee, ..)| {
-        grantee == "PUBLIC" || [grantor, grantee].iter().any(|role| may_read_of(view, role))
+        *grantee == catalog::PUBLIC_GRANTEE
+            || [*grantor, *grantee].into_iter().any(|role| may_read_of(view, role))
     });
     let yes_or_no = |flag: bool| Some(if flag { "YES" } else { "NO" });
     Columns::new()
-        .name("grantor", rows.iter().map(|(grantor, ..)| grantor))
-        .name("grantee", rows.iter().map(|(_, grantee, ..)| grantee))
+        .name("grantor", rows.iter().map(|(grantor, ..)| name(*grantor)))
+        .name("grantee", rows.iter().map(|(_, grantee, ..)| name(*grantee)))
         .name("table_catalog", database(rows.len()))
         .name("table_schema", rows.iter().map(|(_, _, t, ..)| t.name.schema.as_str()))
         .name("table_name", rows.iter().map(|(_, _, t, ..)| t.name.table.as_str()))

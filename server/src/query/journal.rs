@@ -40,6 +40,9 @@ struct Line {
     query_id: String,
     pid: i32,
     user_name: String,
+    /// None of earlier versions: for superusers alone.
+    #[serde(default)]
+    role_oid: u32,
     sql: String,
     state: QueryState,
     route: String,
@@ -72,6 +75,7 @@ impl Line {
             query_id: record.id.to_string(),
             pid: record.process_id,
             user_name: record.user.clone(),
+            role_oid: record.role_oid,
             sql: record.sql.to_string(),
             state: record.state,
             route: record.route.clone(),
@@ -90,6 +94,7 @@ impl Line {
             id: QueryId::from(self.query_id),
             process_id: self.pid,
             user: self.user_name,
+            role_oid: self.role_oid,
             sql: Arc::from(self.sql),
             state: self.state,
             route: self.route,
@@ -218,6 +223,7 @@ mod tests {
             query_id: name.to_owned(),
             pid: 1,
             user_name: "ann".to_owned(),
+            role_oid: 10,
             sql: format!("select '{name}'\n"),
             state: QueryState::Failed,
             route: "local: it reads no table".to_owned(),

@@ -51,6 +51,8 @@ pub struct QueryRecord {
     pub process_id: i32,
     /// The role.
     pub user: String,
+    /// Its object identifier: another role may come to have the name.
+    pub role_oid: u32,
     /// The text.
     pub sql: Arc<str>,
     /// Where it stands.
@@ -160,6 +162,7 @@ impl QueryLog {
             id: context.id.clone(),
             process_id: context.process_id,
             user: context.user.clone(),
+            role_oid: context.role_oid,
             sql: shortened(&context.sql),
             state: QueryState::Running,
             route: String::new(),
@@ -197,7 +200,11 @@ impl QueryLog {
         let Some(mut record) = inner.running.remove(id) else { return };
         record.state = state;
         record.ended_at = Some(SystemTime::now());
-        record.error = error.map(|e| (e.sqlstate().to_string(), e.to_string()));
+        // A message may carry the value that it is about, of any length.
+        record.error = error.map(|e| {
+            let message: Arc<str> = Arc::from(e.to_string());
+            (e.sqlstate().to_string(), shortened(&message).to_string())
+        });
         let elapsed = record.started_at.elapsed().unwrap_or_default();
         match error {
             Some(Error::Internal { message }) => warn!(

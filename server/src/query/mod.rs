@@ -44,7 +44,7 @@ use crate::coordinator::Coordinator;
 use crate::pg_catalog;
 use crate::profile::LiveProfile;
 use crate::session::{Effects, LintSetting, Notice, RouteSetting, Session, Values};
-use crate::sql::{Query, SessionFacts, SessionIdentity};
+use crate::sql::{Query, SessionFacts, SessionIdentity, TableReference};
 use plan::Planner;
 
 /// One run of a query: what it needs from its session, taken when it starts.
@@ -74,6 +74,8 @@ pub struct QueryContext {
     pub snapshot: Arc<Snapshot>,
     /// Changes of settings that the statement asks for.
     pub effects: Effects,
+    /// It runs as the owner of what it makes: it may not become anybody else.
+    pub is_restricted: bool,
     /// Where the session wants queries to run.
     pub route: RouteSetting,
     /// The session's own choice of partitions.
@@ -142,6 +144,7 @@ impl QueryContext {
             facts: session.facts(),
             snapshot,
             effects: Arc::clone(&session.effects),
+            is_restricted: false,
             route: settings.route(),
             target_partitions: settings.target_partitions(),
             time_zone: settings.time_zone().to_owned(),
@@ -178,13 +181,40 @@ impl QueryContext {
         self.search_path.iter().find(is_there).cloned()
     }
 
+    /// The same run as the owner of what it makes, whoever asked for it: the query of a materialized view sees what its owner
+    /// sees, and what it would set is forgotten, as in PostgreSQL's security-restricted operations.
+    pub fn as_owner(&self, owner: u32) -> Result<Self> {
+        let role = self.snapshot.metadata().role_by_oid(owner);
+        let role = role.ok_or_else(|| Error::internal("an owner does not exist"))?;
+        let mut context = self.clone();
+        context.role_oid = owner;
+        context.user.clone_from(&role.name);
+        context.identity.user.clone_from(&role.name);
+        context.effects = Effects::default();
+        context.is_restricted = true;
+        Ok(context)
+    }
+
     /// Waits for its turn. What only looks at the system, or ends what runs, never waits: it is asked for most when
     /// everything else does. Nor does `SELECT 1`, by which clients learn whether anybody is there.
     async fn admit(&self, query: &Query) -> Result<Permit> {
-        if query.only_watches() || query.is_little {
+        if self.only_watches(query) || query.is_little {
             return self.coordinator.admission.watch(&self.asker(), self.session_role_oid).await;
         }
         self.slot().await
+    }
+
+    /// True for a query that reads nothing but the system's own tables, or ends what runs. A name may be that of a user's
+    /// table, which is found first.
+    fn only_watches(&self, query: &Query) -> bool {
+        let is_system = |table: &TableReference| {
+            let is_users = |schema: &String| {
+                self.snapshot.table(&TableName::new(schema.as_str(), table.table.as_str())).is_some()
+            };
+            pg_catalog::is_system_table(table.schema.as_deref(), &table.table)
+                && (table.schema.is_some() || !self.search_path.iter().any(is_users))
+        };
+        query.only_ends_runs || (!query.tables.is_empty() && query.tables.iter().all(is_system))
     }
 
     async fn slot(&self) -> Result<Permit> {
@@ -242,7 +272,7 @@ pub async fn run_prepared(
     parameters: &[ScalarValue],
 ) -> Result<Rows> {
     let record = context.coordinator.queries.start(context);
-    if query.only_watches() && !query.tables.is_empty() {
+    if context.only_watches(query) && !query.tables.is_empty() {
         record.only_watches();
     }
     let then = history::with_history(context, query).await;

@@ -22,7 +22,7 @@ use datafusion::logical_expr::{
 use datafusion::physical_plan::ExecutionPlan;
 use engine::session_state::{Destination, StatementSettings, Thrift};
 use engine::{Error, Result};
-use engine::{broadcast, exchange};
+use engine::{broadcast, exchange, plan_size};
 use parking_lot::Mutex;
 
 use super::QueryContext;
@@ -89,7 +89,7 @@ impl Planner {
     ) -> Result<Arc<Self>> {
         let mut names = Names::default();
         names.tables.extend(target.cloned());
-        names.resolve(context, query, &mut Vec::new())?;
+        names.schemas = names.resolve(context, query, &mut Vec::new())?;
         Ok(Arc::new(Self {
             snapshot: Arc::clone(&context.snapshot),
             context: context.clone(),
@@ -335,6 +335,7 @@ impl Planner {
                 InsertSource::Values(width) => width,
                 InsertSource::Query(query) => {
                     let plan = state.statement_to_plan(query).await.map_err(with_position)?;
+                    plan_size::check(&plan)?;
                     plan.schema().fields().len()
                 }
             };
@@ -347,15 +348,17 @@ impl Planner {
                 name_columns(&mut statement, &names[..width]);
             }
         }
-        state.statement_to_plan(statement).await.map_err(with_position)
+        let plan = state.statement_to_plan(statement).await.map_err(with_position)?;
+        plan_size::check(&plan)?;
+        Ok(plan)
     }
 
     fn statement(&self) -> datafusion::sql::parser::Statement {
-        self.prepared(&self.query)
+        self.prepared(&self.query, &self.names.schemas)
     }
 
-    /// The statement of `query` as DataFusion finds its relations.
-    fn prepared(&self, query: &Query) -> datafusion::sql::parser::Statement {
+    /// The statement of `query` as DataFusion finds its relations, those without a schema in `schemas`.
+    fn prepared(&self, query: &Query, schemas: &Schemas) -> datafusion::sql::parser::Statement {
         let mut statement = query.statement.clone();
         if query.asks_session {
             tell_session(&mut statement, &self.context.identity);
@@ -372,8 +375,8 @@ impl Planner {
         {
             read_bytea(&mut statement, is_bytea);
         }
-        if !self.names.schemas.is_empty() {
-            qualify_relations(&mut statement, |relation| self.names.schemas.get(relation).cloned());
+        if !schemas.is_empty() {
+            qualify_relations(&mut statement, |relation| schemas.get(relation).cloned());
         }
         statement
     }
@@ -381,9 +384,10 @@ impl Planner {
     /// The plans of the views that the query reads, each as its owner may read. `planned` is told their columns.
     async fn expansion(&self, state: &SessionState, planned: &PlannedViews) -> Result<Expansion> {
         let mut expansion = Expansion::default();
-        for ViewUse { definition, query } in &self.names.views {
+        for ViewUse { definition, query, schemas } in &self.names.views {
             let name = &definition.name;
-            let plan = state.statement_to_plan(self.prepared(query)).await?;
+            let plan = state.statement_to_plan(self.prepared(query, schemas)).await?;
+            plan_size::check(&plan)?;
             refuse_writes(&plan)?;
             self.check_role_may_read(self.snapshot.metadata().owner(name), &plan)?;
             let plan = renamed(expansion.of(plan)?, query)?;
@@ -444,27 +448,41 @@ struct Names {
     tables: Vec<Arc<TableDefinition>>,
     /// The views, each behind those that it reads.
     views: Vec<ViewUse>,
-    /// Where relations are that were written without a schema, where that is not the one that DataFusion
-    /// would look in.
-    schemas: BTreeMap<String, String>,
+    /// For the statement itself.
+    schemas: Schemas,
     /// The functions that are called.
     functions: BTreeSet<String>,
     /// Some of them only this process has.
     reads_system: bool,
 }
 
+/// Where relations are that were written without a schema, where that is not the one that DataFusion would look in.
+type Schemas = BTreeMap<String, String>;
+
 /// A view that is read.
 struct ViewUse {
     definition: Arc<TableDefinition>,
     query: Query,
+    schemas: Schemas,
 }
 
 impl Names {
     /// Looks up the relations of `query`, which stands for the innermost of the views in `open`.
-    fn resolve(&mut self, context: &QueryContext, query: &Query, open: &mut Vec<TableName>) -> Result<()> {
+    fn resolve(
+        &mut self,
+        context: &QueryContext,
+        query: &Query,
+        open: &mut Vec<TableName>,
+    ) -> Result<Schemas> {
         /// Views over views, as deep as they may lie.
         const VIEWS_MAX: usize = 64;
         let snapshot = &context.snapshot;
+        let mut schemas = Schemas::new();
+        // Ours are kept with all schemas; one of another engine means what it meant there, whoever reads it.
+        let searched = match open.last() {
+            None => context.search_path.clone(),
+            Some(view) => vec![view.schema.clone(), catalog::DEFAULT_SCHEMA.to_owned()],
+        };
         self.functions.extend(query.functions.iter().cloned());
         for reference in &query.tables {
             let schema = reference.schema.as_deref();
@@ -472,8 +490,7 @@ impl Names {
             if open.is_empty() {
                 check_may_look_into(snapshot.metadata(), context.role_oid, schema.map(catalog::own_schema))?;
             }
-            let path =
-                || schema.map_or_else(|| context.search_path.clone(), |schema| vec![schema.to_owned()]);
+            let path = || schema.map_or_else(|| searched.clone(), |schema| vec![schema.to_owned()]);
             let own = |schema: String| match &context.target {
                 Some(_) => catalog::own_schema(&schema).to_owned(),
                 None => schema,
@@ -483,7 +500,7 @@ impl Names {
             if let Some(definition) = found {
                 if schema.is_none() && definition.name.schema != catalog::DEFAULT_SCHEMA {
                     let schema = definition.name.schema.clone();
-                    self.schemas.insert(reference.table.clone(), schema);
+                    schemas.insert(reference.table.clone(), schema);
                 }
                 let Some(view) = &definition.view else {
                     if definition.unavailable.is_some() {
@@ -504,14 +521,14 @@ impl Names {
                 if !self.views.iter().any(|known| known.definition.name == definition.name) {
                     let query = sql::view_query(&view.sql, &context.facts)?;
                     open.push(definition.name.clone());
-                    self.resolve(context, &query, open)?;
+                    let schemas = self.resolve(context, &query, open)?;
                     open.pop();
-                    self.views.push(ViewUse { definition, query });
+                    self.views.push(ViewUse { definition, query, schemas });
                 }
             } else if pg_catalog::is_system_table(schema, &reference.table) {
                 self.reads_system = true;
                 if schema.is_none() {
-                    self.schemas.insert(reference.table.clone(), "pg_catalog".to_owned());
+                    schemas.insert(reference.table.clone(), "pg_catalog".to_owned());
                 }
             } else if schema.is_none_or(|schema| schema == "pg_catalog")
                 && pg_catalog::is_table_function(&reference.table)
@@ -521,7 +538,7 @@ impl Names {
                 return Err(Error::UndefinedTable { name: reference.shown(), position: reference.position });
             }
         }
-        Ok(())
+        Ok(schemas)
     }
 }
 
@@ -545,6 +562,7 @@ impl Expansion {
             // What is in it was expanded before.
             Ok(Transformed::new(builder.build()?, true, TreeNodeRecursion::Jump))
         })?;
+        plan_size::check(&expanded.data)?;
         Ok(expanded.data)
     }
 }

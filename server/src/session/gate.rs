@@ -3,6 +3,8 @@
 //! SET, SET LOCAL, RESET, DISCARD, `set_config`, start-up parameters and options all come through [`Session::set`]. A role
 //! is taken only by who is a member of it, another session's identity only by who signed in as a superuser.
 
+use std::sync::Arc;
+
 use catalog::{Metadata, Role};
 use engine::{Error, Result};
 
@@ -44,6 +46,35 @@ impl Session {
         }
     }
 
+    /// Goes on under the names that its roles have now: another role that has one of the old ones since is not the session's.
+    /// Fails with 28000 when one of them is no more.
+    pub fn follow(&mut self, current: &Arc<Metadata>) -> Result<()> {
+        if self.followed == Some(current.version) {
+            return Ok(());
+        }
+        let metadata = self.metadata(current);
+        let role = self.settings.get("role").unwrap_or("none");
+        let names = [self.user.as_str(), self.session_user(), role].map(str::to_owned);
+        for name in names {
+            let Some(&oid) = self.oids.get(&name) else { continue };
+            if metadata.roles.get(&name).is_some_and(|role| role.oid == oid) {
+                continue;
+            }
+            let Some(role) = metadata.role_by_oid(oid) else {
+                let message = format!("role \"{name}\" does not exist any more");
+                return Err(Error::InvalidAuthorization { message });
+            };
+            self.oids.remove(&name);
+            self.oids.insert(role.name.clone(), oid);
+            if self.user == name {
+                self.user.clone_from(&role.name);
+            }
+            self.settings.rename_identity(&name, &role.name);
+        }
+        self.followed = Some(current.version);
+        Ok(())
+    }
+
     /// Sets all as the session began, save for who it is.
     pub fn reset_all(&mut self) -> Vec<&'static SettingDescription> {
         self.settings.reset_all()
@@ -73,6 +104,7 @@ impl Session {
             return Err(Error::PermissionDenied { message });
         }
         let is_superuser = on_or_off(acts_as.is_superuser);
+        self.oids.insert(acts_as.name.clone(), acts_as.oid);
         Ok(self.assume(&[("role", &name), ("is_superuser", is_superuser)], scope))
     }
 
@@ -94,6 +126,7 @@ impl Session {
             return Ok(Vec::new());
         }
         let is_superuser = on_or_off(wanted.is_superuser);
+        self.oids.insert(wanted.name.clone(), wanted.oid);
         let values =
             [("session_authorization", name.as_str()), ("role", "none"), ("is_superuser", is_superuser)];
         Ok(self.assume(&values, scope))
@@ -139,7 +172,37 @@ mod tests {
     }
 
     fn session_of(user: &str) -> Session {
-        Session::new(1, user.to_owned(), "postgres".to_owned(), 10)
+        Session::new(1, &house().roles[user], "postgres".to_owned(), 10)
+    }
+
+    #[test]
+    fn a_session_keeps_its_role_and_not_the_name() {
+        let mut metadata = house();
+        let (mut ann, mut bob) = (session_of("ann"), session_of("bob"));
+        ann.set(&metadata, "role", Some("readers"), Scope::Session).expect("a role of hers");
+        let renamed = |metadata: &Metadata, name: &str, to: &str| {
+            Change::PutRole(Role { name: to.to_owned(), ..metadata.roles[name].clone() })
+        };
+        for (name, to) in [("bob", "bob_left"), ("readers", "guests")] {
+            let change = renamed(&metadata, name, to);
+            metadata.apply(&change);
+        }
+        let mut other = Role::new(20_009, "bob");
+        other.is_superuser = true;
+        metadata.apply(&Change::PutRole(other));
+        metadata.version += 1;
+        let current = Arc::new(metadata);
+        ann.follow(&current).expect("her roles are there");
+        bob.follow(&current).expect("his role is there");
+        assert_eq!((ann.current_user(), ann.session_user()), ("guests", "ann"));
+        assert_eq!((bob.current_user(), bob.user.as_str()), ("bob_left", "bob_left"));
+
+        let mut metadata = Metadata::clone(&current);
+        metadata.apply(&Change::DropRole { oid: 20_003 });
+        metadata.apply(&Change::PutRole(Role::new(20_010, "bob_left")));
+        metadata.version += 1;
+        let error = bob.follow(&Arc::new(metadata)).expect_err("another role has its name");
+        assert_eq!(error.sqlstate().as_str(), "28000");
     }
 
     #[test]

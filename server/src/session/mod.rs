@@ -9,7 +9,7 @@ pub mod settings;
 mod temporary;
 mod transaction;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -23,7 +23,7 @@ pub use settings::{LintSetting, RouteSetting, SettingDescription, Settings, Valu
 pub use temporary::{TEMPORARY_SCHEMA, Temporary, is_temporary};
 pub use transaction::Transaction;
 
-use catalog::{Change, Metadata, Snapshot};
+use catalog::{Change, Metadata, Role, Snapshot};
 use engine::{Error, Result};
 
 use crate::pg_catalog::{self, VERSION};
@@ -57,6 +57,10 @@ pub struct Session {
     pub process_id: i32,
     /// The signed-in role.
     pub user: String,
+    /// The object identifiers of the roles that it acts as, by the names that it knows them by.
+    oids: BTreeMap<String, u32>,
+    /// The version of the catalog in which it last looked for them.
+    followed: Option<u64>,
     /// The database, always the one there is.
     pub database: String,
     /// What `SET` changes.
@@ -83,12 +87,14 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session just signed in.
-    pub fn new(process_id: i32, user: String, database: String, prepared_max: usize) -> Self {
+    /// A session of a role that has just signed in.
+    pub fn new(process_id: i32, role: &Role, database: String, prepared_max: usize) -> Self {
         Self {
             process_id,
-            settings: Settings::new(&user),
-            user,
+            settings: Settings::new(&role.name),
+            user: role.name.clone(),
+            oids: BTreeMap::from([(role.name.clone(), role.oid)]),
+            followed: None,
             database,
             transaction: Transaction::Idle,
             pending: Pending::default(),
@@ -118,7 +124,10 @@ impl Session {
     /// The catalog as the session sees it: `current`, with its block's own changes and its own tables.
     pub fn snapshot(&self, current: Arc<Snapshot>) -> Arc<Snapshot> {
         let current = match &self.pending.overlay {
-            Some(overlay) => Arc::new(current.with_metadata(Metadata::clone(overlay))),
+            Some(_) => {
+                let metadata = self.metadata(current.metadata());
+                Arc::new(current.with_metadata(Arc::unwrap_or_clone(metadata)))
+            }
             None => current,
         };
         match &self.temporary {
@@ -126,6 +135,17 @@ impl Session {
                 Arc::new(current.with_tables(own.tables().cloned()))
             }
             _ => current,
+        }
+    }
+
+    /// What is known of the catalog, with its block's own changes, when `current` is what everybody knows. Rights that others
+    /// took back since the block began are gone.
+    pub fn metadata(&self, current: &Arc<Metadata>) -> Arc<Metadata> {
+        let Pending { from, overlay, changes, .. } = &self.pending;
+        match (overlay, from) {
+            (Some(overlay), Some(from)) if from.version == current.version => Arc::clone(overlay),
+            (Some(overlay), Some(from)) => Arc::new(overlay.with_rights_of(current, from, changes)),
+            _ => Arc::clone(current),
         }
     }
 

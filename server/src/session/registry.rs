@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 pub struct OpenSession {
     /// Its number.
     pub process_id: i32,
-    /// The signed-in role.
-    pub user: String,
+    /// The object identifier of the signed-in role.
+    pub role_oid: u32,
     /// Where its client is.
     pub address: SocketAddr,
     /// What its client calls itself.
@@ -84,10 +84,10 @@ fn shown(statement: &str) -> Arc<str> {
 }
 
 impl OpenSessions {
-    /// A number and a secret for a new session of `user`; `end` is raised when someone ends it.
+    /// A number and a secret for a new session of a role; `end` is raised when someone ends it.
     pub fn register(
         &self,
-        user: &str,
+        role_oid: u32,
         address: SocketAddr,
         application_name: &str,
         encryption: Option<(Encryption, Option<String>)>,
@@ -97,7 +97,7 @@ impl OpenSessions {
         let process_id = self.next.fetch_add(1, Ordering::Relaxed) & i32::MAX;
         let session = OpenSession {
             process_id,
-            user: user.to_owned(),
+            role_oid,
             address,
             application_name: application_name.to_owned(),
             encryption,
@@ -181,9 +181,9 @@ impl OpenSessions {
         sessions
     }
 
-    /// How many sessions `user` has.
-    pub fn count_of(&self, user: &str) -> usize {
-        self.sessions.lock().values().filter(|entry| entry.session.user == user).count()
+    /// How many sessions a role has.
+    pub fn count_of(&self, role_oid: u32) -> usize {
+        self.sessions.lock().values().filter(|entry| entry.session.role_oid == role_oid).count()
     }
 
     /// When the server began, in microseconds since 1970.

@@ -13,6 +13,8 @@ use crate::pg_catalog::SERVER_VERSION;
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     Text,
+    /// As long as a name may be; longer ones are cut.
+    Name,
     Bool,
     /// Within bounds.
     Integer(i64, i64),
@@ -132,7 +134,7 @@ const MESSAGE_LEVELS: Kind =
 
 /// Every setting, in the order of `SHOW ALL`.
 static REGISTRY: &[SettingDescription] = &[
-    reported("application_name", "", Kind::Text, "Names the application in statistics and logs."),
+    reported("application_name", "", Kind::Name, "Names the application in statistics and logs."),
     setting("bytea_output", "hex", Kind::OneOf(&["hex"]), "Sets the output format for bytea."),
     reported(
         "client_encoding",
@@ -493,6 +495,20 @@ impl Settings {
         changed_and_reported(&before, &self.values)
     }
 
+    /// A role has another name, wherever it is kept as who the session is.
+    pub(super) fn rename_identity(&mut self, from: &str, to: &str) {
+        let initial = Arc::make_mut(&mut self.initial);
+        let at_begin = self.at_begin.as_mut().map(Arc::make_mut);
+        let all = [Arc::make_mut(&mut self.values), initial, &mut self.before_local];
+        for values in all.into_iter().chain(at_begin) {
+            for setting in REGISTRY.iter().filter(|setting| matches!(setting.kind, Kind::Identity)) {
+                if let Some(value) = values.get_mut(setting.name).filter(|value| *value == from) {
+                    to.clone_into(value);
+                }
+            }
+        }
+    }
+
     /// What RESET goes back to.
     pub(super) fn initial(&self, name: &str) -> &str {
         self.initial.get(name).map_or("", String::as_str)
@@ -721,12 +737,19 @@ fn checked(setting: &SettingDescription, value: &str) -> Result<String> {
 }
 
 fn checked_as(setting: &SettingDescription, kind: Kind, value: &str) -> Result<String> {
+    /// Every session keeps its values, some of them several times.
+    const VALUE_BYTES_MAX: usize = 16 << 10;
     let name = setting.name;
+    if value.len() > VALUE_BYTES_MAX && !matches!(kind, Kind::Name) {
+        let message = format!("value for parameter \"{name}\" is longer than {VALUE_BYTES_MAX} bytes");
+        return Err(Error::InvalidParameterValue { message });
+    }
     let invalid = || Error::InvalidParameterValue {
         message: format!("invalid value for parameter \"{name}\": \"{value}\""),
     };
     Ok(match kind {
         Kind::Text | Kind::ReadOnly | Kind::Identity => value.to_owned(),
+        Kind::Name => name_of(value),
         Kind::Bool => match value.to_ascii_lowercase().as_str() {
             "on" | "true" | "yes" | "1" | "t" => "on".to_owned(),
             "off" | "false" | "no" | "0" | "f" => "off".to_owned(),
@@ -784,6 +807,14 @@ fn checked_as(setting: &SettingDescription, kind: Kind, value: &str) -> Result<S
         Kind::DateStyle => date_style(value).ok_or_else(invalid)?,
         Kind::TimeZone => time_zone(value.trim()).ok_or_else(invalid)?,
     })
+}
+
+/// As PostgreSQL's: 63 bytes of printable ASCII, with a question mark in the place of every other byte.
+fn name_of(value: &str) -> String {
+    const NAME_BYTES_MAX: usize = 63;
+    let is_plain = |byte: &u8| (b' '..=b'~').contains(byte);
+    let bytes = value.bytes().take(NAME_BYTES_MAX);
+    bytes.map(|byte| if is_plain(&byte) { char::from(byte) } else { '?' }).collect()
 }
 
 /// `ISO, MDY` and its kin. Only the ISO style is spoken; the order of day and month is kept for clients
@@ -867,6 +898,9 @@ mod tests {
         settings.end(true);
         assert_eq!(settings.route(), RouteSetting::Auto);
         assert_eq!(settings.get("application_name").expect("a setting"), "me");
+        settings.set("application_name", Some(&"ü".repeat(500)), false).expect("a long text");
+        assert_eq!(settings.get("application_name").expect("a setting"), "?".repeat(63));
+        settings.set("application_name", Some("me"), false).expect("a text");
         settings.begin();
         settings.set("sluice.route", Some("local"), true).expect("a route");
         settings.set("sluice.route", Some("cluster"), false).expect("a route");

@@ -53,10 +53,10 @@ pub fn queries(view: &View) -> RecordBatch {
             records.iter().map(|r| {
                 r.error
                     .as_ref()
-                    .filter(|_| r.state == QueryState::Failed && may_read_of(view, &r.user))
+                    .filter(|_| r.state == QueryState::Failed && may_read_of(view, r.role_oid))
                     .map(|(_, message)| message)
             }),
         )
-        .text("sql", records.iter().map(|r| shown_to(view, &r.user, &r.sql)))
+        .text("sql", records.iter().map(|r| shown_to(view, r.role_oid, &r.sql)))
         .finish()
 }

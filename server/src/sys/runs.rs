@@ -15,7 +15,7 @@ fn parts<T>(view: &View, part: impl Fn(&Profile) -> Vec<T>) -> Vec<(QueryId, T)>
 
 fn of_runs<T>(view: &View, part: impl Fn(&LiveProfile) -> Vec<T>) -> Vec<(QueryId, T)> {
     let records = view.context.coordinator.queries.records();
-    let readable = records.iter().filter(|record| may_read_of(view, &record.user));
+    let readable = records.iter().filter(|record| may_read_of(view, record.role_oid));
     let of_run = readable.flat_map(|record| {
         let parts = part(&record.profile);
         parts.into_iter().map(|part| (record.id.clone(), part))

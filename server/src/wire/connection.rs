@@ -131,12 +131,11 @@ pub async fn serve_connection(
     let asked = |name: &str| startup.settings.iter().find(|(asked, _)| asked == name);
     let application = asked("application_name").map_or("", |(_, value)| value.as_str());
     let registration =
-        coordinator.sessions_open.register(&startup.user, address, application, encryption, end.clone());
+        coordinator.sessions_open.register(role.oid, address, application, encryption, end.clone());
     let _registered =
         Registered { coordinator: Arc::clone(&coordinator), process_id: registration.process_id };
     let prepared_max = coordinator.config.limits.prepared_statements_max;
-    let mut session =
-        Session::new(registration.process_id, startup.user.clone(), startup.database.clone(), prepared_max);
+    let mut session = Session::new(registration.process_id, &role, startup.database.clone(), prepared_max);
     let on_or_off = |flag: bool| if flag { "on" } else { "off" };
     session.settings.set_fixed("is_superuser", on_or_off(role.is_superuser));
     session.settings.set_fixed("ssl", on_or_off(coordinator.tls.is_some()));
@@ -154,8 +153,7 @@ pub async fn serve_connection(
             return error_response::refuse(&mut writer, &error).await;
         }
     }
-    let role_oid = metadata.roles.get(session.session_user()).map_or(0, |role| role.oid);
-    let memory = SessionMemory::open(&coordinator.client_memory, role_oid);
+    let memory = SessionMemory::open(&coordinator.client_memory, role.oid);
     let limits = &coordinator.config.limits;
     reader.signed_in(Arc::clone(&memory), limits.statement_bytes_max.as_usize(), sql::too_long(limits));
     let mut connection = Connection {
@@ -257,6 +255,9 @@ impl Connection {
                 && !matches!(message, PgWireFrontendMessage::Sync(_) | PgWireFrontendMessage::Terminate(_))
             {
                 continue;
+            }
+            if let Err(error) = self.follow() {
+                return self.last_words(&error).await;
             }
             let outcome = match message {
                 PgWireFrontendMessage::Query(query) => simple_query::run(self, &query.query).await,
@@ -407,6 +408,12 @@ impl Connection {
         self.queue_rows();
         self.writer.write_all_buf(&mut self.out).await.map_err(|_| ())?;
         self.writer.flush().await.map_err(|_| ())
+    }
+
+    /// Looks whether the session's roles are still there.
+    pub fn follow(&mut self) -> Result<()> {
+        let snapshot = self.coordinator.snapshot();
+        self.session.follow(snapshot.metadata())
     }
 
     /// The interrupts of a statement that starts now; cancel requests mean it until it ends.

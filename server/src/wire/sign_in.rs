@@ -194,8 +194,7 @@ async fn authenticate(
         let message = "this server accepts only encrypted connections".to_owned();
         return Err(Error::InvalidAuthorization { message });
     }
-    let snapshot = coordinator.snapshot();
-    let role = snapshot.metadata().roles.get(user).cloned();
+    let asked = coordinator.snapshot().metadata().roles.get(user).cloned();
     match auth::method(&config.auth, peer, user) {
         AuthMethod::Trust => {}
         AuthMethod::Reject => {
@@ -210,7 +209,7 @@ async fn authenticate(
             }
         }
         AuthMethod::ScramSha256 => {
-            let verifier = role.as_ref().filter(|role| !is_expired(role)).and_then(|r| r.verifier.clone());
+            let verifier = asked.as_ref().filter(|role| !is_expired(role)).and_then(|r| r.verifier.clone());
             let known = verifier.as_deref();
             match prove(coordinator, reader, writer, user, known, shown.certificate).await? {
                 Proof::Given => coordinator.guard.succeeded(peer.address, user),
@@ -222,8 +221,16 @@ async fn authenticate(
             }
         }
     }
-    let role = role
-        .ok_or_else(|| Error::InvalidAuthorization { message: format!("role \"{user}\" does not exist") })?;
+    // As it is now: the proof may have taken long.
+    let snapshot = coordinator.snapshot();
+    let role =
+        snapshot.metadata().roles.get(user).cloned().ok_or_else(|| Error::InvalidAuthorization {
+            message: format!("role \"{user}\" does not exist"),
+        })?;
+    let proved = asked.map(|asked| (asked.oid, asked.verifier));
+    if proved != Some((role.oid, role.verifier.clone())) || is_expired(&role) {
+        return Err(Error::InvalidPassword { user: user.to_owned() });
+    }
     if !role.can_login {
         let message = format!("role \"{user}\" is not permitted to log in");
         return Err(Error::InvalidAuthorization { message });
@@ -236,7 +243,7 @@ async fn authenticate(
         return Err(Error::PermissionDenied { message });
     }
     let limit = usize::try_from(role.connection_limit).unwrap_or(usize::MAX);
-    if coordinator.sessions_open.count_of(user) >= limit {
+    if coordinator.sessions_open.count_of(role.oid) >= limit {
         return Err(Error::TooManyConnectionsForRole { role: user.to_owned() });
     }
     let free = coordinator.connections.available_permits();

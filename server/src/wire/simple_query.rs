@@ -42,6 +42,7 @@ async fn statements(connection: &mut Connection, text: &str) -> StdResult<(), Le
     }
     let text: Arc<str> = Arc::from(text);
     for statement in parsed {
+        connection.follow()?;
         let interrupts = connection.start_statement(&text);
         let outcome = one(connection, &text, &statement.command, &interrupts).await;
         connection.end_statement();

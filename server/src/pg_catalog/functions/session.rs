@@ -76,6 +76,11 @@ fn set_config(view: &View, call: &[Value]) -> Outcome<String> {
     if !view.context.settings.iter().any(|(known, _)| known.eq_ignore_ascii_case(&name)) {
         return Err(failed(unknown(&name)));
     }
+    let is_identity = ["role", "session_authorization"].iter().any(|known| known.eq_ignore_ascii_case(&name));
+    if view.context.is_restricted && is_identity {
+        let message = format!("cannot set parameter \"{name}\" within security-restricted operation");
+        return Err(failed(Error::PermissionDenied { message }));
+    }
     let value = call[1].text();
     let is_local = call[2] == Value::Bool(true);
     view.context.effects.lock().push((name, value.clone(), is_local));
@@ -97,7 +102,7 @@ fn may_signal(view: &View, process_id: i32) -> Outcome<()> {
         return Ok(None);
     };
     let metadata = view.snapshot.metadata();
-    let (me, of) = (view.context.role_oid, metadata.roles.get(&session.user));
+    let (me, of) = (view.context.role_oid, metadata.role_by_oid(session.role_oid));
     if of.is_some_and(|role| role.is_superuser) && !metadata.is_superuser(me) {
         let message = "must be a superuser to cancel superuser query".to_owned();
         return Err(failed(Error::PermissionDenied { message }));
