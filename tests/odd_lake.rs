@@ -717,3 +717,86 @@ async fn a_second_server_takes_another_cluster_port() {
     }
     assert!(warned, "900 GB are more than the machine has");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_are_too_deep_or_too_wide_stop_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let of = |name: &str| folder.path().join(name);
+    write(&of("good.parquet"), &[("id", ints(0..3))]);
+    let deep = |levels: usize| (0..levels).fold(small(0..3), |inner, _| record(vec![("x", inner)]));
+    for levels in [10, 40, 100] {
+        write(&of(&format!("deep{levels}.parquet")), &[("x", deep(levels))]);
+    }
+    let wide: Vec<(String, ArrayRef)> = (0..5_000).map(|at| (format!("c{at}"), small(0..3))).collect();
+    let wide: Vec<(&str, ArrayRef)> =
+        wide.iter().map(|(name, array)| (name.as_str(), Arc::clone(array))).collect();
+    write(&of("wide.parquet"), &wide);
+    for place in ["pipe.parquet", "piped/pipe.parquet"] {
+        std::fs::create_dir_all(of(place).parent().expect("a folder")).expect("a folder");
+        let made = std::process::Command::new("mkfifo").arg(of(place)).status().expect("mkfifo runs");
+        assert!(made.success());
+    }
+    let options = Options { executors: 1, locations: vec![folder.path().to_owned()], ..Options::default() };
+    let cluster = TestCluster::start(binary(), &options).await.expect("it starts");
+    let client = cluster.connect().await.expect("a session");
+    client.batch_execute("refresh locations").await.expect("they are looked at again");
+    let states = states(&client).await;
+    for (name, expected) in [
+        ("good", "ok"),
+        ("deep10", "ok"),
+        ("deep40", "damaged"),
+        ("deep100", "damaged"),
+        ("wide", "damaged"),
+        ("pipe", "damaged"),
+    ] {
+        let state = states.get(name).map(|(state, ..)| state.as_str());
+        assert_eq!(state, Some(expected), "{name}: {states:?}");
+    }
+    for route in ["local", "cluster"] {
+        client.batch_execute(&format!("set sluice.route = {route}")).await.expect("set");
+        for table in ["good", "deep10"] {
+            let sql = format!("select count(*) from {table}");
+            assert_eq!(number(&client, &sql).await.expect("rows"), 3, "{route}: {table}");
+        }
+        let whole = client.simple_query("select * from deep10 order by 1 limit 1").await;
+        assert_eq!(sql_tests::sqlstate(&whole), "00000", "{route}: {whole:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_servers_own_folders_are_no_tables() {
+    let folder = tempfile::tempdir().expect("a folder");
+    write(&folder.path().join("good.parquet"), &[("id", ints(0..3))]);
+    write(&folder.path().join("x/one.parquet"), &[("id", ints(0..3))]);
+    let data_dir = folder.path().join("sluice-data");
+    let start = async || {
+        let options = Options {
+            executors: 0,
+            locations: vec![folder.path().to_owned()],
+            data_dir: Some(data_dir.clone()),
+            ..Options::default()
+        };
+        TestCluster::start(binary(), &options).await.expect("it starts")
+    };
+    let cluster = start().await;
+    let client = cluster.connect().await.expect("a session");
+    client
+        .batch_execute("create table secret (id bigint); insert into secret values (7)")
+        .await
+        .expect("made");
+    cluster.end("TERM").await.expect("it ends");
+    let cluster = start().await;
+    let client = cluster.connect().await.expect("a session");
+    let names = states(&client).await;
+    assert!(names.keys().all(|name| !name.contains("sluice")), "{names:?}");
+    assert!(names.contains_key("good") && names.contains_key("x"), "{names:?}");
+    let own = data_dir.canonicalize().expect("it is there");
+    for sql in [
+        format!("create external table k stored as csv location '{}/cluster.secret'", own.display()),
+        format!("create external table k stored as csv location '{}/'", own.display()),
+        format!("copy good to '{}/executors/'", own.display()),
+    ] {
+        let refused = client.simple_query(&sql).await;
+        assert_eq!(sql_tests::sqlstate(&refused), "42501", "{sql}: {refused:?}");
+    }
+}

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path as DiskPath, PathBuf};
 
 use async_trait::async_trait;
@@ -32,6 +33,23 @@ impl LocalFiles {
     pub fn new() -> Self {
         Self(LocalFileSystem::new())
     }
+
+    /// Refuses what is no file: who opens a pipe waits until somebody writes to it.
+    fn check_regular(&self, location: &Path) -> Result<()> {
+        let path = match on_disk(location) {
+            Some(path) => path,
+            None => self.0.path_to_filesystem(location)?,
+        };
+        let is_other = std::fs::metadata(&path).is_ok_and(|found| {
+            let kind = found.file_type();
+            kind.is_fifo() || kind.is_socket() || kind.is_char_device() || kind.is_block_device()
+        });
+        if is_other {
+            let source = format!("{} is not a regular file", path.display()).into();
+            return Err(object_store::Error::Generic { store: "LocalFiles", source });
+        }
+        Ok(())
+    }
 }
 
 impl fmt::Display for LocalFiles {
@@ -55,6 +73,7 @@ impl ObjectStore for LocalFiles {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.check_regular(location)?;
         match on_disk(location) {
             None => self.0.get_opts(location, options).await,
             Some(path) => {
@@ -65,6 +84,7 @@ impl ObjectStore for LocalFiles {
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        self.check_regular(location)?;
         if on_disk(location).is_none() {
             return self.0.get_ranges(location, ranges).await;
         }

@@ -11,6 +11,7 @@ use engine::{Error, Result};
 use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
+use url::Url;
 
 use crate::auth::SignInGuard;
 use crate::cluster::Cluster;
@@ -90,7 +91,17 @@ impl Coordinator {
     pub async fn reserved_locations(&self) -> Result<Vec<String>> {
         let mut reserved = self.store.schema_folders().await?;
         reserved.push(format!("{}.temporary/", self.store.data_folder()));
+        reserved.extend(self.own_files());
         Ok(reserved)
+    }
+
+    /// What lies in the data folder beside the warehouse: secrets, the catalog, what executors write.
+    fn own_files(&self) -> Vec<String> {
+        let warehouse = Url::parse(self.store.data_folder()).ok().and_then(|url| url.to_file_path().ok());
+        let entries = self.config.server.data_dir.canonicalize().and_then(std::fs::read_dir);
+        let entries = entries.into_iter().flatten().flatten().map(|entry| entry.path());
+        let own = entries.filter(|path| warehouse.as_ref().is_none_or(|folder| !folder.starts_with(path)));
+        own.filter_map(|path| Url::from_directory_path(path).ok()).map(String::from).collect()
     }
 
     /// Commits `changes` that were made on top of `from`, and shows them to every statement from now on.

@@ -35,6 +35,8 @@ pub struct FoundTables {
     state: SessionState,
     planning: Handle,
     locations: Vec<Location>,
+    /// The server's own folders, which are no tables.
+    own_folders: Vec<Url>,
     /// A location was looked at after the start had gone on without it.
     came_late: Notify,
     /// Held from the look at the snapshot that is shown to the showing of the next.
@@ -65,8 +67,14 @@ pub enum Look {
 }
 
 impl FoundTables {
-    /// Of `locations`, with sessions like `state`, opened on the threads `planning`. Nothing is looked at yet.
-    pub fn new(state: SessionState, planning: Handle, locations: &[String]) -> Arc<Self> {
+    /// Of `locations`, with sessions like `state`, opened on the threads `planning`. What lies in `own_folders` is the
+    /// server's own. Nothing is looked at yet.
+    pub fn new(
+        state: SessionState,
+        planning: Handle,
+        locations: &[String],
+        own_folders: Vec<Url>,
+    ) -> Arc<Self> {
         let location = |name: &String| Location {
             name: name.clone(),
             found: Mutex::default(),
@@ -77,6 +85,7 @@ impl FoundTables {
             state,
             planning,
             locations,
+            own_folders,
             came_late: Notify::new(),
             showing: tokio::sync::Mutex::default(),
         })
@@ -162,6 +171,7 @@ impl FoundTables {
         let _looking = location.looking.lock().await;
         let next = match self.listed(&location.name).await {
             Ok(discovered) => {
+                let discovered = discovered.into_iter().filter_map(|found| self.apart(found));
                 let opened = futures::stream::iter(discovered)
                     .map(|found| {
                         let kept = known.get(&(found.location.clone(), found.name.clone())).cloned();
@@ -186,6 +196,24 @@ impl FoundTables {
         let is_other = look == Look::All || found.tables != next.tables || found.problem != next.problem;
         *found = next;
         is_other
+    }
+
+    /// What was found, unless it is a folder of the server's own. A table that holds one has files that are not its own.
+    fn apart(&self, found: DiscoveredTable) -> Option<DiscoveredTable> {
+        let path = |url: &Url| format!("{}/", locations::decoded(url).trim_end_matches('/'));
+        let Ok(place) = Url::parse(&found.location).map(|url| path(&url)) else { return Some(found) };
+        let mut own = self.own_folders.iter().map(path);
+        if own.clone().any(|folder| place.starts_with(&folder)) {
+            return None;
+        }
+        let holds_own = own.any(|folder| folder.starts_with(&place));
+        let problem = holds_own.then(|| Unavailable {
+            trouble: Trouble::Conflict,
+            reason: "the server's own files lie in its folder".to_owned(),
+            file: None,
+            advice: "give the server a --data-dir and a --warehouse outside of it".to_owned(),
+        });
+        Some(DiscoveredTable { problem: problem.or(found.problem), ..found })
     }
 
     /// The tables that lie in `location`, unopened.

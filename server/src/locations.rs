@@ -245,7 +245,7 @@ pub fn check_holds_nothing<'a>(
 }
 
 /// A location as the disk or the store calls it, whichever way it was written.
-fn decoded(url: &Url) -> String {
+pub fn decoded(url: &Url) -> String {
     let path = match url.to_file_path() {
         Ok(path) if url.scheme() == "file" => path.to_string_lossy().into_owned(),
         _ => StorePath::from_url_path(url.path())

@@ -16,6 +16,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+use url::Url;
 
 use crate::auth::SignInGuard;
 use crate::cluster::{self, Cluster, Supervisor};
@@ -123,6 +124,7 @@ impl Server {
             opening_session(&config, &sessions),
             threads.planning.clone(),
             &config.server.locations,
+            own_folders(&config, store.data_folder()),
         );
         let snapshot = first_snapshot(metadata, &found_tables, &allowed).await;
 
@@ -395,6 +397,13 @@ fn opening_session(config: &Config, sessions: &SessionStates) -> SessionState {
         thrift: Thrift::None,
     };
     sessions.for_statement(Destination::Local, catalogs, &settings)
+}
+
+/// The folders that hold what the server keeps for itself: the data folder, and the warehouse.
+fn own_folders(config: &Config, warehouse: &str) -> Vec<Url> {
+    let data_dir = config.server.data_dir.canonicalize().ok();
+    let data_dir = data_dir.and_then(|folder| Url::from_directory_path(folder).ok());
+    data_dir.into_iter().chain(Url::parse(warehouse).ok()).collect()
 }
 
 /// What the catalog knows, and what lies in the locations of the start.

@@ -175,7 +175,12 @@ pub async fn first_columns(
     let store = session.runtime_env().object_store(&place.url).map_err(unreadable)?;
     let found = place.listed(session, store.as_ref()).await.map_err(unreadable)?;
     match found.into_iter().find(|file| place.is_own(file)) {
-        Some(file) => format_of(files).infer_schema(session, &store, &[file]).await.map_err(unreadable),
+        Some(file) => {
+            if files.format == ExternalFormat::Parquet {
+                footer::check_shape(store.as_ref(), &file).await.map_err(unreadable)?;
+            }
+            format_of(files).infer_schema(session, &store, &[file]).await.map_err(unreadable)
+        }
         None => Ok(Arc::new(Schema::empty())),
     }
 }

@@ -12,8 +12,12 @@ use datafusion::parquet::errors::ParquetError;
 use datafusion::parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
 use datafusion::parquet::file::statistics::Statistics;
 use futures::FutureExt;
-use object_store::{ObjectMeta, ObjectStore};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 
+use super::footer_shape::{self, TRAILER_BYTES};
+
+/// What a schema of as many columns as are read may take.
+const SCHEMA_BYTES_MAX: u64 = 1 << 20;
 /// What every Parquet file begins and ends with.
 const MAGIC_BYTES: i64 = 4;
 
@@ -29,10 +33,24 @@ pub async fn checked(
         return Err(damaged("it has no bytes"));
     }
     let cache = session.runtime_env().cache_manager.get_file_metadata_cache();
+    if !cache.get(&file.location).is_some_and(|known| known.is_valid_for(file)) {
+        check_shape(store, file).await?;
+    }
     let reader = DFParquetMetadata::new(store, file).with_file_metadata_cache(Some(cache));
     let footer = caught(reader.fetch_metadata()).await.map_err(in_plain_words)?;
     check(&footer, file.size).map_err(|problem| damaged(&problem))?;
     Ok(footer)
+}
+
+/// Refuses a file whose footer says too much of its columns to be decoded.
+pub async fn check_shape(store: &dyn ObjectStore, file: &ObjectMeta) -> Result<(), DataFusionError> {
+    let Some(end) = file.size.checked_sub(TRAILER_BYTES) else { return Ok(()) };
+    let trailer = store.get_range(&file.location, end..file.size).await?;
+    let footer = footer_shape::footer_bytes(&trailer).and_then(|length| end.checked_sub(length));
+    let Some(start) = footer else { return Ok(()) };
+    // The schema comes first: of a large footer the rest tells of row groups.
+    let footer = store.get_range(&file.location, start..end.min(start + SCHEMA_BYTES_MAX)).await?;
+    footer_shape::check(&footer).map_err(|problem| damaged(&problem))
 }
 
 /// What `read` gives. The reader of footers was seen to panic over numbers that lie: the file is damaged, then.

@@ -4,6 +4,7 @@ pub mod external;
 pub mod file_statistics;
 pub mod files;
 mod footer;
+mod footer_shape;
 mod listed;
 pub mod managed;
 pub mod recorded;
