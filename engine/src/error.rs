@@ -325,12 +325,20 @@ impl Error {
         self.sqlstate().as_str() == "53200"
     }
 
+    /// True when memory ran out because rows are wider than batches of so many may have.
+    pub fn is_too_wide(&self) -> bool {
+        self.is_out_of_memory() && self.to_string().contains(crate::operators::wide_rows::TOO_WIDE)
+    }
+
     /// Text that carries this error through a channel that knows only text.
     pub fn to_stamp(&self) -> String {
-        let message = match self {
+        /// A message may carry the value that it is about, of any length.
+        const MESSAGE_BYTES_MAX: usize = 64 << 10;
+        let mut message = match self {
             Self::Internal { message } => message.clone(),
             other => other.to_string(),
         };
+        message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
         let mut encoded = String::with_capacity(message.len());
         for byte in message.bytes() {
             if byte.is_ascii_alphanumeric() {

@@ -22,6 +22,8 @@ pub mod object_stores;
 pub mod operators;
 mod optimize_projections;
 pub mod panics;
+pub mod plan_size;
+mod planner_rules;
 pub mod priority;
 mod recorded_partitioning;
 mod request_limit;

@@ -14,7 +14,7 @@ use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, ScalarUDF, cast};
 use datafusion::optimizer::{Analyzer, AnalyzerRule};
 
-use crate::functions::{arithmetic, bounded, concatenation, matching, patterns, rounding};
+use crate::functions::{arithmetic, bounded, concatenation, matching, patterns, rounding, sketches};
 
 /// DataFusion's rules with ours around them: what changes types comes before types are coerced, what
 /// depends on them after.
@@ -97,6 +97,14 @@ impl AnalyzerRule for CheckedArithmetic {
             let expr = match expr {
                 Expr::Cast(cast) if cast.field.data_type().is_integer() => return Ok(rounded(cast, schema)),
                 Expr::ScalarFunction(call) => return Ok(bounded::bounded_call(call)),
+                Expr::AggregateFunction(function) => {
+                    sketches::check(function.func.name(), &function.params.args)?;
+                    return Ok(Transformed::no(Expr::AggregateFunction(function)));
+                }
+                Expr::WindowFunction(function) => {
+                    sketches::check(function.fun.name(), &function.params.args)?;
+                    return Ok(Transformed::no(Expr::WindowFunction(function)));
+                }
                 Expr::Like(like) => {
                     return Ok(match patterns::checked(like) {
                         Ok(like) => Transformed::yes(Expr::Like(like)),

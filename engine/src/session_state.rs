@@ -21,8 +21,9 @@ use datafusion::prelude::SessionConfig;
 use crate::broadcast::physical_rules;
 use crate::exchange;
 use crate::functions::date_part::QuickDateParts;
-use crate::functions::{self, bounded, gathering, later};
+use crate::functions::{self, bounded, gathering};
 use crate::optimize_projections::careful;
+use crate::planner_rules::watched;
 use crate::runtime::NodeRuntime;
 use crate::semantics::analyzer_rules;
 
@@ -75,15 +76,18 @@ pub enum Thrift {
     Frugal,
     /// Company as well: its tasks run alone in their executor, one partition at a time.
     Alone,
+    /// Speed: a few rows at a time, for those that are too wide for more.
+    Narrow,
 }
 
 impl Thrift {
-    /// What to try when memory ran out.
-    pub fn next(self) -> Option<Self> {
+    /// What to try when memory ran out; `is_wide` where it did because rows are wide.
+    pub fn next(self, is_wide: bool) -> Option<Self> {
         match self {
             Self::None => Some(Self::Frugal),
+            Self::Frugal | Self::Alone if is_wide => Some(Self::Narrow),
             Self::Frugal => Some(Self::Alone),
-            Self::Alone => None,
+            Self::Alone | Self::Narrow => None,
         }
     }
 
@@ -92,7 +96,7 @@ impl Thrift {
         match self {
             Self::None => 1,
             Self::Frugal => 4,
-            Self::Alone => 8,
+            Self::Alone | Self::Narrow => 8,
         }
     }
 }
@@ -151,13 +155,13 @@ impl SessionStates {
         let mut rules = Optimizer::new().rules;
         rules.push(Arc::new(QuickDateParts));
         let local = base()
-            .with_optimizer_rules(later::with_ours(rules))
+            .with_optimizer_rules(watched(rules))
             .with_physical_optimizer_rules(careful(PhysicalOptimizer::new().rules))
             .with_config(local_config().with_extension(Arc::clone(&runtime.stores)))
             .build();
         let cluster = base()
             .with_config(cluster_config().with_extension(Arc::clone(&runtime.stores)))
-            .with_optimizer_rules(later::with_ours(ballista_default_optimizer_rules()))
+            .with_optimizer_rules(watched(ballista_default_optimizer_rules()))
             .with_physical_optimizer_rules(physical_rules())
             .build();
         Self { local: with_bounded_functions(local), cluster: with_bounded_functions(cluster) }
@@ -183,7 +187,8 @@ impl SessionStates {
         options.execution.sort_spill_reservation_bytes = (task_memory / 16).clamp(1 << 20, 10 << 20);
         options.optimizer.prefer_hash_join = settings.prefer_hash_join;
         if settings.thrift > Thrift::None {
-            let _ = options.set("datafusion.execution.batch_size", &FRUGAL_BATCH_ROWS.to_string());
+            let rows = if settings.thrift == Thrift::Narrow { NARROW_BATCH_ROWS } else { FRUGAL_BATCH_ROWS };
+            let _ = options.set("datafusion.execution.batch_size", &rows.to_string());
             options.optimizer.prefer_hash_join = false;
         }
         if destination == Destination::Cluster {
@@ -194,7 +199,7 @@ impl SessionStates {
             if settings.memory_max > 0 {
                 let _ = options.set("sluice_task.memory_max", &settings.memory_max.to_string());
             }
-            if settings.thrift == Thrift::Alone {
+            if settings.thrift >= Thrift::Alone {
                 let _ = options.set("sluice_task.alone", "true");
                 let _ = options.set(PARTITIONS_PER_TASK, "1");
             }
@@ -228,6 +233,8 @@ const SHUFFLE_WRITE_BOUND: &str = "ballista.shuffle.sort_based.memory_limit_per_
 const SHUFFLE_READ_BOUND: &str = "ballista.shuffle.reader.max_bytes_in_flight";
 /// Rows of a batch where memory is scarce, an eighth of the usual: a merge holds two batches of each run.
 const FRUGAL_BATCH_ROWS: usize = 1024;
+/// The same where rows are too wide for that: a sixteenth of what a batch may come to is the most that one row may have.
+const NARROW_BATCH_ROWS: usize = 16;
 
 /// The settings an executor with `runtime` decodes tasks with before the task's own are laid over them.
 pub fn executor_config(runtime: &NodeRuntime) -> SessionConfig {

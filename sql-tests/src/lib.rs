@@ -7,6 +7,7 @@ mod certificates;
 mod chance;
 mod cluster;
 pub mod corpus;
+pub mod harm;
 mod helpers;
 pub mod http;
 pub mod laboratory;

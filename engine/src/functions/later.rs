@@ -1,5 +1,4 @@
-//! Rules of the planner that keep it from computing what a run should: rows of VALUES that it left are computed where the
-//! statement runs, and between its other rules it ends with its statement.
+//! What the planner leaves to the run: rows of VALUES that it did not compute are computed where the statement runs.
 
 use std::sync::Arc;
 
@@ -10,45 +9,13 @@ use datafusion::logical_expr::{EmptyRelation, Expr, ExprSchemable, LogicalPlan, 
 use datafusion::optimizer::optimizer::ApplyOrder;
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 
-use crate::scope::Scope;
-
 /// More rows than this would each be an operator of their own.
 const ROWS_MAX: usize = 1000;
-
-/// `rules`, with ours among and after them.
-pub fn with_ours(
-    rules: Vec<Arc<dyn OptimizerRule + Send + Sync>>,
-) -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
-    let mut ours: Vec<Arc<dyn OptimizerRule + Send + Sync>> = Vec::with_capacity(rules.len() * 2 + 1);
-    for rule in rules {
-        ours.push(rule);
-        ours.push(Arc::new(Interruption));
-    }
-    ours.push(Arc::new(LaterValues));
-    ours
-}
-
-/// Ends planning once its statement is to stop.
-#[derive(Debug)]
-struct Interruption;
-
-impl OptimizerRule for Interruption {
-    fn name(&self) -> &str {
-        "interruption"
-    }
-
-    fn rewrite(&self, plan: LogicalPlan, _: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
-        if let Some(scope) = Scope::current() {
-            scope.check()?;
-        }
-        Ok(Transformed::no(plan))
-    }
-}
 
 /// The planner computes all that is left of VALUES when it makes operators of them. Rows that are not constants by then
 /// become operators that compute them.
 #[derive(Debug)]
-struct LaterValues;
+pub struct LaterValues;
 
 impl OptimizerRule for LaterValues {
     fn name(&self) -> &str {

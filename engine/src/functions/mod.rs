@@ -14,6 +14,7 @@ pub mod matching;
 pub mod partition;
 pub mod patterns;
 pub mod rounding;
+pub mod sketches;
 mod slices;
 
 use std::sync::Arc;

@@ -12,7 +12,7 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl};
 
-use super::growth::{Arguments, Growth, held_bytes};
+use super::growth::{Arguments, Growth, held_bytes, is_flat, value_bytes};
 use crate::scope::Scope;
 use crate::{ByteSize, Error};
 
@@ -60,15 +60,25 @@ pub fn compute(
         }
         let mut count = wanted.min(rows - row);
         let mut slice = sliced(&args, row, count, is_constant);
-        let mut bytes = 0;
-        if let Some(growth) = growth {
-            let fitting = fitting(function.name(), growth, &slice, limits.result_max)?;
-            if fitting.rows < count {
-                count = fitting.rows;
-                slice = sliced(&args, row, count, is_constant);
+        let bytes = match growth {
+            Some(growth) => {
+                let fitting = fitting(function.name(), growth, &slice, limits.result_max)?;
+                if fitting.rows < count {
+                    count = fitting.rows;
+                    slice = sliced(&args, row, count, is_constant);
+                }
+                fitting.bytes
             }
-            bytes = fitting.bytes;
-        }
+            None if is_flat(slice.return_field.data_type()) => 0,
+            // About what it is given: a text that is put beside itself is twice as long.
+            None => {
+                let bytes = slice.args.iter().map(size).fold(0, usize::saturating_add);
+                if count == 1 && bytes > limits.result_max {
+                    return Err(too_large(function.name(), bytes as u64, limits.result_max));
+                }
+                bytes
+            }
+        };
         memory.expect(bytes)?;
         let since = Instant::now();
         let result = function.invoke_with_args(slice)?;
@@ -86,6 +96,13 @@ pub fn compute(
     memory.join()?;
     let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
     Ok(ColumnarValue::Array(concat(&parts)?))
+}
+
+fn size(argument: &ColumnarValue) -> usize {
+    match argument {
+        ColumnarValue::Array(array) => held_bytes(array),
+        ColumnarValue::Scalar(value) => value_bytes(value),
+    }
 }
 
 /// Rows of a slice, at most, when each has a regular expression of its own.

@@ -1,18 +1,23 @@
 //! What an operator is given, where it would make far more of it: in short batches, where a long constant is put into every
-//! row; and asked of the pool, where it is all kept before the first row is given, which a window does without a word.
+//! row; looked at, where a join puts a row into many; and asked of the pool, where it is all kept before the first row is
+//! given, which a window does without a word.
 
 use std::fmt;
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::error::Result;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::ColumnarValue;
 use datafusion::physical_expr::expressions::{Column, Literal};
+use datafusion::physical_expr::scalar_subquery::ScalarSubqueryExpr;
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::filter::FilterExec;
+use datafusion::physical_plan::joins::{CrossJoinExec, HashJoinExec, NestedLoopJoinExec, SortMergeJoinExec};
 use datafusion::physical_plan::metrics::MetricsSet;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
@@ -24,17 +29,19 @@ use datafusion::physical_plan::{
 };
 use futures::StreamExt;
 
+use super::wide_rows;
 use crate::functions::growth::{held_bytes, is_flat, value_bytes};
 
 /// A shorter constant is no matter.
 const LONG: usize = 1 << 10;
 /// What a constant may come to in all rows of a batch.
 const SPREAD_BYTES: usize = 16 << 20;
-/// Rows of a batch that a function's constant result is put into, whose length nobody knows yet.
-const ROWS_OF_UNKNOWN: usize = 64;
 
 /// `node` over inputs that suit what it makes of them.
 pub fn with_bounded_inputs(node: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    if joins(&node) {
+        return over_looked_at(node);
+    }
     let keeps = node.is::<WindowAggExec>();
     let spreads = node.is::<ProjectionExec>()
         || node.is::<FilterExec>()
@@ -49,24 +56,50 @@ pub fn with_bounded_inputs(node: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn Execu
         constants.note(expr)?;
         Ok(TreeNodeRecursion::Continue)
     })?;
-    let rows_max = constants.rows_max().filter(|_| !keeps);
-    let row_bytes = keeps.then_some(constants.bytes);
-    if rows_max.is_none() && row_bytes.is_none() {
-        return Ok(node);
-    }
-    let inputs = node.children().into_iter().map(|input| {
-        Arc::new(BoundedInput { inner: Arc::clone(input), rows_max, row_bytes }) as Arc<dyn ExecutionPlan>
-    });
-    let inputs = inputs.collect();
+    let bound = match keeps {
+        true => Bound::Kept { row_bytes: constants.bytes },
+        false if constants.bytes == 0 && constants.unknown.is_empty() => return Ok(node),
+        false => Bound::Short(Arc::new(constants)),
+    };
+    over_inputs(node, |_| Some(bound.clone()))
+}
+
+/// True for operators that put a row into each of those that it matches.
+fn joins(node: &Arc<dyn ExecutionPlan>) -> bool {
+    node.is::<HashJoinExec>()
+        || node.is::<NestedLoopJoinExec>()
+        || node.is::<CrossJoinExec>()
+        || node.is::<SortMergeJoinExec>()
+}
+
+fn over_looked_at(node: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    over_inputs(node, |schema| wide_rows::is_copied(schema).then_some(Bound::Narrow))
+}
+
+fn over_inputs(
+    node: Arc<dyn ExecutionPlan>,
+    bound: impl Fn(&SchemaRef) -> Option<Bound>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let inputs: Vec<_> = node
+        .children()
+        .into_iter()
+        .map(|input| match bound(&input.schema()) {
+            Some(bound) => {
+                Arc::new(BoundedInput { inner: Arc::clone(input), bound }) as Arc<dyn ExecutionPlan>
+            }
+            None => Arc::clone(input),
+        })
+        .collect();
     let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
     node.replace_children(inputs, options)
 }
 
 /// Long constants among expressions.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Constants {
     bytes: usize,
-    has_unknown: bool,
+    /// Those whose length is known once they are computed: of functions, and of subqueries.
+    unknown: Vec<Arc<dyn PhysicalExpr>>,
 }
 
 impl Constants {
@@ -78,21 +111,31 @@ impl Constants {
                 if bytes > LONG {
                     self.bytes = self.bytes.saturating_add(bytes);
                 }
-            } else if let Some(call) = part.downcast_ref::<ScalarFunctionExpr>()
-                && !is_flat(call.return_type())
-                && !part.exists(|part| Ok(part.is::<Column>()))?
-            {
-                self.has_unknown = true;
+                return Ok(TreeNodeRecursion::Continue);
+            }
+            let grows = match part.downcast_ref::<ScalarFunctionExpr>() {
+                Some(call) => !is_flat(call.return_type()) && !part.exists(|part| Ok(part.is::<Column>()))?,
+                None => part.is::<ScalarSubqueryExpr>(),
+            };
+            if grows {
+                self.unknown.push(Arc::clone(part));
             }
             Ok(TreeNodeRecursion::Continue)
         })?;
         Ok(())
     }
 
-    fn rows_max(&self) -> Option<usize> {
-        let known = (self.bytes > 0).then(|| (SPREAD_BYTES / self.bytes).max(1));
-        let unknown = self.has_unknown.then_some(ROWS_OF_UNKNOWN);
-        known.into_iter().chain(unknown).min()
+    /// Rows of a batch into which all of them may be put. The first of `batch` tells what those of functions come to.
+    fn rows_max(&self, batch: &RecordBatch) -> usize {
+        let row = batch.slice(0, batch.num_rows().min(1));
+        // One that fails does so where it is used, if it is.
+        let size = |expr: &Arc<dyn PhysicalExpr>| match expr.evaluate(&row) {
+            Ok(ColumnarValue::Scalar(value)) => value_bytes(&value),
+            Ok(ColumnarValue::Array(values)) => held_bytes(&values),
+            Err(_) => 0,
+        };
+        let bytes = self.unknown.iter().map(size).fold(self.bytes, usize::saturating_add);
+        (SPREAD_BYTES / bytes.max(1)).max(1)
     }
 }
 
@@ -100,15 +143,22 @@ impl Constants {
 #[derive(Debug)]
 struct BoundedInput {
     inner: Arc<dyn ExecutionPlan>,
-    /// Rows of a batch.
-    rows_max: Option<usize>,
+    bound: Bound,
+}
+
+#[derive(Debug, Clone)]
+enum Bound {
+    /// In batches into whose rows the constants may be put.
+    Short(Arc<Constants>),
     /// Batches are kept, with so many bytes for each row besides.
-    row_bytes: Option<usize>,
+    Kept { row_bytes: usize },
+    /// With no row that is too wide to be put into all of a batch.
+    Narrow,
 }
 
 impl BoundedInput {
     fn around(&self, inner: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
-        Arc::new(Self { inner, rows_max: self.rows_max, row_bytes: self.row_bytes })
+        Arc::new(Self { inner, bound: self.bound.clone() })
     }
 }
 
@@ -177,22 +227,25 @@ impl ExecutionPlan for BoundedInput {
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let kept = self.row_bytes.map(|row_bytes| {
-            let reservation = MemoryConsumer::new("WindowAggExec").register(context.memory_pool());
-            (reservation, row_bytes)
-        });
+        let rows = context.session_config().batch_size();
+        let reservation = MemoryConsumer::new("WindowAggExec").register(context.memory_pool());
         let batches = self.inner.execute(partition, context)?;
-        let (schema, rows_max) = (batches.schema(), self.rows_max.unwrap_or(usize::MAX));
-        let given = batches.map(move |batch| {
-            let batch = batch?;
-            if let Some((reservation, row_bytes)) = &kept {
-                keep(reservation, &batch, *row_bytes)?;
-            }
-            Ok(batch)
-        });
-        let given = given.flat_map(move |batch| {
-            let pieces = match batch {
-                Ok(batch) => cut(batch, rows_max).into_iter().map(Ok).collect(),
+        let (schema, bound) = (batches.schema(), self.bound.clone());
+        let mut rows_max = None;
+        let given = batches.flat_map(move |batch| {
+            let bounded = batch.and_then(|batch| {
+                match &bound {
+                    Bound::Short(constants) => {
+                        let rows_max = *rows_max.get_or_insert_with(|| constants.rows_max(&batch));
+                        return Ok(cut(batch, rows_max));
+                    }
+                    Bound::Kept { row_bytes } => keep(&reservation, &batch, *row_bytes)?,
+                    Bound::Narrow => wide_rows::check_widest(&batch, rows)?,
+                }
+                Ok(vec![batch])
+            });
+            let pieces = match bounded {
+                Ok(pieces) => pieces.into_iter().map(Ok).collect(),
                 Err(error) => vec![Err(error)],
             };
             futures::stream::iter(pieces)

@@ -8,6 +8,7 @@ use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::ColumnarValue;
 use datafusion::physical_expr::PhysicalExpr;
@@ -25,6 +26,8 @@ use crate::functions::growth::{held_bytes, is_flat, value_bytes};
 
 /// What the computed columns of one batch may come to, beyond a single row.
 const BATCH_BYTES: usize = 16 << 20;
+/// What is less is not worth asking for.
+const SMALL: usize = 1 << 20;
 
 /// The projection in whose place it stands; it looks the same.
 #[derive(Debug)]
@@ -64,6 +67,8 @@ struct Slices {
     rest: Option<(RecordBatch, usize)>,
     /// Rows of the next slice.
     rows: usize,
+    /// For the batch, as long as it is kept: of projections that stand on each other each may keep one.
+    memory: MemoryReservation,
 }
 
 impl Slices {
@@ -101,9 +106,22 @@ impl Slices {
             self.rows = fitting.clamp(1, most);
         }
         if given + rows < batch.num_rows() {
+            if given == 0
+                && let Err(error) = self.keep(&batch)
+            {
+                return Some(Err(error));
+            }
             self.rest = Some((batch, given + rows));
+        } else {
+            self.memory.free();
         }
         Some(self.batch(values, rows))
+    }
+
+    fn keep(&self, batch: &RecordBatch) -> Result<()> {
+        let columns = batch.columns().iter().filter(|column| !is_flat(column.data_type()));
+        let bytes = columns.map(held_bytes).fold(0, usize::saturating_add);
+        if bytes > SMALL { self.memory.try_resize(bytes) } else { Ok(()) }
     }
 
     fn batch(&self, values: Vec<ColumnarValue>, rows: usize) -> Result<RecordBatch> {
@@ -187,11 +205,17 @@ impl ExecutionPlan for BoundedProjection {
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let rows = context.session_config().batch_size();
+        let memory = MemoryConsumer::new("ProjectionExec").register(context.memory_pool());
         let input = self.inner.children()[0];
         let batches = input.execute(partition, context)?;
         let schema = self.inner.schema();
-        let slices =
-            Slices { expressions: self.expressions.clone(), schema: Arc::clone(&schema), rest: None, rows };
+        let slices = Slices {
+            expressions: self.expressions.clone(),
+            schema: Arc::clone(&schema),
+            rest: None,
+            rows,
+            memory,
+        };
         let metrics = BaselineMetrics::new(&self.metrics, partition);
         let given =
             futures::stream::unfold((batches, slices, metrics), |(mut batches, mut slices, metrics)| async {

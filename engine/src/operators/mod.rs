@@ -12,6 +12,7 @@ mod stoppable;
 mod summary;
 mod text_writer;
 mod upload;
+pub mod wide_rows;
 mod write_files;
 
 pub use file_format::{CsvLayout, FileFormat, ParquetCompression, TextCompression};

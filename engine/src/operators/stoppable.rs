@@ -42,7 +42,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::bounded_input::with_bounded_inputs;
 use super::bounded_projection::BoundedProjection;
-use super::claimed_sizes;
+use super::{claimed_sizes, wide_rows};
 use crate::Error;
 use crate::cache_counts::CacheCounts;
 use crate::scope::Scope;
@@ -182,7 +182,7 @@ impl ExecutionPlan for Stoppable {
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let pool = Arc::clone(context.memory_pool());
+        let (pool, rows) = (Arc::clone(context.memory_pool()), context.session_config().batch_size());
         let is_window = self.inner.is::<WindowAggExec>() || self.inner.is::<BoundedWindowAggExec>();
         let scope = match is_window {
             true => Scope::window(self.stop.clone(), pool),
@@ -190,15 +190,23 @@ impl ExecutionPlan for Stoppable {
         };
         let mut batches = scope.during(|| self.inner.execute(partition, context))?;
         let (schema, stop, reads) = (batches.schema(), self.stop.clone(), self.reads.clone());
+        // What comes after it gathers rows, to so many at once.
+        let rows = wide_rows::has_any_size(&schema).then_some(rows);
         let checked = futures::stream::poll_fn(move |context| {
             if stop.is_cancelled() {
                 return Poll::Ready(Some(Err(cancelled())));
             }
             let mut poll = || scope.during(|| batches.poll_next_unpin(context));
-            match &reads {
+            let polled = match &reads {
                 Some(reads) => reads.during(poll),
                 None => poll(),
+            };
+            if let (Poll::Ready(Some(Ok(batch))), Some(rows)) = (&polled, rows)
+                && let Err(error) = wide_rows::check_average(batch, rows)
+            {
+                return Poll::Ready(Some(Err(error)));
             }
+            polled
         });
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, checked)))
     }

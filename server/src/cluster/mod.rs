@@ -23,6 +23,7 @@ mod watchdog;
 use std::sync::Arc;
 
 use catalog::TableDefinition;
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::TreeNode;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::AggregateExec;
@@ -128,6 +129,13 @@ impl Cluster {
         if plan.physical.exists(|node| Ok(groups_nothing(node))).unwrap_or(true) {
             return Some("it groups by an empty grouping set alone".to_owned());
         }
+        // What is sent may nest only so far.
+        let has_deep_type = |node: &Arc<dyn ExecutionPlan>| {
+            node.schema().fields().iter().any(|f| depth(f.data_type()) > DEPTH_MAX)
+        };
+        if plan.physical.exists(|node| Ok(has_deep_type(node))).unwrap_or(true) {
+            return Some("it has a type that is nested too deep to be sent".to_owned());
+        }
         // Batches without columns lose the number of their rows.
         let exchanges_no_columns =
             |node: &Arc<dyn ExecutionPlan>| node.is::<RepartitionExec>() && node.schema().fields().is_empty();
@@ -222,5 +230,23 @@ impl Cluster {
     /// Runs `plan` as a job and gives its rows once it has succeeded.
     pub async fn run(&self, context: &QueryContext, plan: Plan, permit: Permit) -> Result<Rows> {
         submit::run(self, context, plan, permit).await
+    }
+}
+
+/// Types within each other that are sent; two of the 64 levels of a message are taken by each.
+const DEPTH_MAX: usize = 24;
+
+fn depth(kind: &DataType) -> usize {
+    match kind {
+        DataType::List(inner)
+        | DataType::LargeList(inner)
+        | DataType::FixedSizeList(inner, _)
+        | DataType::ListView(inner)
+        | DataType::LargeListView(inner)
+        | DataType::Map(inner, _) => 1 + depth(inner.data_type()),
+        DataType::Struct(fields) => {
+            1 + fields.iter().map(|field| depth(field.data_type())).max().unwrap_or(0)
+        }
+        _ => 0,
     }
 }

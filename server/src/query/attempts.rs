@@ -48,6 +48,7 @@ pub async fn run(
             Err(error) if error.is_out_of_memory() => error,
             outcome => return outcome,
         };
+        let is_wide = error.is_too_wide();
         let was_local = matches!(route, Route::Local(_));
         (route, plan) = match &route {
             Route::Local(_) if std::mem::take(&mut may_move_to_cluster) => {
@@ -58,7 +59,7 @@ pub async fn run(
             }
             Route::Local(_) => (route, locally(planner, &mut thrift, error.clone()).await?),
             Route::Cluster(_) => {
-                thrift = thrift.next().ok_or_else(|| error.clone())?;
+                thrift = thrift.next(is_wide).ok_or_else(|| error.clone())?;
                 // A plan that must not be cut finer is no better than none.
                 let plan = planner.plan_for_cluster(estimate, thrift).await.map_err(|_| error.clone())?;
                 (route, plan)
@@ -71,7 +72,10 @@ pub async fn run(
         record.routed(&route);
         context.coordinator.queries.retried(&context.id);
         warn!(query.id = %context.id, ?thrift, %error, "memory ran out: the query is planned anew");
-        tokio::time::sleep(SETTLING).await;
+        // It holds nothing yet that failed at the first wide batch.
+        if !is_wide {
+            tokio::time::sleep(SETTLING).await;
+        }
     }
 }
 
@@ -97,10 +101,11 @@ pub fn account(context: &QueryContext, route: &Route, plan: &Plan, is_explained:
 
 /// A plan for this process that needs less, or `error` when there is none.
 async fn locally(planner: &Arc<Planner>, thrift: &mut Thrift, error: Error) -> Result<Plan> {
-    if *thrift != Thrift::None {
-        return Err(error);
-    }
-    *thrift = Thrift::Frugal;
+    *thrift = match thrift.next(error.is_too_wide()) {
+        // One process: its tasks are alone in any case.
+        None | Some(Thrift::Alone) => return Err(error),
+        Some(next) => next,
+    };
     let (state, logical) = planner.logical(*thrift).await?;
     planner.physical(state, logical).await
 }

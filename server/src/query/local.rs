@@ -51,8 +51,20 @@ pub async fn run(context: &QueryContext, plan: Plan, permit: Permit) -> Result<R
             };
             let Some(batch) = next else { return };
             let is_last = batch.is_err();
-            if sender.send(batch.map_err(Error::from)).await.is_err() || is_last {
-                return;
+            // Whoever reads may rest for long, and hold what was read ahead.
+            let sent = tokio::select! {
+                biased;
+                verdict = memory.condemnation(), if !is_last => Err(verdict),
+                sent = sender.send(batch.map_err(Error::from)) => Ok(sent),
+            };
+            match sent {
+                Ok(Ok(())) if !is_last => {}
+                Ok(_) => return,
+                Err(verdict) => {
+                    drop(stream);
+                    let _ = sender.send(Err(Error::from(verdict))).await;
+                    return;
+                }
             }
         }
     });

@@ -1,0 +1,159 @@
+//! DataFusion's optimizer rules, watched: at each operator that they come to they end with their statement, and none makes
+//! more of a plan than fits.
+
+use std::sync::Arc;
+
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::{Aggregate, Expr, Filter, LogicalPlan, Projection};
+use datafusion::optimizer::optimizer::ApplyOrder;
+use datafusion::optimizer::push_down_filter::PushDownFilter;
+use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
+
+use crate::functions::later::LaterValues;
+use crate::plan_size;
+use crate::scope::Scope;
+
+type Rule = Arc<dyn OptimizerRule + Send + Sync>;
+
+/// Parts that a condition may come to have when it is moved below an operator that computes its columns. Each column is
+/// put in as often as the condition names it: of `x + x` over `x + x`, thirty deep, a thousand million.
+const MOVED_PARTS_MAX: usize = 2_000;
+
+/// `rules`, watched, and ours among and after them.
+pub fn watched(rules: Vec<Rule>) -> Vec<Rule> {
+    let pushing = PushDownFilter::new();
+    let mut watched: Vec<Rule> = Vec::with_capacity(rules.len() * 2 + 1);
+    for rule in rules {
+        let moves_conditions = rule.name() == pushing.name();
+        watched.push(Arc::new(Watched { rule, moves_conditions }));
+        watched.push(Arc::new(Size));
+    }
+    watched.push(Arc::new(LaterValues));
+    watched
+}
+
+/// Fails once the statement that is planned is to stop.
+fn check_wanted() -> Result<()> {
+    Scope::current().map_or(Ok(()), |scope| scope.check())
+}
+
+#[derive(Debug)]
+struct Watched {
+    rule: Rule,
+    moves_conditions: bool,
+}
+
+impl OptimizerRule for Watched {
+    fn name(&self) -> &str {
+        self.rule.name()
+    }
+
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        self.rule.apply_order()
+    }
+
+    fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
+        check_wanted()?;
+        if self.moves_conditions && grows(&plan) {
+            return Ok(Transformed::no(plan));
+        }
+        self.rule.rewrite(plan, config)
+    }
+}
+
+/// Refuses what the rule before made too large.
+#[derive(Debug)]
+struct Size;
+
+impl OptimizerRule for Size {
+    fn name(&self) -> &str {
+        "size"
+    }
+
+    fn rewrite(&self, plan: LogicalPlan, _: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
+        plan_size::check(&plan).map_err(|error| DataFusionError::External(Box::new(error)))?;
+        Ok(Transformed::no(plan))
+    }
+}
+
+/// True for conditions that would become too large below the operator that they stand on.
+fn grows(plan: &LogicalPlan) -> bool {
+    let mut conditions: Vec<&Expr> = Vec::new();
+    let mut below = plan;
+    // Those that follow each other are moved together.
+    while let LogicalPlan::Filter(Filter { predicate, input, .. }) = below {
+        conditions.push(predicate);
+        below = input;
+    }
+    let (columns, computed): (_, Vec<&Expr>) = match below {
+        LogicalPlan::Projection(Projection { expr, schema, .. }) => (schema, expr.iter().collect()),
+        LogicalPlan::Aggregate(Aggregate { group_expr, schema, .. }) => (schema, group_expr.iter().collect()),
+        _ => return false,
+    };
+    let mut parts = 0_usize;
+    for condition in &conditions {
+        let _ = condition.apply(|part| {
+            let put_in = match part {
+                Expr::Column(column) => {
+                    columns.maybe_index_of_column(column).and_then(|at| computed.get(at)).map_or(1, |expr| {
+                        // A column of the same size is put in the place of the other.
+                        parts_of(expr)
+                    })
+                }
+                _ => 1,
+            };
+            parts = parts.saturating_add(put_in);
+            Ok(TreeNodeRecursion::Continue)
+        });
+    }
+    // What is so large already may be moved as it is.
+    let now: usize = conditions.into_iter().map(parts_of).sum();
+    parts > MOVED_PARTS_MAX && parts > now + now / 8
+}
+
+fn parts_of(expr: &Expr) -> usize {
+    let mut parts = 0;
+    let _ = expr.apply(|_| {
+        parts += 1;
+        Ok(TreeNodeRecursion::Continue)
+    });
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::logical_expr::{LogicalPlanBuilder, col, lit};
+    use datafusion::optimizer::{Optimizer, OptimizerContext};
+
+    use super::*;
+
+    #[test]
+    fn a_condition_is_moved_as_long_as_it_stays_small() {
+        let nested = |times: usize| {
+            let one = LogicalPlanBuilder::empty(true).project([lit(1).alias("x")]).expect("a row");
+            let nested = (0..times)
+                .fold(one, |plan, _| plan.project([(col("x") + col("x")).alias("x")]).expect("a sum"));
+            nested.filter(col("x").gt(lit(5))).and_then(LogicalPlanBuilder::build).expect("a plan")
+        };
+        let is_below = |plan: &LogicalPlan| !matches!(plan, LogicalPlan::Filter(_));
+        let largest = |plan: &LogicalPlan| {
+            let mut largest = 0;
+            let _ = plan.apply(|node| {
+                node.apply_expressions(|expr| {
+                    largest = largest.max(parts_of(expr));
+                    Ok(TreeNodeRecursion::Continue)
+                })
+            });
+            largest
+        };
+        let optimizer = Optimizer::with_rules(watched(vec![Arc::new(PushDownFilter::new())]));
+        for times in [1, 5, 60] {
+            let plan = optimizer
+                .optimize(nested(times), &OptimizerContext::new(), |_, _| {})
+                .expect("it is small enough");
+            assert!(is_below(&plan), "{plan}");
+            assert!(largest(&plan) <= MOVED_PARTS_MAX, "{}", largest(&plan));
+        }
+    }
+}
