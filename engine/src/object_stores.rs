@@ -15,7 +15,7 @@ use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::http::HttpBuilder;
 use object_store::multipart::MultipartStore;
-use object_store::{ClientOptions, ObjectStore, RetryConfig};
+use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 use parking_lot::Mutex;
 use url::Url;
 
@@ -252,7 +252,17 @@ impl ObjectStores {
     }
 
     fn retry(&self) -> RetryConfig {
-        RetryConfig { retry_timeout: self.config.retry_timeout.0, ..RetryConfig::default() }
+        let retry_timeout = self.config.retry_timeout.0;
+        let usual = RetryConfig::default();
+        // Time alone bounds it: ten tries are over in one second or in ten, as chance has it.
+        RetryConfig {
+            max_retries: usize::MAX,
+            backoff: BackoffConfig {
+                max_backoff: (retry_timeout / 4).min(usual.backoff.max_backoff),
+                ..usual.backoff
+            },
+            retry_timeout,
+        }
     }
 
     fn limit(&self) -> RequestLimit {

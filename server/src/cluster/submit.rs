@@ -9,7 +9,7 @@ use std::time::Duration;
 use ballista_core::JobId;
 use ballista_core::serde::protobuf::{JobStatus, PartitionLocation, job_status::Status};
 use datafusion::execution::context::SessionContext;
-use engine::{ByteSize, Error, ExecutorId, Result};
+use engine::{ByteSize, Error, ExecutorId, INTERMEDIATE_RESULTS, Result};
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -33,6 +33,11 @@ enum Ended {
     MayPass(Error, usize),
     /// It would fail again.
     Failed(Error),
+}
+
+/// True for what a store did not answer, and not another executor.
+fn is_of_store(error: &Error) -> bool {
+    error.sqlstate().as_str() == "58030" && !error.to_string().contains(INTERMEDIATE_RESULTS)
 }
 
 /// Runs `plan` until it succeeds, fails for good, or has been run as often as allowed.
@@ -59,6 +64,12 @@ pub async fn run(cluster: &Cluster, context: &QueryContext, plan: Plan, permit: 
         };
         let error = match ended {
             Ended::Failed(error) => return Err(error),
+            // A store that refused for as long as it is asked again would do so for as long once more.
+            Ended::MayPass(error, _)
+                if is_of_store(&error) && started_at.elapsed() >= cluster.config.stores.retry_timeout.0 =>
+            {
+                return Err(error);
+            }
             Ended::MayPass(error, _) if retries >= retries_max && !follows(retried_at) => {
                 return Err(given_up(context, retries, error));
             }
@@ -96,7 +107,7 @@ fn follows(retried_at: Option<Instant>) -> bool {
 fn given_up(context: &QueryContext, retries: usize, error: Error) -> Error {
     let what = match &error {
         Error::ExecutorLost { message } => format!("executors were lost, at last: {message}"),
-        error if error.to_string().contains(engine::INTERMEDIATE_RESULTS) => {
+        error if error.to_string().contains(INTERMEDIATE_RESULTS) => {
             "executors were lost, or, as at last, could not read what others had computed".to_owned()
         }
         _ => return error,
