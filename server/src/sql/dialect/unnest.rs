@@ -99,7 +99,7 @@ fn name_of(factor: &TableFactor) -> Option<Ident> {
 fn with_items(table: &TableFactor, column: &Ident, item: &Ident, name: &Ident) -> Option<TableFactor> {
     let items = call("unnest", vec![Expr::Identifier(column.clone())]);
     let text = format!("SELECT * FROM (SELECT *, {items} AS {item} FROM {table}) AS {name}");
-    let dialect = super::super::grammar::Grammar;
+    let dialect = crate::sql::grammar::Grammar;
     let mut parser = sqlparser::parser::Parser::new(&dialect).try_with_sql(&text).ok()?;
     let query = parser.parse_query().ok()?;
     let mut select = query.body.as_select().cloned()?;
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     fn adapted(sql: &str) -> String {
-        let dialect = super::super::grammar::Grammar;
+        let dialect = crate::sql::grammar::Grammar;
         let mut statements = sqlparser::parser::Parser::parse_sql(&dialect, sql).expect("parsed");
         let Statement::Query(query) = &mut statements[0] else { panic!("a query") };
         let SetExpr::Select(select) = query.body.as_mut() else { panic!("a select") };
