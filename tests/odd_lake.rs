@@ -742,12 +742,12 @@ async fn files_that_are_too_deep_or_too_wide_stop_nothing() {
     client.batch_execute("refresh locations").await.expect("they are looked at again");
     let states = states(&client).await;
     for (name, expected) in [
-        ("good", "ok"),
-        ("deep10", "ok"),
+        ("good", "served"),
+        ("deep10", "served"),
         ("deep40", "damaged"),
         ("deep100", "damaged"),
         ("wide", "damaged"),
-        ("pipe", "damaged"),
+        ("pipe", "away"),
     ] {
         let state = states.get(name).map(|(state, ..)| state.as_str());
         assert_eq!(state, Some(expected), "{name}: {states:?}");
@@ -759,7 +759,7 @@ async fn files_that_are_too_deep_or_too_wide_stop_nothing() {
             assert_eq!(number(&client, &sql).await.expect("rows"), 3, "{route}: {table}");
         }
         let whole = client.simple_query("select * from deep10 order by 1 limit 1").await;
-        assert_eq!(sql_tests::sqlstate(&whole), "00000", "{route}: {whole:?}");
+        assert!(whole.is_ok(), "{route}: {whole:?}");
     }
 }
 
@@ -794,7 +794,7 @@ async fn the_servers_own_folders_are_no_tables() {
     for sql in [
         format!("create external table k stored as csv location '{}/cluster.secret'", own.display()),
         format!("create external table k stored as csv location '{}/'", own.display()),
-        format!("copy good to '{}/executors/'", own.display()),
+        format!("copy good to '{}/history/'", own.display()),
     ] {
         let refused = client.simple_query(&sql).await;
         assert_eq!(sql_tests::sqlstate(&refused), "42501", "{sql}: {refused:?}");

@@ -1,5 +1,6 @@
 //! Projections that make large values stay above scans. A scan computes what was pushed into it for a whole batch of a file's
-//! rows, asks nobody, and computes constants of its own accord: a text of 10 MB was put into each of 8192 rows.
+//! rows, asks nobody, and computes constants of its own accord: a text of 10 MB was put into each of 8192 rows. And conditions
+//! that stay above projections which compute what others compute: each column is put in as often as it is named.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, Tr
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::expressions::{CastExpr, Literal};
+use datafusion::physical_expr::expressions::{CastExpr, Column, Literal};
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::projection::ProjectionExec;
@@ -23,19 +24,29 @@ use crate::functions::growth::{is_flat, value_bytes};
 /// A constant that is no matter in each row.
 const SHORT: usize = 1 << 10;
 
-/// `rules`, of which those that push projections into scans leave alone what may grow.
+/// Parts that a condition on one column may come to have below a projection.
+const PUT_IN_PARTS_MAX: usize = 2_000;
+
+/// `rules`, of which those that push projections into scans, and conditions below projections, leave alone what may grow.
 pub fn careful(
     rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>>,
 ) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let careful = |rule: Arc<dyn PhysicalOptimizerRule + Send + Sync>| match rule.name() {
-        "ProjectionPushdown" => Arc::new(Careful(rule)) as Arc<dyn PhysicalOptimizerRule + Send + Sync>,
+        "ProjectionPushdown" => Arc::new(Careful { rule, is_apart: may_grow }) as Arc<_>,
+        name if name.starts_with("FilterPushdown") => {
+            Arc::new(Careful { rule, is_apart: would_be_put_in }) as Arc<_>
+        }
         _ => rule,
     };
     rules.into_iter().map(careful).collect()
 }
 
 #[derive(Debug)]
-struct Careful(Arc<dyn PhysicalOptimizerRule + Send + Sync>);
+struct Careful {
+    rule: Arc<dyn PhysicalOptimizerRule + Send + Sync>,
+    /// True for what the rule must not see.
+    is_apart: fn(&Arc<dyn ExecutionPlan>) -> Result<bool>,
+}
 
 impl PhysicalOptimizerRule for Careful {
     fn optimize(
@@ -46,14 +57,14 @@ impl PhysicalOptimizerRule for Careful {
         let mut is_guarded = false;
         let guarded = plan
             .transform_up(|node| {
-                if !may_grow(&node)? {
+                if !(self.is_apart)(&node)? {
                     return Ok(Transformed::no(node));
                 }
                 is_guarded = true;
                 Ok(Transformed::yes(Arc::new(Guarded { inner: node }) as Arc<dyn ExecutionPlan>))
             })
             .data()?;
-        let optimized = self.0.optimize(guarded, config)?;
+        let optimized = self.rule.optimize(guarded, config)?;
         if !is_guarded {
             return Ok(optimized);
         }
@@ -68,11 +79,11 @@ impl PhysicalOptimizerRule for Careful {
     }
 
     fn name(&self) -> &str {
-        self.0.name()
+        self.rule.name()
     }
 
     fn schema_check(&self) -> bool {
-        self.0.schema_check()
+        self.rule.schema_check()
     }
 }
 
@@ -87,6 +98,36 @@ fn may_grow(node: &Arc<dyn ExecutionPlan>) -> Result<bool> {
         may_grow |= part.expr.exists(|expr| Ok(makes_much(expr)))?;
     }
     Ok(may_grow)
+}
+
+/// True for a projection with a column that is a long expression of what lies below all projections under it.
+fn would_be_put_in(node: &Arc<dyn ExecutionPlan>) -> Result<bool> {
+    let is_long = |parts: &usize| *parts > PUT_IN_PARTS_MAX;
+    Ok(node.is::<ProjectionExec>() && parts_of_columns(node)?.iter().any(is_long))
+}
+
+/// The parts of each column, of what no projection computes.
+fn parts_of_columns(node: &Arc<dyn ExecutionPlan>) -> Result<Vec<usize>> {
+    let columns = node.schema().fields().len();
+    if node.is::<Guarded>() {
+        return Ok(vec![1; columns]);
+    }
+    let below = node.children().into_iter().map(parts_of_columns).collect::<Result<Vec<_>>>()?;
+    let Some(projection) = node.downcast_ref::<ProjectionExec>() else {
+        // Which column comes from which is no matter here: none has more.
+        let most = below.iter().flatten().copied().max().unwrap_or(1);
+        return Ok(vec![most; columns]);
+    };
+    let parts = |expr: &Arc<dyn PhysicalExpr>| {
+        let mut parts = 0_usize;
+        expr.apply(|part| {
+            let column = part.downcast_ref::<Column>().and_then(|column| below.first()?.get(column.index()));
+            parts = parts.saturating_add(column.copied().unwrap_or(1));
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        Ok(parts)
+    };
+    projection.expr().iter().map(|part| parts(&part.expr)).collect()
 }
 
 fn makes_much(expr: &Arc<dyn PhysicalExpr>) -> bool {

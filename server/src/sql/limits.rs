@@ -136,9 +136,16 @@ pub fn check_tokens(tokens: &[TokenWithSpan], limits: &LimitsConfig) -> Result<(
     // One counter per open parenthesis: operators since the last comma at that level, and set
     // operations, which nest just as deep.
     let mut chains = vec![Chain::default()];
+    let mut before = &Token::EOF;
     for token in tokens {
         match &token.token {
-            Token::LParen | Token::LBracket => chains.push(Chain::default()),
+            Token::LParen | Token::LBracket => {
+                let outer = chains.last().expect("one level is always open").read_twice;
+                chains.push(Chain {
+                    read_twice: outer + usize::from(is_read_twice(before)),
+                    ..Chain::default()
+                });
+            }
             Token::RParen | Token::RBracket => {
                 if chains.len() > 1 {
                     chains.pop();
@@ -151,7 +158,18 @@ pub fn check_tokens(tokens: &[TokenWithSpan], limits: &LimitsConfig) -> Result<(
             Token::SemiColon => chains = vec![Chain::default()],
             other => chains.last_mut().expect("one level is always open").count(other),
         }
+        if !matches!(token.token, Token::Whitespace(_)) {
+            before = &token.token;
+        }
         let chain = chains.last().expect("one level is always open");
+        if chain.read_twice > READ_TWICE_MAX {
+            return Err(Error::TooComplex {
+                message: format!(
+                    "functions with a syntax of their own are nested more than {READ_TWICE_MAX} deep"
+                ),
+                hint: "Compute the inner ones in a subquery of FROM.".into(),
+            });
+        }
         let depth = limits.statement_depth_max;
         let longest = chain.operators.max(chain.set_operations).max(chain.tables * TABLE_WEIGHT);
         if chains.len() > depth || longest > depth {
@@ -162,6 +180,29 @@ pub fn check_tokens(tokens: &[TokenWithSpan], limits: &LimitsConfig) -> Result<(
         }
     }
     Ok(())
+}
+
+/// Calls that the parser reads by a syntax of their own, and once more as plain ones where that fails: each level takes twice
+/// as long.
+const READ_TWICE_MAX: usize = 10;
+
+fn is_read_twice(before: &Token) -> bool {
+    let Token::Word(word) = before else { return false };
+    word.quote_style.is_none()
+        && matches!(
+            word.keyword,
+            Keyword::OVERLAY
+                | Keyword::POSITION
+                | Keyword::STRUCT
+                | Keyword::CEIL
+                | Keyword::FLOOR
+                | Keyword::SUBSTRING
+                | Keyword::TRIM
+                | Keyword::EXTRACT
+                | Keyword::CONVERT
+                | Keyword::TRY_CONVERT
+                | Keyword::MAP
+        )
 }
 
 /// Joining a table costs the planner more than an operator does: every join knows every column so far.
@@ -180,6 +221,8 @@ struct Chain {
     // Commas of a FROM list: each joins one more table.
     tables: usize,
     is_from: bool,
+    /// Calls around it that are read twice.
+    read_twice: usize,
 }
 
 impl Chain {

@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_name_that_would_be_read_as_another_is_refused() {
-        for text in [r#""\"" > 1"#, r#""a""""b" = 'x'"#, r#""\""||v from private_pay,d--" is null"#] {
+        for text in [r#""\""" > 1"#, r#""a""""b" = 'x'"#, r#""\""||v from private_pay,d--" is null"#] {
             let expr = read(text);
             match expression(&expr) {
                 Ok(printed) => assert_eq!(read(&printed), expr, "{printed}"),
