@@ -37,7 +37,7 @@ pub fn check_average(batch: &RecordBatch, rows: usize) -> Result<()> {
     if own < 2 {
         return Ok(());
     }
-    let bytes: usize = batch.columns().iter().map(|column| about(column)).fold(0, usize::saturating_add);
+    let bytes: usize = batch.columns().iter().map(about).fold(0, usize::saturating_add);
     if bytes < LITTLE {
         return Ok(());
     }

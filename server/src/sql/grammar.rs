@@ -100,7 +100,6 @@ mod tests {
     use engine::config::LimitsConfig;
 
     use super::super::dialect::SessionFacts;
-    use super::*;
 
     /// What comes of it is no matter.
     fn read(sql: &str) {

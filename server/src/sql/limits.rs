@@ -140,11 +140,12 @@ pub fn check_tokens(tokens: &[TokenWithSpan], limits: &LimitsConfig) -> Result<(
     for token in tokens {
         match &token.token {
             Token::LParen | Token::LBracket => {
-                let outer = chains.last().expect("one level is always open").read_twice;
-                chains.push(Chain {
-                    read_twice: outer + usize::from(is_read_twice(before)),
-                    ..Chain::default()
-                });
+                let outer = chains.last().expect("one level is always open");
+                // `FROM ((` is read as a query in parentheses, and then as a join.
+                let is_within = matches!(before, Token::LParen) && outer.is_relation;
+                let is_relation = is_within || is_before_relation(before);
+                let read_twice = outer.read_twice + usize::from(is_within || is_read_twice(before));
+                chains.push(Chain { read_twice, is_relation, ..Chain::default() });
             }
             Token::RParen | Token::RBracket => {
                 if chains.len() > 1 {
@@ -165,7 +166,7 @@ pub fn check_tokens(tokens: &[TokenWithSpan], limits: &LimitsConfig) -> Result<(
         if chain.read_twice > READ_TWICE_MAX {
             return Err(Error::TooComplex {
                 message: format!(
-                    "functions with a syntax of their own are nested more than {READ_TWICE_MAX} deep"
+                    "parentheses of joins, or functions with a syntax of their own, nest more than {READ_TWICE_MAX} deep"
                 ),
                 hint: "Compute the inner ones in a subquery of FROM.".into(),
             });
@@ -180,6 +181,11 @@ pub fn check_tokens(tokens: &[TokenWithSpan], limits: &LimitsConfig) -> Result<(
         }
     }
     Ok(())
+}
+
+fn is_before_relation(before: &Token) -> bool {
+    matches!(before, Token::Word(word)
+        if word.quote_style.is_none() && matches!(word.keyword, Keyword::FROM | Keyword::JOIN))
 }
 
 /// Calls that the parser reads by a syntax of their own, and once more as plain ones where that fails: each level takes twice
@@ -221,7 +227,9 @@ struct Chain {
     // Commas of a FROM list: each joins one more table.
     tables: usize,
     is_from: bool,
-    /// Calls around it that are read twice.
+    /// What stands in the place of a table.
+    is_relation: bool,
+    /// Calls and joins around it that are read twice.
     read_twice: usize,
 }
 
