@@ -246,3 +246,47 @@ async fn long_values_in_messages_and_settings_are_not_kept() {
     let kept = rows(&client, "select max(length(error)) < 10000 from sys.queries").await;
     assert_eq!(kept, [["t"]]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cursors_that_rest_are_counted() {
+    const SESSIONS: usize = 12;
+    const CURSORS: usize = 60;
+    let binary = Path::new(env!("CARGO_BIN_EXE_sluice"));
+    let data = tpch::data(binary, Path::new(env!("CARGO_TARGET_TMPDIR")), "0.1").await.expect("data");
+    let options =
+        Options { locations: vec![data], executors: 0, memory: format!("{CAP_MB}MB"), ..Options::default() };
+    let cluster = TestCluster::start(binary, &options).await.expect("a server");
+    let prober = Prober::start(cluster.connect().await.expect("a session"));
+    let mut sessions = Vec::new();
+    let (mut open, mut refused) = (0, 0);
+    for session in 0..SESSIONS {
+        let client = cluster.connect_with("-c statement_timeout=2s").await.expect("a session");
+        // Of one session's many, and then of many sessions' few.
+        let count = if session == 0 { CURSORS } else { 2 };
+        client.batch_execute("begin").await.expect("a block");
+        for cursor in 0..count {
+            let named = format!("savepoint s; declare c{cursor} cursor for select * from lineitem");
+            client.batch_execute(&named).await.expect("a cursor");
+            let outcome = client.simple_query(&format!("fetch 1 from c{cursor}")).await;
+            println!("session {session}, cursor {cursor}: {}, {} MB", sql_tests::sqlstate(&outcome), peak_mb(cluster.process_id()));
+            if outcome.is_ok() {
+                open += 1;
+                continue;
+            }
+            // Refused, or it waits for what the others have set aside.
+            assert!(["53200", "57014"].contains(&sql_tests::sqlstate(&outcome)), "{outcome:?}");
+            client.batch_execute("rollback to s").await.expect("the block goes on");
+            refused += 1;
+        }
+        sessions.push(client);
+    }
+    let [_, p99, _] = prober.stop().await;
+    let peak = peak_mb(cluster.process_id());
+    println!("{open} open, {refused} refused, p99 {p99:?}, peak {peak} MB");
+    assert!(peak <= CAP_MB, "the peak was {peak} MB");
+    assert!(p99 <= ANSWERED_WITHIN, "SELECT 1 waited for {p99:?}");
+    assert!(open > SESSIONS, "{open} cursors were open");
+    drop(sessions);
+    let client = cluster.connect().await.expect("a session");
+    assert_eq!(rows(&client, "select count(*) from lineitem").await, [["600572"]]);
+}

@@ -291,6 +291,20 @@ async fn what_would_be_ignored_is_refused() {
         assert_ne!(code(&eve, &format!("alter table mine rename to {name}")).await, "00000", "{name}");
     }
     run(&eve, &[r#"alter table mine rename to "Mine""#]).await;
+    // So is another text under a name of hers, where she may make nothing any more.
+    run(&eve, &["create view own as select 1 as x"]).await;
+    run(&admin, &["revoke create on schema public from eve"]).await;
+    assert_eq!(code(&eve, "create or replace view own as select 2 as x").await, "42501");
+    assert_eq!(rows(&eve, "select x from own").await, [["1"]]);
+    // A hash is no password, and a word for oneself no name.
+    for (sql, expected) in [
+        ("alter role eve password 'md5c1a1f9d1b4c1f1f9d1b4c1f1f9d1b4c1'", "0A000"),
+        ("alter role eve password 'md5 is no hash'", "00000"),
+        (r#"create role "current_user""#, "42939"),
+        (r#"alter role eve rename to "session_user""#, "42939"),
+    ] {
+        assert_eq!(code(&admin, sql).await, expected, "{sql}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -57,6 +57,13 @@ fn is_ours(path: &Path) -> io::Result<bool> {
     }
 }
 
+/// Makes the folder `path`, unless it is there, for its owner alone: files of tables lie in it.
+pub fn make(path: &Path) -> io::Result<()> {
+    let is_new = !path.exists();
+    fs::create_dir_all(path)?;
+    if is_new { make_private(path) } else { Ok(()) }
+}
+
 /// It holds what roles sign in with, and their data: as of PostgreSQL's, nobody else looks into it.
 fn make_private(path: &Path) -> io::Result<()> {
     #[cfg(unix)]

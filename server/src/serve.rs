@@ -21,7 +21,7 @@ use url::Url;
 use crate::auth::SignInGuard;
 use crate::cluster::{self, Cluster, Supervisor};
 use crate::coordinator::Coordinator;
-use crate::data_folder::DataFolder;
+use crate::data_folder::{self, DataFolder};
 use crate::found_tables::FoundTables;
 use crate::metrics::Metrics;
 use crate::pg_catalog::Built;
@@ -140,11 +140,11 @@ impl Server {
         // Executors outlive the clients: statements that run when the server is told to end need them.
         let cluster_end = CancellationToken::new();
         let secret = cluster::secret(&config).map_err(ServeError::Environment)?;
+        scram::salt_unknown_roles_by(secret.reveal());
         let cluster = {
-            let (config, runtime, end) = (config.clone(), runtime.clone(), cluster_end.clone());
-            let secret = secret.clone();
-            let starting =
-                async move { Cluster::start(&config, &secret, runtime, cluster_listener, end).await };
+            let (config, secret, end) = (config.clone(), secret.clone(), cluster_end.clone());
+            let work = (runtime.clone(), threads.compute.clone());
+            let starting = async move { Cluster::start(&config, &secret, work, cluster_listener, end).await };
             let started = threads.cluster.spawn(starting).await;
             started.map_err(|error| ServeError::Environment(error.to_string()))?.map_err(internal)?
         };
@@ -331,7 +331,7 @@ fn warehouse(config: &Config) -> Result<Warehouse, ServeError> {
                 Some(path) => PathBuf::from(path.trim_start_matches("file://")),
                 None => config.server.data_dir.join("warehouse"),
             };
-            let made = std::fs::create_dir_all(&path).and_then(|()| path.canonicalize());
+            let made = data_folder::make(&path).and_then(|()| path.canonicalize());
             let path = made.map_err(|error| unusable(&path, &error))?;
             path.to_string_lossy().into_owned()
         }

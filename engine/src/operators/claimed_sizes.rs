@@ -1,5 +1,7 @@
-//! What a Parquet file claims to be once it is unpacked, asked of the memory pool before it is: four kilobytes were seen to
-//! say that they are a page of two gigabytes, which the reader makes room for.
+//! What a scan holds of Parquet files, asked of the memory pool before it is read: the parts of columns of one row group, and
+//! what they claim to be once they are unpacked. A cursor that rests holds the row group it is in, and forty of them that
+//! nobody had counted were 1.6 GB; and four kilobytes were seen to say that they are a page of two gigabytes, which the
+//! reader makes room for.
 
 use std::fmt;
 use std::ops::Range;
@@ -73,15 +75,13 @@ impl fmt::Debug for AskingReader {
 impl AskingReader {
     /// Before `ranges` of the file are read.
     fn ask(&mut self, ranges: &[Range<u64>]) -> ParquetResult<()> {
-        let Some(metadata) = &self.metadata else { return Ok(()) };
+        let packed = ranges.iter().fold(0, |sum: u64, range| sum.saturating_add(range.end - range.start));
         let is_read = |start: &u64| ranges.iter().any(|range| range.contains(start));
-        let read = suspects(metadata).filter(|(start, _)| is_read(start));
-        let bytes = read.fold(0, |sum: usize, (_, bytes)| sum.saturating_add(bytes));
-        if bytes == 0 {
-            return Ok(());
-        }
+        let read = self.metadata.iter().flat_map(|metadata| suspects(metadata)).filter(|(start, _)| is_read(start));
+        let unpacked = read.fold(0, |sum: usize, (_, bytes)| sum.saturating_add(bytes));
+        let bytes = usize::try_from(packed).unwrap_or(usize::MAX).saturating_add(unpacked);
         let Some(pool) = Scope::current().and_then(|scope| scope.pool().cloned()) else { return Ok(()) };
-        let memory = self.memory.get_or_insert_with(|| MemoryConsumer::new("ParquetPages").register(&pool));
+        let memory = self.memory.get_or_insert_with(|| MemoryConsumer::new("ParquetScan").register(&pool));
         memory.try_resize(bytes).map_err(|error| ParquetError::External(Box::new(error)))
     }
 }

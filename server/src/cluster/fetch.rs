@@ -20,9 +20,12 @@ use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::physical_plan::SpillManager;
 use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, SpillMetrics};
 use engine::runtime::NodeRuntime;
-use engine::{Error, Result};
+use engine::{Error, Result, panics};
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt, TryStreamExt};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
 
 use super::Cluster;
@@ -55,9 +58,7 @@ pub async fn rows(
         .map(|location| location.partition_stats.num_bytes().unwrap_or(u64::MAX / 1024))
         .sum();
     if stored > WHOLE_BYTES_MAX && stored <= cluster.config.server.result_bytes_kept_max.0 {
-        match kept_on_disk(&cluster.runtime, batches(locations.clone(), cluster.identity.flight_peers()))
-            .await
-        {
+        match kept_on_disk(&cluster.runtime, batches(cluster, locations.clone())).await {
             Ok(batches) => return Ok((Rows::new(schema, batches), true)),
             Err(error @ Error::DiskFull { .. }) => {
                 warn!(%error, "a result does not fit here: it is fetched as it is read");
@@ -65,7 +66,7 @@ pub async fn rows(
             Err(error) => return Err(error),
         }
     }
-    let batches = batches(locations, cluster.identity.flight_peers());
+    let batches = batches(cluster, locations);
     if stored > WHOLE_BYTES_MAX {
         let held = batches.map(move |batch| {
             let _held = &job;
@@ -117,8 +118,34 @@ async fn kept_on_disk(
     })
 }
 
-/// One partition after the other, over one connection per executor.
+/// One partition after the other, unpacked on the threads that compute, a batch ahead of who reads.
 fn batches(
+    cluster: &Cluster,
+    locations: Vec<PartitionLocation>,
+) -> impl Stream<Item = Result<RecordBatch>> + Send + use<> {
+    let fetched = fetched(locations, cluster.identity.flight_peers());
+    let (sender, receiver) = mpsc::channel(1);
+    let work = AbortOnDropHandle::new(cluster.compute.spawn(async move {
+        let mut fetched = std::pin::pin!(fetched);
+        while let Some(batch) = fetched.next().await {
+            if sender.send(batch).await.is_err() {
+                return;
+            }
+        }
+    }));
+    let end = futures::stream::once(work).filter_map(async |ended| match ended {
+        Ok(()) => None,
+        // What has stopped in the middle must not look as if it had ended.
+        Err(error) => Some(Err(match error.try_into_panic() {
+            Ok(panic) => panics::error_of(panic.as_ref(), "a result"),
+            Err(_) => Error::ShuttingDown,
+        })),
+    });
+    ReceiverStream::new(receiver).chain(end)
+}
+
+/// One partition after the other, over one connection per executor.
+fn fetched(
     locations: Vec<PartitionLocation>,
     peers: Arc<BallistaConfigGrpcEndpoint>,
 ) -> impl Stream<Item = Result<RecordBatch>> + Send + use<> {

@@ -37,6 +37,7 @@ use engine::runtime::NodeRuntime;
 use engine::strain::Strain;
 use engine::{ByteSize, ClusterIdentity, ExecutorId, Result, codec, priority};
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 pub use membership::{Member, Membership};
@@ -55,6 +56,8 @@ pub struct Cluster {
     identity: ClusterIdentity,
     config: Config,
     runtime: NodeRuntime,
+    /// Threads that unpack results: one row may be hundreds of megabytes, and take seconds.
+    compute: Handle,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -65,11 +68,11 @@ impl std::fmt::Debug for Cluster {
 
 impl Cluster {
     /// Starts the scheduler on `listener`. Executors that know `secret` may join from then on, until `shutdown`. The threads
-    /// that this is called on hear them.
+    /// that this is called on hear them; results are unpacked on those of `compute`.
     pub async fn start(
         config: &Config,
         secret: &Secret,
-        runtime: NodeRuntime,
+        (runtime, compute): (NodeRuntime, Handle),
         listener: TcpListener,
         shutdown: CancellationToken,
     ) -> Result<Arc<Self>> {
@@ -79,7 +82,7 @@ impl Cluster {
         let seen = (Arc::clone(&membership), Arc::clone(&profiles));
         let scheduler = Scheduler::start(config, listener, &identity, seen, shutdown.clone()).await?;
         membership::watch(Arc::clone(&membership), scheduler.clone(), shutdown);
-        Ok(Arc::new(Self { membership, profiles, scheduler, identity, config: config.clone(), runtime }))
+        Ok(Arc::new(Self { membership, profiles, scheduler, identity, config: config.clone(), runtime, compute }))
     }
 
     /// The executors that are alive.

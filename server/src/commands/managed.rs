@@ -418,7 +418,7 @@ pub async fn alter(coordinator: &Coordinator, session: &mut Session, wanted: &Ta
 }
 
 /// Refuses a name that `role` could not have given (42501).
-fn must_be_able_to_create(metadata: &Metadata, role: u32, name: &TableName) -> Result<()> {
+pub(super) fn must_be_able_to_create(metadata: &Metadata, role: u32, name: &TableName) -> Result<()> {
     match metadata.allows(role, &GrantObject::Schema(name.schema.clone()), Privilege::Create) {
         true => Ok(()),
         false => {

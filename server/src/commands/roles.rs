@@ -366,8 +366,9 @@ fn check_options(options: &RoleOptions) -> Result<()> {
 }
 
 fn check_name(name: &str) -> Result<()> {
-    if name.is_empty() || name.contains('\0') || ["public", "none"].contains(&name) || name.starts_with("pg_")
-    {
+    // The last three are quoted names to PostgreSQL; statements mean the session's own role by them here.
+    const RESERVED: [&str; 5] = ["public", "none", "current_user", "current_role", "session_user"];
+    if name.is_empty() || name.contains('\0') || RESERVED.contains(&name) || name.starts_with("pg_") {
         return Err(Error::ReservedName { message: format!("role name \"{name}\" is reserved") });
     }
     Ok(())
@@ -389,9 +390,21 @@ fn with_options(mut role: Role, options: &RoleOptions, iterations: u32) -> Resul
         Some(None) => role.verifier = None,
         // PostgreSQL takes an empty password for none, with a notice.
         Some(Some(password)) if password.is_empty() => role.verifier = None,
+        // A password to PostgreSQL too, but not one that anybody could sign in with.
+        Some(Some(password)) if is_md5_verifier(password) => {
+            let message = "MD5-encrypted passwords are not supported: give the password, or its SCRAM-SHA-256 verifier";
+            return Err(Error::NotSupported { message: message.into() });
+        }
         Some(Some(password)) => role.verifier = Some(scram::verifier(password, iterations)),
     }
     Ok(role)
+}
+
+/// True for what PostgreSQL takes for a password that has been hashed with MD5.
+fn is_md5_verifier(password: &str) -> bool {
+    password
+        .strip_prefix("md5")
+        .is_some_and(|hash| hash.len() == 32 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// Microseconds since 1970 of a point in time; `None` for `infinity`.

@@ -116,7 +116,9 @@ fn replaced(
     if found.view.is_none() {
         return Err(Error::WrongObjectType { message: format!("\"{}\" is not a view", make.view) });
     }
-    must_own_table(context.snapshot.metadata(), session, &found.name)?;
+    let metadata = context.snapshot.metadata();
+    managed::must_be_able_to_create(metadata, context.role_oid, &found.name)?;
+    must_own_table(metadata, session, &found.name)?;
     Ok(Some(Arc::clone(found)))
 }
 

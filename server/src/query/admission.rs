@@ -390,6 +390,11 @@ impl Admission {
         self.state.lock().reserved_bytes.get(&pool).copied().unwrap_or(0)
     }
 
+    /// True when the session holds something for another query: one whose rows it has not read to the end.
+    pub fn holds_others(&self, asker: &Asker) -> bool {
+        self.state.lock().waits_for_itself(asker)
+    }
+
     /// The places of those that wait, from 1.
     pub fn positions(&self) -> HashMap<QueryId, usize> {
         let state = self.state.lock();

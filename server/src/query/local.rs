@@ -1,9 +1,12 @@
 //! Runs a plan in this process, on the compute threads, a bounded number of batches ahead of the client.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use datafusion::error::DataFusionError;
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use engine::memory::Pressure;
 use engine::operators::stoppable;
 use engine::{Error, Result, panics};
 use futures::StreamExt;
@@ -16,10 +19,15 @@ use super::{Permit, QueryContext, Rows};
 
 /// Batches computed ahead of the client: one being encoded, one ready.
 const BATCHES_AHEAD: usize = 2;
+/// How long a query waits for the process to be less near its memory cap.
+const ROOM_WAIT: Duration = Duration::from_millis(500);
 
 /// Starts `plan` and waits for its first batch, so that a failure before any row can still be answered
 /// by running elsewhere.
 pub async fn run(context: &QueryContext, plan: Plan, permit: Permit) -> Result<Rows> {
+    if !permit.watches() {
+        room(context).await?;
+    }
     let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
     let Plan { physical, state, is_small, .. } = plan;
     let schema = physical.schema();
@@ -84,6 +92,28 @@ pub async fn run(context: &QueryContext, plan: Plan, permit: Permit) -> Result<R
         running.check().await.err().map(Err)
     }));
     Ok(Rows::new(schema, futures::stream::iter(first).chain(rest.filter_map(futures::future::ready))))
+}
+
+/// Waits for a moment while the process is near its cap: what runs may give memory back. Then a session that has
+/// other queries open begins no further one, and at the cap nobody does.
+async fn room(context: &QueryContext) -> Result<()> {
+    let runtime = &context.coordinator.runtime;
+    let mut pressure = runtime.pressure.clone();
+    if *pressure.borrow() == Pressure::Calm {
+        return Ok(());
+    }
+    let calm = pressure.wait_for(|now| *now == Pressure::Calm);
+    if tokio::time::timeout(ROOM_WAIT, calm).await.is_ok() {
+        return Ok(());
+    }
+    let is_full = *pressure.borrow() == Pressure::Critical;
+    if !is_full && !context.coordinator.admission.holds_others(&context.asker()) {
+        return Ok(());
+    }
+    Err(Error::from(DataFusionError::ResourcesExhausted(format!(
+        "the process is too near its memory cap of {} to begin another query",
+        runtime.pool.cap()
+    ))))
 }
 
 /// The computing task; dropping it stops the plan at its next batch, and nested-loop joins within one.

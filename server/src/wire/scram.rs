@@ -1,5 +1,7 @@
 //! SCRAM-SHA-256 and -PLUS: verifiers, and the exchange by pgwire's state machine.
 
+use std::sync::OnceLock;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use engine::{Error, Result};
@@ -65,16 +67,26 @@ pub fn fits(user: &str, verifier: Option<&str>, password: &str, iterations: u32)
 }
 
 /// A secret nobody knows the password of, for roles that have none: a client learns nothing from being
-/// refused at the end rather than at the start. The same role gets the same salt while the server runs.
+/// refused at the end rather than at the start. The same role gets the same salt, after a restart too, as one that exists.
 fn mock(user: &str, iterations: u32) -> ScramSecret {
-    static KEY: std::sync::LazyLock<[u8; 32]> = std::sync::LazyLock::new(|| rand::rng().random());
-    let salt = gen_salted_password(user, &*KEY, 1)[..SALT_BYTES].to_vec();
+    let key = MOCK_KEY.get_or_init(|| rand::rng().random());
+    let salt = gen_salted_password(user, key, 1)[..SALT_BYTES].to_vec();
+    let unknown = rand::rng().random::<[u8; 32]>().to_vec();
     ScramSecret::Verifier {
         salt,
         iterations: iterations as usize,
-        stored_key: KEY.to_vec(),
-        server_key: KEY.to_vec(),
+        stored_key: unknown.clone(),
+        server_key: unknown,
     }
+}
+
+static MOCK_KEY: OnceLock<[u8; 32]> = OnceLock::new();
+
+/// Sets what the salts of roles that do not exist are made of: a secret that outlives the process.
+pub fn salt_unknown_roles_by(secret: &str) {
+    let key = gen_salted_password(secret, b"salts of roles that do not exist", 1);
+    let key = key.try_into().expect("SHA-256 gives 32 bytes");
+    let _ = MOCK_KEY.set(key);
 }
 
 /// One sign-in.
