@@ -268,7 +268,11 @@ async fn cursors_that_rest_are_counted() {
             let named = format!("savepoint s; declare c{cursor} cursor for select * from lineitem");
             client.batch_execute(&named).await.expect("a cursor");
             let outcome = client.simple_query(&format!("fetch 1 from c{cursor}")).await;
-            println!("session {session}, cursor {cursor}: {}, {} MB", sql_tests::sqlstate(&outcome), peak_mb(cluster.process_id()));
+            println!(
+                "session {session}, cursor {cursor}: {}, {} MB",
+                sql_tests::sqlstate(&outcome),
+                peak_mb(cluster.process_id())
+            );
             if outcome.is_ok() {
                 open += 1;
                 continue;

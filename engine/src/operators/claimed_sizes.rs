@@ -77,7 +77,8 @@ impl AskingReader {
     fn ask(&mut self, ranges: &[Range<u64>]) -> ParquetResult<()> {
         let packed = ranges.iter().fold(0, |sum: u64, range| sum.saturating_add(range.end - range.start));
         let is_read = |start: &u64| ranges.iter().any(|range| range.contains(start));
-        let read = self.metadata.iter().flat_map(|metadata| suspects(metadata)).filter(|(start, _)| is_read(start));
+        let read =
+            self.metadata.iter().flat_map(|metadata| suspects(metadata)).filter(|(start, _)| is_read(start));
         let unpacked = read.fold(0, |sum: usize, (_, bytes)| sum.saturating_add(bytes));
         let bytes = usize::try_from(packed).unwrap_or(usize::MAX).saturating_add(unpacked);
         let Some(pool) = Scope::current().and_then(|scope| scope.pool().cloned()) else { return Ok(()) };

@@ -392,7 +392,8 @@ fn with_options(mut role: Role, options: &RoleOptions, iterations: u32) -> Resul
         Some(Some(password)) if password.is_empty() => role.verifier = None,
         // A password to PostgreSQL too, but not one that anybody could sign in with.
         Some(Some(password)) if is_md5_verifier(password) => {
-            let message = "MD5-encrypted passwords are not supported: give the password, or its SCRAM-SHA-256 verifier";
+            let message =
+                "MD5-encrypted passwords are not supported: give the password, or its SCRAM-SHA-256 verifier";
             return Err(Error::NotSupported { message: message.into() });
         }
         Some(Some(password)) => role.verifier = Some(scram::verifier(password, iterations)),
