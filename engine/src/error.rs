@@ -801,6 +801,12 @@ fn from_plan(message: &str) -> Error {
         let name = message.split('\'').nth(1).unwrap_or("").to_owned();
         return Error::UndefinedFunction { message: format!("function {name} does not exist") };
     }
+    if message.contains("failed to match any signature: no such arguments") {
+        let name = message.split('\'').nth(1).unwrap_or_default();
+        return Error::UndefinedFunction {
+            message: format!("function {name} does not exist for arguments of these types"),
+        };
+    }
     if message.contains("No function matches")
         || message.contains("does not support")
         || message.contains("failed to match any signature")

@@ -21,7 +21,7 @@ use datafusion::prelude::SessionConfig;
 use crate::broadcast::physical_rules;
 use crate::exchange;
 use crate::functions::date_part::QuickDateParts;
-use crate::functions::{self, bounded, gathering};
+use crate::functions::{self, bounded, formatting, gathering};
 use crate::optimize_projections::careful;
 use crate::planner_rules::watched;
 use crate::runtime::NodeRuntime;
@@ -218,6 +218,11 @@ impl SessionStates {
 fn with_bounded_functions(mut state: SessionState) -> SessionState {
     for function in gathering::functions() {
         state.register_udaf(function).expect("DataFusion's own functions may be replaced");
+    }
+    for function in formatting::functions() {
+        // DataFusion's of the name go with their other names, under which they would come back below.
+        state.deregister_udf(function.name()).expect("DataFusion's own functions may be replaced");
+        state.register_udf(function).expect("DataFusion's own functions may be replaced");
     }
     // As they are here: some have been told the session's settings.
     let functions: Vec<_> = state.scalar_functions().values().cloned().collect();

@@ -12,6 +12,7 @@ mod helpers;
 pub mod http;
 pub mod laboratory;
 mod oracle;
+pub mod questions;
 mod routes;
 mod stores;
 pub mod tpch;

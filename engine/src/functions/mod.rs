@@ -7,6 +7,7 @@ pub mod concatenation;
 pub mod date_part;
 #[cfg(test)]
 mod every_function;
+pub mod formatting;
 pub mod gathering;
 pub mod growth;
 pub mod later;
@@ -37,6 +38,9 @@ pub fn registry() -> Arc<BallistaFunctionRegistry> {
         for name in function.aliases().iter().map(String::as_str).chain([function.name()]) {
             registry.scalar_functions.insert(name.to_owned(), Arc::clone(&function));
         }
+    }
+    for function in formatting::functions() {
+        registry.scalar_functions.insert(function.name().to_owned(), function);
     }
     for function in [
         concatenation::function(),

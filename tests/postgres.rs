@@ -1,0 +1,80 @@
+//! Invented questions, each answered as PostgreSQL 15 answers it, or refused.
+//!
+//! `SLUICE_TEST_SEED=5 SLUICE_TEST_QUESTIONS=100000 cargo test --release --test postgres` asks others, and more.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use rand::RngExt;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use sql_tests::questions::{Answer, Family, Verdict};
+use sql_tests::{Options, Oracle, TestCluster};
+use tokio_postgres::{Client, Config, NoTls};
+
+const ZONES: [&str; 4] = ["UTC", "America/New_York", "Asia/Kolkata", "Europe/Berlin"];
+/// Of so many questions one is asked on executors, too.
+const ON_EXECUTORS: usize = 10;
+/// Of so many, what differs is shown.
+const SHOWN: usize = 60;
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
+}
+
+async fn session(config: &Config, options: &str) -> Client {
+    let (client, connection) = config.clone().options(options).connect(NoTls).await.expect("a session");
+    tokio::spawn(connection);
+    client
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn invented_expressions_mean_what_they_mean_in_postgres() {
+    let binary = Path::new(env!("CARGO_BIN_EXE_sluice"));
+    let options = Options { executors: 1, ..Options::default() };
+    let cluster = TestCluster::start(binary, &options).await.expect("a cluster");
+    let oracle = Oracle::start().await.expect("a PostgreSQL");
+    let mut of_oracle = Config::new();
+    of_oracle.host("127.0.0.1").port(oracle.port).user("postgres").dbname("postgres");
+    let (seed, count) = (number("SLUICE_TEST_SEED", 15), number("SLUICE_TEST_QUESTIONS", 2_000));
+    let mut chance = StdRng::seed_from_u64(seed);
+    let mut verdicts: BTreeMap<String, usize> = BTreeMap::new();
+    let mut wrong = Vec::new();
+    for zone in ZONES {
+        let postgres = session(&of_oracle, "").await;
+        let local = session(&cluster.config(), "-c sluice.route=local").await;
+        let remote = session(&cluster.config(), "-c sluice.route=cluster").await;
+        for client in [&postgres, &local, &remote] {
+            client.batch_execute(&format!("set timezone = '{zone}'")).await.expect("a zone");
+        }
+        remote
+            .batch_execute(
+                "create table if not exists one (x int); delete from one; insert into one values (1)",
+            )
+            .await
+            .expect("a table");
+        for at in 0..count as usize / ZONES.len() {
+            let family = Family::ALL[chance.random_range(0..Family::ALL.len())];
+            let expression = family.invent(&mut chance);
+            let sql = format!("select {expression}");
+            let expected = Answer::of(&postgres, &sql).await;
+            let mut answers = vec![("local", Answer::of(&local, &sql).await)];
+            if at % ON_EXECUTORS == 0 {
+                answers.push(("cluster", Answer::of(&remote, &format!("{sql} from one")).await));
+            }
+            for (route, answer) in answers {
+                let verdict = answer.beside(&expected);
+                *verdicts.entry(format!("{route} {verdict:?}")).or_default() += 1;
+                let is_told = matches!(verdict, Verdict::Wrong)
+                    || (verdict != Verdict::Same && std::env::var_os("SLUICE_TEST_VERBOSE").is_some());
+                if is_told {
+                    wrong.push(format!(
+                        "{route}, {zone}: {sql}\n    PostgreSQL: {expected:?}\n    here: {answer:?}"
+                    ));
+                }
+            }
+        }
+    }
+    println!("seed {seed}: {verdicts:?}");
+    assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong[..wrong.len().min(SHOWN)].join("\n"));
+}
