@@ -25,11 +25,13 @@ use std::sync::Arc;
 use catalog::TableDefinition;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::TreeNode;
+use datafusion::physical_expr::window::StandardWindowExpr;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::placeholder_row::PlaceholderRowExec;
 use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::union::UnionExec;
+use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
 use datafusion_proto::physical_plan::AsExecutionPlan;
 use datafusion_proto::protobuf::PhysicalPlanNode;
 use engine::config::{Config, Secret};
@@ -82,7 +84,15 @@ impl Cluster {
         let seen = (Arc::clone(&membership), Arc::clone(&profiles));
         let scheduler = Scheduler::start(config, listener, &identity, seen, shutdown.clone()).await?;
         membership::watch(Arc::clone(&membership), scheduler.clone(), shutdown);
-        Ok(Arc::new(Self { membership, profiles, scheduler, identity, config: config.clone(), runtime, compute }))
+        Ok(Arc::new(Self {
+            membership,
+            profiles,
+            scheduler,
+            identity,
+            config: config.clone(),
+            runtime,
+            compute,
+        }))
     }
 
     /// The executors that are alive.
@@ -131,6 +141,9 @@ impl Cluster {
         };
         if plan.physical.exists(|node| Ok(groups_nothing(node))).unwrap_or(true) {
             return Some("it groups by an empty grouping set alone".to_owned());
+        }
+        if has(loses_part_of_a_window) {
+            return Some("it has a window function of which a part is lost when it is sent".to_owned());
         }
         // What is sent may nest only so far.
         let has_deep_type = |node: &Arc<dyn ExecutionPlan>| {
@@ -234,6 +247,25 @@ impl Cluster {
     pub async fn run(&self, context: &QueryContext, plan: Plan, permit: Permit) -> Result<Rows> {
         submit::run(self, context, plan, permit).await
     }
+}
+
+/// True for windows that say what messages do not carry: the FILTER of an aggregate, IGNORE NULLS, and that rows are read
+/// from the last, which makes LEAD of LAG.
+fn loses_part_of_a_window(node: &Arc<dyn ExecutionPlan>) -> bool {
+    let windows = node
+        .downcast_ref::<WindowAggExec>()
+        .map(WindowAggExec::window_expr)
+        .or_else(|| node.downcast_ref::<BoundedWindowAggExec>().map(BoundedWindowAggExec::window_expr));
+    windows.is_some_and(|windows| {
+        windows.iter().any(|window| match window.as_any().downcast_ref::<StandardWindowExpr>() {
+            // Its function tells no other way.
+            Some(window) => {
+                let function = format!("{:?}", window.get_standard_func_expr());
+                !function.ends_with("is_reversed: false, ignore_nulls: false }")
+            }
+            None => !format!("{window:?}").ends_with("filter: None }"),
+        })
+    })
 }
 
 /// Types within each other that are sent; two of the 64 levels of a message are taken by each.

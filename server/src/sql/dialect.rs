@@ -3,13 +3,17 @@
 //! Functions about the session become their values, so that a statement means the same on every node.
 //! The looser rewrites apply only to statements over system tables: a user's own query is never bent.
 
+mod bags;
 mod casts;
 pub use casts::{bytea, read_text};
 mod literals;
+mod meaning;
+pub use meaning::adapt as give_meaning;
 mod names_of_things;
 mod order_by;
 mod system;
 mod unnest;
+mod using;
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;

@@ -10,7 +10,7 @@ use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use super::classify::{Command, classify};
-use super::dialect::SessionFacts;
+use super::dialect::{self, SessionFacts};
 use super::{distribute, explained, hand_parsed, history, limits, tables};
 
 /// How deep the parser itself may recurse; it runs on a large stack.
@@ -103,6 +103,10 @@ fn parse_one(
         let mut parsed = parsed.into_iter();
         parsed.next().ok_or_else(|| Error::internal("a statement was parsed to none"))?
     };
+    let mut statement = statement;
+    if let Statement::Statement(statement) = &mut statement {
+        dialect::give_meaning(statement)?;
+    }
     let mut command = classify(statement, clauses, sql, facts, is_user)?;
     if let Command::Granting(granting) = &mut command {
         granting.with_grant_option |= is_option_only;
