@@ -188,23 +188,22 @@ fn join_columns(
                 *constraint = JoinConstraint::On(condition);
             }
         }
-        for ident in idents {
-            let is_new = !first.iter().any(|known| folded(known) == folded(&ident));
-            if let Some(told) = tables {
-                if let Some((_, shown)) = told.last_mut() {
-                    shown.push(ident.clone());
-                }
-                match told.first_mut() {
-                    Some((_, shown)) if is_new && before == 0 => shown.push(ident.clone()),
-                    // It may be of any of the tables on the left.
-                    _ if is_new => *tables = None,
-                    _ => {}
-                }
+        for ident in &idents {
+            let is_new = !first.iter().any(|known| folded(known) == folded(ident));
+            let Some(told) = tables else { continue };
+            if let Some((_, shown)) = told.last_mut() {
+                shown.push(ident.clone());
             }
-            if is_new {
-                first.push(ident);
+            match told.first_mut() {
+                Some((_, shown)) if is_new && before == 0 => shown.push(ident.clone()),
+                // It may be of any of the tables on the left.
+                _ if is_new => *tables = None,
+                _ => {}
             }
         }
+        // Those of the last join come first.
+        first.retain(|known| !idents.iter().any(|ident| folded(ident) == folded(known)));
+        first.splice(0..0, idents);
     }
     Ok(())
 }
@@ -319,5 +318,10 @@ mod tests {
             "SELECT k AS k, a.* EXCLUDE (k), b.* EXCLUDE (k) FROM a JOIN b USING(k)"
         );
         assert_eq!(adapted("SELECT a.x FROM a JOIN b USING (k)"), "SELECT a.x FROM a JOIN b USING(k)");
+        assert_eq!(
+            adapted("SELECT * FROM a JOIN b USING (k, l) LEFT JOIN c USING (l)"),
+            "SELECT l AS l, k AS k, a.* EXCLUDE (k, l), b.* EXCLUDE (k, l), c.* EXCLUDE (l) \
+             FROM a JOIN b USING(k, l) LEFT JOIN c USING(l)"
+        );
     }
 }
