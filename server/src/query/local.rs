@@ -26,7 +26,7 @@ const ROOM_WAIT: Duration = Duration::from_millis(500);
 /// by running elsewhere.
 pub async fn run(context: &QueryContext, plan: Plan, permit: Permit) -> Result<Rows> {
     if !permit.watches() {
-        room(context).await?;
+        room(context, plan.is_small).await?;
     }
     let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
     let Plan { physical, state, is_small, .. } = plan;
@@ -95,11 +95,12 @@ pub async fn run(context: &QueryContext, plan: Plan, permit: Permit) -> Result<R
 }
 
 /// Waits for a moment while the process is near its cap: what runs may give memory back. Then a session that has
-/// other queries open begins no further one, and at the cap nobody does.
-async fn room(context: &QueryContext) -> Result<()> {
+/// other queries open begins no further one, unless it is small, and at the cap nobody does.
+async fn room(context: &QueryContext, is_small: bool) -> Result<()> {
     let runtime = &context.coordinator.runtime;
     let mut pressure = runtime.pressure.clone();
-    if *pressure.borrow() == Pressure::Calm {
+    let now = *pressure.borrow();
+    if now == Pressure::Calm || (is_small && now < Pressure::Critical) {
         return Ok(());
     }
     let calm = pressure.wait_for(|now| *now == Pressure::Calm);

@@ -341,7 +341,8 @@ pub fn column_name(expr: &Expr) -> String {
     }
 }
 
-const UNNAMED: &str = "?column?";
+/// The name of a column that has none, as PostgreSQL shows it.
+pub const UNNAMED: &str = "?column?";
 
 fn unnamed() -> String {
     UNNAMED.to_owned()

@@ -133,6 +133,7 @@ impl ScalarUDFImpl for Formatting {
             && let Some(template) = args.scalar_arguments.get(1).copied().flatten()
             && let Some(template) = template.try_as_str().flatten()
         {
+            check_length(template)?;
             let scale = Template::of(parts(template, Kind::Number))?.scale();
             kind = DataType::Decimal128(PRECISION, i8::try_from(scale.min(37)).unwrap_or(UNKNOWN_SCALE));
         }
@@ -214,6 +215,19 @@ fn shown_as(kind: &DataType) -> Option<DataType> {
     })
 }
 
+/// A template of more bytes is refused: each of its letters takes many bytes once it is read.
+const TEMPLATE_BYTES_MAX: usize = 16 << 10;
+
+fn check_length(template: &str) -> Result<()> {
+    if template.len() <= TEMPLATE_BYTES_MAX {
+        return Ok(());
+    }
+    Err(DataFusionError::External(Box::new(Error::TooLarge {
+        message: format!("a template may have {TEMPLATE_BYTES_MAX} bytes at most"),
+        hint: "Join the texts of several templates with ||.".to_owned(),
+    })))
+}
+
 /// Templates that were read, of which a batch has most often one.
 struct Templates<T> {
     read: fn(&str) -> Result<T>,
@@ -227,6 +241,7 @@ impl<T> Templates<T> {
 
     fn of(&mut self, template: &str) -> Result<&T> {
         if self.last.as_ref().is_none_or(|(text, _)| text != template) {
+            check_length(template)?;
             self.last = Some((template.to_owned(), (self.read)(template)?));
         }
         let (_, read) = self.last.as_ref().expect("it was read just now");

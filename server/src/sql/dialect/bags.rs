@@ -56,7 +56,7 @@ fn select_columns(select: &Select) -> Option<Vec<Option<Ident>>> {
     let column = |item: &SelectItem| match item {
         SelectItem::ExprWithAlias { alias, .. } => Some(Some(alias.clone())),
         SelectItem::UnnamedExpr(expr) => Some(match names::column_name(expr) {
-            name if name == "?column?" => None,
+            name if name == names::UNNAMED => None,
             name => Some(Ident::with_quote('"', name)),
         }),
         _ => None,

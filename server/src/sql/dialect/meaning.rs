@@ -16,7 +16,7 @@ pub fn adapt(statement: &mut Statement) -> Result<()> {
         type Break = Error;
 
         fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
-            told(bags::adapt(&mut query.body).and_then(|()| using::adapt(query)))
+            told(using::adapt(query).and_then(|()| bags::adapt(&mut query.body)))
         }
 
         fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Error> {

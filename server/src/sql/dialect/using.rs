@@ -1,42 +1,31 @@
-//! `JOIN … USING`, whose column is that of the side that has it: the right one's after a RIGHT JOIN, either's after a FULL
-//! JOIN, and the first of `SELECT *`. The planner takes the left one's, wherever it stands.
+//! `RIGHT` and `FULL JOIN … USING`, whose column is that of the side that has it: the right one's, or either's. The planner
+//! takes the left one's, which has none where only the right side has a row.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use engine::{Error, Result};
 use sqlparser::ast::{
-    BinaryOperator, ExcludeSelectItem, Expr, Ident, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart,
-    OrderByKind, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, TableFactor,
-    TableWithJoins, VisitMut, VisitorMut, WildcardAdditionalOptions,
+    BinaryOperator, ExcludeSelectItem, Expr, Ident, Join, JoinConstraint, JoinOperator, ObjectName,
+    ObjectNamePart, OrderByKind, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr,
+    TableFactor, TableWithJoins, VisitMut, VisitorMut, WildcardAdditionalOptions,
 };
 
 use super::call;
 use super::meaning::not_supported;
-use crate::sql::names::{column_name, folded};
+use crate::sql::names::{UNNAMED, column_name, folded};
 
 /// Rewrites the joins of `query`, and what names their columns.
 pub fn adapt(query: &mut Query) -> Result<()> {
-    let SetExpr::Select(select) = query.body.as_mut() else { return Ok(()) };
+    let SetExpr::Select(select) = query.body.as_mut() else { return adapt_arms(&mut query.body) };
     let merged = merge(select)?;
     if merged.is_empty() {
         return Ok(());
     }
     let shown = shown_names(select);
-    for item in &mut select.projection {
-        if let SelectItem::UnnamedExpr(expr) = item
-            && let Some(column) = column(expr)
-            && merged.contains_key(&column)
-        {
-            let alias = Ident::with_quote('"', column);
-            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
-        }
-    }
-    let from = std::mem::take(&mut select.from);
-    let mut names = Names { merged: &merged, depth: 0 };
-    let _ = select.visit(&mut names);
-    select.from = from;
+    put_into(select, &merged);
     if let Some(OrderByKind::Expressions(items)) = query.order_by.as_mut().map(|order| &mut order.kind) {
+        let mut names = Names { merged: &merged, depth: 0 };
         for item in items {
             // A name alone is that of a column that is shown.
             if column(&item.expr).is_none_or(|name| !shown.contains(&name)) {
@@ -45,6 +34,41 @@ pub fn adapt(query: &mut Query) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Rewrites the sides of set operations; what is in parentheses is a query of its own.
+fn adapt_arms(body: &mut SetExpr) -> Result<()> {
+    match body {
+        SetExpr::SetOperation { left, right, .. } => {
+            adapt_arms(left)?;
+            adapt_arms(right)
+        }
+        SetExpr::Select(select) => {
+            let merged = merge(select)?;
+            put_into(select, &merged);
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Puts what joined columns are in the place of their names, which the columns that are shown keep.
+fn put_into(select: &mut Select, merged: &BTreeMap<String, Expr>) {
+    if merged.is_empty() {
+        return;
+    }
+    for item in &mut select.projection {
+        if let SelectItem::UnnamedExpr(expr) = item {
+            let name = column_name(expr);
+            if name != UNNAMED {
+                let alias = Ident::with_quote('"', name);
+                *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+            }
+        }
+    }
+    let from = std::mem::take(&mut select.from);
+    let _ = select.visit(&mut Names { merged, depth: 0 });
+    select.from = from;
 }
 
 /// Names that the query shows of itself.
@@ -75,11 +99,20 @@ struct Joined {
     first: Vec<Ident>,
     /// The tables, each with those of its columns that are shown among the first; `None` when that cannot be told from the
     /// text.
-    tables: Option<Vec<(Ident, Vec<Ident>)>>,
+    tables: Option<Vec<(Vec<Ident>, Vec<Ident>)>>,
 }
 
 /// What each joined column is, where the planner would take another; and `*` with such columns first.
 fn merge(select: &mut Select) -> Result<BTreeMap<String, Expr>> {
+    let is_right_or_full = |join: &Join| {
+        let mut operator = join.join_operator.clone();
+        let is_by_name =
+            matches!(constraint(&mut operator), Some(JoinConstraint::Using(_) | JoinConstraint::Natural));
+        is_by_name && kept(&join.join_operator) != Kept::Left
+    };
+    if !select.from.iter().any(|source| source.joins.iter().any(is_right_or_full)) {
+        return Ok(BTreeMap::new());
+    }
     let is_star = |item: &SelectItem| matches!(item, SelectItem::Wildcard(_));
     let has_star = select.projection.iter().any(is_star);
     let is_alone = select.from.len() == 1;
@@ -105,15 +138,18 @@ fn merge(select: &mut Select) -> Result<BTreeMap<String, Expr>> {
         for name in &joined.first {
             let merged = joined.merged.get(&folded(name)).cloned();
             let expr = merged.unwrap_or_else(|| Expr::Identifier(name.clone()));
-            projection.push(SelectItem::ExprWithAlias { expr, alias: name.clone() });
+            let alias = Ident::with_quote('"', folded(name));
+            projection.push(SelectItem::ExprWithAlias { expr, alias });
         }
         for (table, shown) in &tables {
-            let excluded: Vec<_> = shown.iter().map(|name| ObjectName::from(vec![name.clone()])).collect();
+            // By what the planner knows them as: it does not fold these.
+            let excluded: Vec<_> =
+                shown.iter().map(|name| ObjectName::from(vec![Ident::new(folded(name))])).collect();
             let options = WildcardAdditionalOptions {
                 opt_exclude: (!excluded.is_empty()).then_some(ExcludeSelectItem::Multiple(excluded)),
                 ..WildcardAdditionalOptions::default()
             };
-            let table = SelectItemQualifiedWildcardKind::ObjectName(ObjectName::from(vec![table.clone()]));
+            let table = SelectItemQualifiedWildcardKind::ObjectName(ObjectName::from(table.clone()));
             projection.push(SelectItem::QualifiedWildcard(table, options));
         }
     }
@@ -155,12 +191,10 @@ fn join_columns(
                 .ok_or_else(|| not_supported("USING with a table that has no name"))?;
             let mut condition: Option<Expr> = None;
             for ident in &idents {
-                let of_right = Expr::CompoundIdentifier(vec![right.clone(), ident.clone()]);
+                let of_right = of_table(&right, ident);
                 let of_left = match (merged.get(&folded(ident)), &left) {
                     (Some(expr), _) => expr.clone(),
-                    (None, Some(left)) if before == 0 => {
-                        Expr::CompoundIdentifier(vec![left.clone(), ident.clone()])
-                    }
+                    (None, Some(left)) if before == 0 => of_table(left, ident),
                     // Whose column it is cannot be told from the text.
                     (None, _) => return Err(not_supported("RIGHT or FULL JOIN … USING behind other joins")),
                 };
@@ -238,14 +272,19 @@ fn constraint(operator: &mut JoinOperator) -> Option<&mut JoinConstraint> {
     }
 }
 
-/// The name by which a table's columns are called.
-fn name_of(factor: &TableFactor) -> Option<Ident> {
+/// A column of a table.
+fn of_table(table: &[Ident], column: &Ident) -> Expr {
+    Expr::CompoundIdentifier(table.iter().chain([column]).cloned().collect())
+}
+
+/// The name by which a table's columns are called, with its schema where it is written.
+fn name_of(factor: &TableFactor) -> Option<Vec<Ident>> {
     match factor {
         TableFactor::Table { alias: Some(alias), .. } | TableFactor::Derived { alias: Some(alias), .. } => {
-            Some(alias.name.clone())
+            Some(vec![alias.name.clone()])
         }
         TableFactor::Table { name, args: None, .. } => {
-            name.0.last().and_then(ObjectNamePart::as_ident).cloned()
+            name.0.iter().map(|part| part.as_ident().cloned()).collect()
         }
         _ => None,
     }
@@ -312,16 +351,27 @@ mod tests {
     }
 
     #[test]
-    fn the_column_comes_first() {
+    fn other_joins_stay_as_they_are() {
+        for sql in [
+            "SELECT * FROM a JOIN b USING(k)",
+            "SELECT a.x, k FROM s.a LEFT JOIN s.b USING(k)",
+            "SELECT * FROM a NATURAL JOIN b",
+        ] {
+            assert_eq!(adapted(sql), sql);
+        }
+    }
+
+    #[test]
+    fn all_columns_begin_with_those_of_the_last_join() {
         assert_eq!(
-            adapted("SELECT * FROM a JOIN b USING (k)"),
-            "SELECT k AS k, a.* EXCLUDE (k), b.* EXCLUDE (k) FROM a JOIN b USING(k)"
+            adapted("SELECT * FROM s.a JOIN s.b USING (k, L) FULL JOIN c USING (l)"),
+            r#"SELECT coalesce(s.a.l, c.l) AS "l", k AS "k", s.a.* EXCLUDE (k, l), s.b.* EXCLUDE (k, l), c.* EXCLUDE (l) FROM s.a JOIN s.b USING(k, L) FULL JOIN c ON s.a.l = c.l"#
         );
-        assert_eq!(adapted("SELECT a.x FROM a JOIN b USING (k)"), "SELECT a.x FROM a JOIN b USING(k)");
         assert_eq!(
-            adapted("SELECT * FROM a JOIN b USING (k, l) LEFT JOIN c USING (l)"),
-            "SELECT l AS l, k AS k, a.* EXCLUDE (k, l), b.* EXCLUDE (k, l), c.* EXCLUDE (l) \
-             FROM a JOIN b USING(k, l) LEFT JOIN c USING(l)"
+            adapted(
+                "SELECT k::text FROM a RIGHT JOIN b USING (k) UNION SELECT k FROM a RIGHT JOIN b USING (k)"
+            ),
+            r#"SELECT b.k::TEXT AS "k" FROM a RIGHT JOIN b ON a.k = b.k UNION SELECT b.k AS "k" FROM a RIGHT JOIN b ON a.k = b.k"#
         );
     }
 }
