@@ -21,9 +21,10 @@ use super::{arithmetic, registry};
 use crate::scope::Scope;
 
 /// Functions that none of the calls reaches. Some take maps, unions, structs, or a type that another argument names; others
-/// are replaced before they are called, or answer of the file or the moment; `make_date` takes no such month. All but
-/// `map_entries` and its kin, which give what they are given, give one value of those or a number.
-const UNREACHED: [&str; 20] = [
+/// are replaced before they are called, or answer of the file or the moment; `make_date` takes no such month, and
+/// `to_number` no such text. All but `map_entries` and its kin, which give what they are given, give one value of those or a
+/// number.
+const UNREACHED: [&str; 21] = [
     "arrow_cast",
     "arrow_try_cast",
     "cast_to_type",
@@ -41,6 +42,7 @@ const UNREACHED: [&str; 20] = [
     "now",
     "nvl",
     "nvl2",
+    "to_number",
     "try_cast_to_type",
     "union_extract",
     "union_tag",

@@ -342,7 +342,7 @@ mod tests {
         );
         assert_eq!(
             adapted("SELECT k, count(*) FROM a FULL JOIN b USING (k) GROUP BY k ORDER BY k"),
-            r#"SELECT coalesce(a.k, b.k) AS "k", count(*) FROM a FULL JOIN b ON a.k = b.k GROUP BY coalesce(a.k, b.k) ORDER BY k"#
+            r#"SELECT coalesce(a.k, b.k) AS "k", count(*) AS "count" FROM a FULL JOIN b ON a.k = b.k GROUP BY coalesce(a.k, b.k) ORDER BY k"#
         );
         assert_eq!(
             adapted("SELECT k FROM a FULL JOIN b USING (k) FULL JOIN c USING (k)"),
@@ -364,8 +364,8 @@ mod tests {
     #[test]
     fn all_columns_begin_with_those_of_the_last_join() {
         assert_eq!(
-            adapted("SELECT * FROM s.a JOIN s.b USING (k, L) FULL JOIN c USING (l)"),
-            r#"SELECT coalesce(s.a.l, c.l) AS "l", k AS "k", s.a.* EXCLUDE (k, l), s.b.* EXCLUDE (k, l), c.* EXCLUDE (l) FROM s.a JOIN s.b USING(k, L) FULL JOIN c ON s.a.l = c.l"#
+            adapted("SELECT * FROM s.a FULL JOIN s.b USING (k, L) LEFT JOIN c USING (l)"),
+            r#"SELECT coalesce(s.a.L, s.b.L) AS "l", coalesce(s.a.k, s.b.k) AS "k", s.a.* EXCLUDE (k, l), s.b.* EXCLUDE (k, l), c.* EXCLUDE (l) FROM s.a FULL JOIN s.b ON s.a.k = s.b.k AND s.a.L = s.b.L LEFT JOIN c ON coalesce(s.a.L, s.b.L) = c.l"#
         );
         assert_eq!(
             adapted(
