@@ -86,7 +86,7 @@ fn parse_one(
         _ => None,
     });
     // DataFusion's own COPY knows neither STDIN nor STDOUT.
-    let statement = if first == Some(Keyword::COPY) {
+    let mut statement = if first == Some(Keyword::COPY) {
         Parser::new(dialect)
             .with_recursion_limit(PARSER_DEPTH_MAX)
             .with_tokens_with_locations(tokens)
@@ -103,7 +103,6 @@ fn parse_one(
         let mut parsed = parsed.into_iter();
         parsed.next().ok_or_else(|| Error::internal("a statement was parsed to none"))?
     };
-    let mut statement = statement;
     if let Statement::Statement(statement) = &mut statement {
         dialect::give_meaning(statement)?;
     }

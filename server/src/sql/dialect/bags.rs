@@ -5,12 +5,12 @@ use std::ops::ControlFlow;
 
 use engine::{Error, Result};
 use sqlparser::ast::{
-    Ident, Select, SelectItem, SetExpr, SetOperator, Statement, TableFactor, VisitMut, VisitorMut,
+    Ident, Select, SelectItem, SetExpr, SetOperator, SetQuantifier, Statement, TableFactor, VisitMut,
+    VisitorMut,
 };
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 
-use super::meaning::counts_rows;
 use crate::sql::names;
 
 const LEFT: &str = "sluice left";
@@ -18,11 +18,11 @@ const RIGHT: &str = "sluice right";
 
 /// Rewrites those within `body`, subqueries aside.
 pub fn adapt(body: &mut SetExpr) -> Result<()> {
-    let counts = counts_rows(body);
-    let SetExpr::SetOperation { op, left, right, .. } = body else { return Ok(()) };
+    let SetExpr::SetOperation { op, set_quantifier, left, right } = body else { return Ok(()) };
     adapt(left)?;
     adapt(right)?;
-    if !counts {
+    let counts_rows = *set_quantifier == SetQuantifier::All;
+    if !counts_rows || !matches!(op, SetOperator::Except | SetOperator::Intersect) {
         return Ok(());
     }
     let Some(names) = columns(left) else {

@@ -3,9 +3,7 @@
 use std::ops::ControlFlow;
 
 use engine::{Error, Result};
-use sqlparser::ast::{
-    Query, SetExpr, SetOperator, SetQuantifier, Statement, TableFactor, VisitMut, VisitorMut,
-};
+use sqlparser::ast::{Query, Statement, TableFactor, VisitMut, VisitorMut};
 
 use super::{bags, using};
 
@@ -25,7 +23,9 @@ pub fn adapt(statement: &mut Statement) -> Result<()> {
                 _ => return ControlFlow::Continue(()),
             };
             match sample {
-                Some(_) => ControlFlow::Break(not_supported("TABLESAMPLE")),
+                Some(_) => {
+                    ControlFlow::Break(Error::NotSupported { message: "TABLESAMPLE is not supported".into() })
+                }
                 None => ControlFlow::Continue(()),
             }
         }
@@ -41,20 +41,4 @@ fn told(outcome: Result<()>) -> ControlFlow<Error> {
         Ok(()) => ControlFlow::Continue(()),
         Err(error) => ControlFlow::Break(error),
     }
-}
-
-pub(super) fn not_supported(what: &str) -> Error {
-    Error::NotSupported { message: format!("{what} is not supported") }
-}
-
-/// True for an EXCEPT or INTERSECT that counts rows.
-pub(super) fn counts_rows(body: &SetExpr) -> bool {
-    matches!(
-        body,
-        SetExpr::SetOperation {
-            op: SetOperator::Except | SetOperator::Intersect,
-            set_quantifier: SetQuantifier::All,
-            ..
-        }
-    )
 }

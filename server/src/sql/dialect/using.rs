@@ -12,7 +12,6 @@ use sqlparser::ast::{
 };
 
 use super::call;
-use super::meaning::not_supported;
 use crate::sql::names::{UNNAMED, column_name, folded};
 
 /// Rewrites the joins of `query`, and what names their columns.
@@ -240,6 +239,10 @@ fn join_columns(
         first.splice(0..0, idents);
     }
     Ok(())
+}
+
+fn not_supported(what: &str) -> Error {
+    Error::NotSupported { message: format!("{what} is not supported") }
 }
 
 /// Of which sides a join keeps rows without a match.
