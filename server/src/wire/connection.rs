@@ -82,6 +82,20 @@ pub struct Interrupts {
 }
 
 impl Interrupts {
+    /// The reason to stop, if there is one by now. A task that has used up its turn sees nothing in what
+    /// it polls, however often; this it sees.
+    pub fn by_now(&self) -> Result<()> {
+        if self.cancel.is_cancelled() {
+            Err(Error::Cancelled)
+        } else if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            Err(Error::StatementTimeout)
+        } else if self.end.is_cancelled() {
+            Err(Error::ShuttingDown)
+        } else {
+            Ok(())
+        }
+    }
+
     /// Resolves with the reason to stop.
     pub async fn raised(&self) -> Error {
         let timeout = async {
@@ -594,6 +608,7 @@ impl Connection {
         if let Some(partial) = cursor.partial.take() {
             return Ok(Some(partial));
         }
+        interrupts.by_now()?;
         // Rows that are ready leave before the next ones are waited for.
         let ready = cursor.rows.next().now_or_never();
         let next = match ready {
@@ -662,6 +677,7 @@ impl Connection {
     /// here; a cancel gets through, and leaves what was cut short to be written first.
     async fn write_out(&mut self, interrupts: &Interrupts) -> StdResult<(), Left> {
         self.queue_rows();
+        interrupts.by_now()?;
         tokio::select! {
             biased;
             written = self.writer.write_all_buf(&mut self.out) => written.map_err(|_| Left::Gone),
