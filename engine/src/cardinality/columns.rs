@@ -298,7 +298,7 @@ pub(super) fn of_expression(expr: &Arc<dyn PhysicalExpr>, input: &Cardinality) -
 fn name_of(expr: &Arc<dyn PhysicalExpr>) -> Option<&str> {
     use datafusion::physical_expr::ScalarFunctionExpr;
     let name = expr.downcast_ref::<ScalarFunctionExpr>()?.fun().name();
-    Some(if name.contains("date_part") { "date_part" } else { name })
+    Some(if name.contains("date_part") || name == "sluice_extract" { "date_part" } else { name })
 }
 
 fn years(inputs: &[ColumnFacts]) -> Option<f64> {

@@ -85,6 +85,18 @@ fn quick(args: &[ColumnarValue]) -> Option<ArrayRef> {
     }
 }
 
+/// Years, months or days of dates and local times; whatever where they are null. `None` for others, and far ones.
+pub fn quick_parts(part: &str, values: &ArrayRef) -> Option<Vec<i32>> {
+    let days = days(values)?;
+    let of: fn(i32) -> i32 = match part {
+        "year" => |days| civil(days).0,
+        "month" => |days| civil(days).1,
+        "day" => |days| civil(days).2,
+        _ => return None,
+    };
+    Some(days.into_iter().map(of).collect())
+}
+
 /// Days since 1970-01-01 of each value; whatever where it is null. `None` where one is out of [`civil`]'s range, or of
 /// another zone than UTC.
 fn days(values: &ArrayRef) -> Option<Vec<i32>> {

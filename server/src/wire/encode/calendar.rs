@@ -3,35 +3,21 @@
 use std::io::Write;
 
 use bytes::BufMut;
-use chrono::{FixedOffset, Offset, TimeZone};
+use engine::functions::instants;
 
 /// Where instants are shown.
 #[derive(Debug, Clone, Copy)]
-pub enum Zone {
-    /// A named zone, with its changes through the year.
-    Named(chrono_tz::Tz),
-    /// A fixed offset.
-    Fixed(FixedOffset),
-}
+pub struct Zone(instants::Zone);
 
 impl Zone {
     /// The zone of a session's `TimeZone` setting, which was checked when it was set.
     pub fn of_setting(name: &str) -> Self {
-        if let Ok(zone) = name.parse::<chrono_tz::Tz>() {
-            return Self::Named(zone);
-        }
-        name.parse::<FixedOffset>().map_or(Self::Named(chrono_tz::UTC), Self::Fixed)
+        Self(instants::Zone::of_setting(Some(name)))
     }
 
     /// Seconds east of UTC at an instant.
     fn offset_seconds(&self, unix_seconds: i64) -> i64 {
-        let Some(instant) = chrono::DateTime::from_timestamp(unix_seconds, 0) else { return 0 };
-        match self {
-            Self::Named(zone) => {
-                zone.offset_from_utc_datetime(&instant.naive_utc()).fix().local_minus_utc().into()
-            }
-            Self::Fixed(offset) => offset.local_minus_utc().into(),
-        }
+        self.0.offset_at(unix_seconds)
     }
 }
 
