@@ -1,9 +1,10 @@
-//! Arithmetic that fails where PostgreSQL's does: whole numbers that overflow (22003), division of
-//! floating-point numbers by zero (22012). DataFusion's operators wrap round and give infinity.
+//! Arithmetic that fails where PostgreSQL's does: whole numbers that overflow, floating-point ones that do or come to nothing
+//! (22003), and division of these by zero (22012). DataFusion's operators wrap round and give infinity.
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, Datum};
+use datafusion::arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, Datum, Float64Array};
+use datafusion::arrow::compute::cast;
 use datafusion::arrow::compute::kernels::numeric;
 use datafusion::arrow::datatypes::{DataType, Float32Type, Float64Type};
 use datafusion::arrow::error::ArrowError;
@@ -52,9 +53,9 @@ pub fn functions() -> Vec<Arc<ScalarUDF>> {
 /// checked.
 pub fn checked(operator: Operator, data_type: &DataType) -> Option<Arc<ScalarUDF>> {
     let operation = match (operator, data_type.is_signed_integer(), is_float(data_type)) {
-        (Operator::Plus, true, _) => Checked::Add,
-        (Operator::Minus, true, _) => Checked::Subtract,
-        (Operator::Multiply, true, _) => Checked::Multiply,
+        (Operator::Plus, true, _) | (Operator::Plus, _, true) => Checked::Add,
+        (Operator::Minus, true, _) | (Operator::Minus, _, true) => Checked::Subtract,
+        (Operator::Multiply, true, _) | (Operator::Multiply, _, true) => Checked::Multiply,
         (Operator::Divide, true, _) | (Operator::Divide, _, true) => Checked::Divide,
         _ => return None,
     };
@@ -99,7 +100,7 @@ impl ScalarUDFImpl for Arithmetic {
             Checked::Subtract => numeric::sub(left.datum(), right.datum()),
             Checked::Multiply => numeric::mul(left.datum(), right.datum()),
             Checked::Divide => {
-                if is_float(&data_type) && right.has_zero() {
+                if is_float(&data_type) && right.has_zero() && divides_by_zero(&left, &right)? {
                     return Err(stamped(&Error::DivisionByZero));
                 }
                 numeric::div(left.datum(), right.datum())
@@ -110,11 +111,80 @@ impl ScalarUDFImpl for Arithmetic {
             ArrowError::DivideByZero => stamped(&Error::DivisionByZero),
             other => DataFusionError::from(other),
         })?;
+        let array = match array.data_type() {
+            DataType::Float32 => of_floats::<Float32Type>(array, self.operation, &left, &right)?,
+            DataType::Float64 => of_floats::<Float64Type>(array, self.operation, &left, &right)?,
+            _ => array,
+        };
         if are_constant {
             return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&array, 0)?));
         }
         Ok(ColumnarValue::Array(array))
     }
+}
+
+/// True when something that is a number is divided by zero: NaN is not.
+fn divides_by_zero(left: &Operand, right: &Operand) -> Result<bool> {
+    let (left, right) = (left.doubles()?, right.doubles()?);
+    let rows = left.len().max(right.len());
+    Ok((0..rows).any(|row| {
+        value_at(&right, row) == Some(0.0) && value_at(&left, row).is_some_and(|left| !left.is_nan())
+    }))
+}
+
+/// The value of a row, or the one for all of them.
+fn value_at(values: &Float64Array, row: usize) -> Option<f64> {
+    let row = if values.len() == 1 { 0 } else { row };
+    (row < values.len() && values.is_valid(row)).then(|| values.value(row))
+}
+
+/// Looks over what came of floating-point numbers. Few results are infinite, no number or zero: only then is looked at what they
+/// came of.
+fn of_floats<T>(array: ArrayRef, operation: Checked, left: &Operand, right: &Operand) -> Result<ArrayRef>
+where
+    T: ArrowPrimitiveType,
+    T::Native: Into<f64> + Copy,
+{
+    let results = array.as_primitive::<T>();
+    let may_vanish = matches!(operation, Checked::Multiply | Checked::Divide);
+    let is_odd = |value: f64| !value.is_finite() || (may_vanish && value == 0.0);
+    if !results.values().iter().any(|value| is_odd((*value).into())) {
+        return Ok(array);
+    }
+    let (left, right) = (left.doubles()?, right.doubles()?);
+    let mut has_nan = false;
+    for (row, result) in results.iter().enumerate() {
+        let (Some(result), Some(left), Some(right)) =
+            (result.map(Into::<f64>::into), value_at(&left, row), value_at(&right, row))
+        else {
+            continue;
+        };
+        has_nan |= result.is_nan();
+        if result.is_infinite() && left.is_finite() && right.is_finite() {
+            return Err(stamped(&Error::OutOfRange { message: "value out of range: overflow".into() }));
+        }
+        let is_lost = may_vanish && result == 0.0 && left != 0.0 && right.is_finite();
+        if is_lost && (operation == Checked::Divide || right != 0.0) {
+            return Err(stamped(&Error::OutOfRange { message: "value out of range: underflow".into() }));
+        }
+    }
+    if !has_nan {
+        return Ok(array);
+    }
+    // What no number comes of has a sign here, by which it would be sorted; PostgreSQL has one such value.
+    let positive = results.unary::<_, T>(|value| {
+        let double: f64 = value.into();
+        if double.is_nan() { not_a_number::<T>() } else { value }
+    });
+    Ok(Arc::new(positive))
+}
+
+fn not_a_number<T: ArrowPrimitiveType>() -> T::Native {
+    let nan = match T::DATA_TYPE {
+        DataType::Float32 => ScalarValue::Float32(Some(f32::NAN)),
+        _ => ScalarValue::Float64(Some(f64::NAN)),
+    };
+    nan.to_array().map_or_else(|_| T::default_value(), |array| array.as_primitive::<T>().value(0))
 }
 
 /// One side: an array, or one value for all rows.
@@ -139,6 +209,12 @@ impl Operand {
             Self::Array(array) => array,
             Self::Scalar(scalar, _) => scalar,
         }
+    }
+
+    /// As doubles, for a look.
+    fn doubles(&self) -> Result<Float64Array> {
+        let (Self::Array(array) | Self::Scalar(_, array)) = self;
+        Ok(cast(array, &DataType::Float64)?.as_primitive::<Float64Type>().clone())
     }
 
     /// True when a value that is not null is zero.

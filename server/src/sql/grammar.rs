@@ -1,18 +1,62 @@
-//! The grammar that texts are read by: sqlparser's PostgreSQL, but for one thing. There each argument of a function is read
-//! as a whole for a name that it might be, and then once more, so that `replace(replace(…))` took twice as long for
-//! each level: twenty took seven seconds. Names of arguments are plain here, as they are in PostgreSQL.
+//! The grammar that texts are read by: sqlparser's PostgreSQL, but for what binds how tightly, and for one thing. There each
+//! argument of a function is read as a whole for a name that it might be, and then once more, so that `replace(replace(…))`
+//! took twice as long for each level: twenty took seven seconds. Names of arguments are plain here, as they are in PostgreSQL.
 
 use std::any::TypeId;
 
+use sqlparser::ast::{Expr, TrimWhereField, UnaryOperator};
 use sqlparser::dialect::{Dialect, PostgreSqlDialect, Precedence};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
+use sqlparser::tokenizer::Token;
 
 const BASE: PostgreSqlDialect = PostgreSqlDialect {};
 
 /// The dialect of clients' texts, and of those that are written here.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Grammar;
+
+/// How tightly a sign binds: more than all but `[`, `::` and `.`, as COLLATE does.
+const SIGN: u8 = 120;
+
+/// The four keywords that are next; `NoKeyword` where there is none.
+fn words(parser: &Parser<'_>) -> [Keyword; 4] {
+    [0, 1, 2, 3].map(|at| match &parser.peek_nth_token_ref(at).token {
+        Token::Word(word) => word.keyword,
+        _ => Keyword::NoKeyword,
+    })
+}
+
+/// `trim(BOTH FROM text)` and `trim(FROM text)`: what is trimmed are blanks.
+fn trim_of_blanks(parser: &mut Parser<'_>) -> Option<Result<Expr, ParserError>> {
+    if parser.peek_nth_token_ref(1).token != Token::LParen {
+        return None;
+    }
+    let keyword = |at| match &parser.peek_nth_token_ref(at).token {
+        Token::Word(word) if word.quote_style.is_none() => word.keyword,
+        _ => Keyword::NoKeyword,
+    };
+    let side = match (keyword(2), keyword(3)) {
+        (Keyword::FROM, _) => None,
+        (Keyword::BOTH, Keyword::FROM) => Some(TrimWhereField::Both),
+        (Keyword::LEADING, Keyword::FROM) => Some(TrimWhereField::Leading),
+        (Keyword::TRAILING, Keyword::FROM) => Some(TrimWhereField::Trailing),
+        _ => return None,
+    };
+    for _ in 0..3 + usize::from(side.is_some()) {
+        parser.next_token();
+    }
+    let text = parser.parse_expr().and_then(|text| {
+        parser.expect_token(&Token::RParen)?;
+        Ok(text)
+    });
+    Some(text.map(|text| Expr::Trim {
+        expr: Box::new(text),
+        trim_where: side,
+        trim_what: None,
+        trim_characters: None,
+    }))
+}
 
 macro_rules! as_in_base {
     ($($name:ident),* $(,)?) => { $(fn $name(&self) -> bool { BASE.$name() })* };
@@ -58,6 +102,52 @@ impl Dialect for Grammar {
 
     fn prec_value(&self, precedence: Precedence) -> u8 {
         BASE.prec_value(precedence)
+    }
+
+    fn parse_prefix(&self, parser: &mut Parser<'_>) -> Option<Result<Expr, ParserError>> {
+        let op = match &parser.peek_token_ref().token {
+            Token::Minus => UnaryOperator::Minus,
+            Token::Plus => UnaryOperator::Plus,
+            Token::PGSquareRoot => UnaryOperator::PGSquareRoot,
+            Token::PGCubeRoot => UnaryOperator::PGCubeRoot,
+            Token::AtSign => UnaryOperator::PGAbs,
+            Token::Tilde => UnaryOperator::BitwiseNot,
+            Token::Word(word) if word.keyword == Keyword::TRIM && word.quote_style.is_none() => {
+                return trim_of_blanks(parser);
+            }
+            _ => return BASE.parse_prefix(parser),
+        };
+        parser.next_token();
+        // A sign belongs to the number, before any power of it; other operators take all that is computed behind them.
+        let tightness = match op {
+            UnaryOperator::Minus | UnaryOperator::Plus => SIGN,
+            _ => BASE.prec_value(Precedence::PgOther),
+        };
+        Some(parser.parse_subexpr(tightness).map(|expr| Expr::UnaryOp { op, expr: Box::new(expr) }))
+    }
+
+    fn parse_infix(
+        &self,
+        parser: &mut Parser<'_>,
+        expr: &Expr,
+        precedence: u8,
+    ) -> Option<Result<Expr, ParserError>> {
+        let is_negated = match words(parser) {
+            [Keyword::IS, Keyword::DISTINCT, Keyword::FROM, _] => false,
+            [Keyword::IS, Keyword::NOT, Keyword::DISTINCT, Keyword::FROM] => true,
+            _ => return BASE.parse_infix(parser, expr, precedence),
+        };
+        for _ in 0..3 + usize::from(is_negated) {
+            parser.next_token();
+        }
+        let other = parser.parse_subexpr(BASE.prec_value(Precedence::Is));
+        Some(other.map(|other| {
+            let (one, other) = (Box::new(expr.clone()), Box::new(other));
+            match is_negated {
+                true => Expr::IsNotDistinctFrom(one, other),
+                false => Expr::IsDistinctFrom(one, other),
+            }
+        }))
     }
 
     as_in_base!(

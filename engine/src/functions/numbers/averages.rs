@@ -1,0 +1,356 @@
+//! `avg` of whole numbers and decimals: a decimal with the sixteen digits behind the point that PostgreSQL gives ones to thousands,
+//! rounded half away from zero. DataFusion's is a double, or cut off four digits behind those of its argument.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, UInt64Array};
+use datafusion::arrow::buffer::NullBuffer;
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Decimal128Type, Field, FieldRef, Int64Type, UInt64Type};
+use datafusion::common::ScalarValue;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::functions_aggregate::average::avg_udaf;
+use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion::logical_expr::{
+    Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, EmitTo, GroupsAccumulator, ReversedUDAF,
+    Signature, Volatility,
+};
+use datafusion_functions_aggregate_common::aggregate::groups_accumulator::accumulate::NullState;
+
+use super::conversions::numeric_overflow;
+use super::quotients::{self, SCALE};
+
+const PRECISION: u8 = 38;
+
+/// The function, under the name of DataFusion's.
+pub fn function() -> Arc<AggregateUDF> {
+    let signature = Signature::user_defined(Volatility::Immutable);
+    Arc::new(AggregateUDF::from(Average { function: avg_udaf(), signature }))
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Average {
+    function: Arc<AggregateUDF>,
+    signature: Signature,
+}
+
+impl Average {
+    fn inner(&self) -> &dyn AggregateUDFImpl {
+        self.function.inner().as_ref()
+    }
+}
+
+/// The scale of what is averaged here; others are DataFusion's.
+fn scale_of(kind: &DataType) -> Option<i8> {
+    match kind {
+        DataType::Int64 => Some(0),
+        DataType::Decimal128(_, scale) => Some(*scale),
+        _ => None,
+    }
+}
+
+fn averaged(scale: i8) -> DataType {
+    DataType::Decimal128(PRECISION, scale.max(SCALE))
+}
+
+/// The scales of the argument and of the average, where it is ours.
+fn scales(fields: &[FieldRef], is_distinct: bool, result: &DataType) -> Option<(i8, i8)> {
+    let from = scale_of(fields.first()?.data_type()).filter(|_| !is_distinct)?;
+    Some((from, scale_of(result)?))
+}
+
+impl AggregateUDFImpl for Average {
+    fn name(&self) -> &str {
+        self.function.name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.function.aliases()
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+        let taken = match types {
+            [DataType::Decimal32(precision, scale) | DataType::Decimal64(precision, scale)] => {
+                DataType::Decimal128(*precision, *scale)
+            }
+            [kind @ (DataType::Decimal128(..) | DataType::Decimal256(..) | DataType::Duration(_))] => {
+                kind.clone()
+            }
+            [DataType::UInt64] => DataType::Decimal128(20, 0),
+            [kind] if kind.is_integer() => DataType::Int64,
+            [kind] if kind.is_floating() || kind.is_null() => DataType::Float64,
+            _ => {
+                return Err(DataFusionError::Plan(
+                    "Function 'avg' failed to match any signature: no such arguments".to_owned(),
+                ));
+            }
+        };
+        Ok(vec![taken])
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        match types.first().and_then(scale_of) {
+            Some(scale) => Ok(averaged(scale)),
+            None => self.inner().return_type(types),
+        }
+    }
+
+    fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        match scales(args.expr_fields, args.is_distinct, args.return_field.data_type()) {
+            Some((from, to)) => Ok(Box::new(One { sum: 0, count: 0, is_lost: false, from, to })),
+            None => self.inner().accumulator(args),
+        }
+    }
+
+    fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
+        let Some((from, _)) = scales(args.input_fields, args.is_distinct, args.return_field.data_type())
+        else {
+            return self.inner().state_fields(args);
+        };
+        let field =
+            |name: &str, kind: DataType| Arc::new(Field::new(format!("{}[{name}]", args.name), kind, true));
+        Ok(vec![field("count", DataType::UInt64), field("sum", DataType::Decimal128(PRECISION, from))])
+    }
+
+    fn groups_accumulator_supported(&self, args: AccumulatorArgs<'_>) -> bool {
+        scales(args.expr_fields, args.is_distinct, args.return_field.data_type()).is_some()
+            || self.inner().groups_accumulator_supported(args)
+    }
+
+    fn create_groups_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {
+        match scales(args.expr_fields, args.is_distinct, args.return_field.data_type()) {
+            Some((from, to)) => Ok(Box::new(Groups {
+                sums: Vec::new(),
+                counts: Vec::new(),
+                nulls: NullState::new(),
+                is_lost: false,
+                from,
+                to,
+            })),
+            None => self.inner().create_groups_accumulator(args),
+        }
+    }
+
+    fn create_sliding_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        match scales(args.expr_fields, args.is_distinct, args.return_field.data_type()) {
+            Some(_) => self.accumulator(args),
+            None => self.inner().create_sliding_accumulator(args),
+        }
+    }
+
+    fn reverse_expr(&self) -> ReversedUDAF {
+        ReversedUDAF::Identical
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        self.inner().documentation()
+    }
+}
+
+fn average(sum: i128, from: i8, count: u64, to: i8) -> Result<i128> {
+    quotients::quotient((sum, from), (i128::from(count), 0), to).ok_or_else(numeric_overflow)
+}
+
+/// Adds values, and says whether that is past all that can be held.
+fn add(sum: &mut i128, value: i128) -> bool {
+    let (added, is_lost) = sum.overflowing_add(value);
+    *sum = added;
+    is_lost
+}
+
+/// The average of one group.
+#[derive(Debug)]
+struct One {
+    sum: i128,
+    count: u64,
+    is_lost: bool,
+    from: i8,
+    to: i8,
+}
+
+impl One {
+    fn each(values: &ArrayRef, mut change: impl FnMut(i128)) {
+        match values.data_type() {
+            DataType::Int64 => {
+                values
+                    .as_primitive::<Int64Type>()
+                    .iter()
+                    .flatten()
+                    .for_each(|value| change(i128::from(value)));
+            }
+            _ => values.as_primitive::<Decimal128Type>().iter().flatten().for_each(change),
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.is_lost { Err(numeric_overflow()) } else { Ok(()) }
+    }
+}
+
+impl Accumulator for One {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        let Some(values) = values.first() else { return Ok(()) };
+        self.count += (values.len() - values.null_count()) as u64;
+        let (sum, is_lost) = (&mut self.sum, &mut self.is_lost);
+        Self::each(values, |value| *is_lost |= add(sum, value));
+        Ok(())
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        self.check()?;
+        let average = match self.count {
+            0 => None,
+            count => Some(average(self.sum, self.from, count, self.to)?),
+        };
+        Ok(ScalarValue::Decimal128(average, PRECISION, self.to))
+    }
+
+    fn size(&self) -> usize {
+        size_of_val(self)
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        self.check()?;
+        let sum = (self.count > 0).then_some(self.sum);
+        Ok(vec![ScalarValue::UInt64(Some(self.count)), ScalarValue::Decimal128(sum, PRECISION, self.from)])
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        let [counts, sums] = states else { return Ok(()) };
+        self.count += counts.as_primitive::<UInt64Type>().iter().flatten().sum::<u64>();
+        let (sum, is_lost) = (&mut self.sum, &mut self.is_lost);
+        Self::each(sums, |value| *is_lost |= add(sum, value));
+        Ok(())
+    }
+
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        let Some(values) = values.first() else { return Ok(()) };
+        self.count -= (values.len() - values.null_count()) as u64;
+        let (sum, is_lost) = (&mut self.sum, &mut self.is_lost);
+        Self::each(values, |value| *is_lost |= add(sum, -value));
+        Ok(())
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        true
+    }
+}
+
+/// The averages of many groups.
+struct Groups {
+    sums: Vec<i128>,
+    counts: Vec<u64>,
+    nulls: NullState,
+    is_lost: bool,
+    from: i8,
+    to: i8,
+}
+
+impl Groups {
+    fn resize(&mut self, total: usize) {
+        self.sums.resize(total, 0);
+        self.counts.resize(total, 0);
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.is_lost { Err(numeric_overflow()) } else { Ok(()) }
+    }
+
+    /// The decimals that whole numbers are.
+    fn decimals(&self, values: &ArrayRef) -> Result<Decimal128Array> {
+        let values = match values.data_type() {
+            DataType::Int64 => cast(values, &DataType::Decimal128(20, 0))?,
+            _ => Arc::clone(values),
+        };
+        Ok(values.as_primitive::<Decimal128Type>().clone())
+    }
+}
+
+impl GroupsAccumulator for Groups {
+    fn update_batch(
+        &mut self,
+        values: &[ArrayRef],
+        groups: &[usize],
+        filter: Option<&BooleanArray>,
+        total: usize,
+    ) -> Result<()> {
+        let Some(values) = values.first() else { return Ok(()) };
+        self.resize(total);
+        let (sums, counts, is_lost) = (&mut self.sums, &mut self.counts, &mut self.is_lost);
+        match values.data_type() {
+            DataType::Int64 => {
+                let values = values.as_primitive::<Int64Type>();
+                self.nulls.accumulate(groups, values, filter, total, |group, value| {
+                    *is_lost |= add(&mut sums[group], i128::from(value));
+                    counts[group] += 1;
+                });
+            }
+            _ => {
+                let values = values.as_primitive::<Decimal128Type>();
+                self.nulls.accumulate(groups, values, filter, total, |group, value| {
+                    *is_lost |= add(&mut sums[group], value);
+                    counts[group] += 1;
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
+        self.check()?;
+        let (counts, sums) = (emit_to.take_needed(&mut self.counts), emit_to.take_needed(&mut self.sums));
+        let nulls = self.nulls.build(emit_to);
+        let averages = sums.into_iter().zip(counts).map(|(sum, count)| match count {
+            0 => Ok(0),
+            count => average(sum, self.from, count, self.to),
+        });
+        let averages = Decimal128Array::new(averages.collect::<Result<Vec<_>>>()?.into(), nulls);
+        Ok(Arc::new(averages.with_precision_and_scale(PRECISION, self.to)?))
+    }
+
+    fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
+        self.check()?;
+        let nulls = self.nulls.build(emit_to);
+        let counts = UInt64Array::new(emit_to.take_needed(&mut self.counts).into(), nulls.clone());
+        let sums = Decimal128Array::new(emit_to.take_needed(&mut self.sums).into(), nulls)
+            .with_precision_and_scale(PRECISION, self.from)?;
+        Ok(vec![Arc::new(counts), Arc::new(sums)])
+    }
+
+    fn merge_batch(&mut self, values: &[ArrayRef], groups: &[usize], total: usize) -> Result<()> {
+        let [partial_counts, partial_sums] = values else { return Ok(()) };
+        self.resize(total);
+        let (sums, counts, is_lost) = (&mut self.sums, &mut self.counts, &mut self.is_lost);
+        let partial_counts = partial_counts.as_primitive::<UInt64Type>();
+        self.nulls.accumulate(groups, partial_counts, None, total, |group, count| counts[group] += count);
+        let partial_sums = partial_sums.as_primitive::<Decimal128Type>();
+        self.nulls.accumulate(groups, partial_sums, None, total, |group, sum| {
+            *is_lost |= add(&mut sums[group], sum);
+        });
+        Ok(())
+    }
+
+    fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
+        let Some(values) = values.first() else { return Ok(Vec::new()) };
+        let sums = self.decimals(values)?;
+        let kept = filter.map(|filter| {
+            let kept: Vec<bool> = filter.iter().map(|is_kept| is_kept == Some(true)).collect();
+            NullBuffer::from(kept)
+        });
+        let nulls = NullBuffer::union(sums.nulls(), kept.as_ref());
+        let counts = UInt64Array::new(vec![1u64; sums.len()].into(), nulls.clone());
+        let sums = Decimal128Array::new(sums.values().clone(), nulls)
+            .with_precision_and_scale(PRECISION, self.from)?;
+        Ok(vec![Arc::new(counts), Arc::new(sums)])
+    }
+
+    fn size(&self) -> usize {
+        self.sums.capacity() * size_of::<i128>()
+            + self.counts.capacity() * size_of::<u64>()
+            + self.nulls.size()
+    }
+}

@@ -1,0 +1,291 @@
+//! Numbers as their decimal digits: how PostgreSQL reads, rounds and divides `numeric`.
+
+/// The most digits that a number may have here.
+pub const DIGITS_MAX: usize = 38;
+/// Significant digits that PostgreSQL gives a quotient at least.
+const SIGNIFICANT_DIGITS: i32 = 16;
+/// Digits of one of PostgreSQL's groups.
+const GROUP_DIGITS: i32 = 4;
+
+/// A finite number: its digits without leading zeros, and how many of them lie behind the point.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Digits {
+    /// True below zero.
+    pub is_negative: bool,
+    /// None for zero.
+    pub digits: String,
+    /// Less than none for whole numbers that end in zeros.
+    pub scale: i64,
+}
+
+impl Digits {
+    /// Reads `text` as PostgreSQL reads a `numeric`; `None` when it is none, or not finite.
+    pub fn read(text: &str) -> Option<Self> {
+        let text = text.trim_matches(|letter: char| letter.is_ascii_whitespace() || letter == '\x0b');
+        let (is_negative, text) = match text.as_bytes().first()? {
+            b'-' => (true, &text[1..]),
+            b'+' => (false, &text[1..]),
+            _ => (false, text),
+        };
+        let (mantissa, exponent) = match text.find(['e', 'E']) {
+            Some(at) => (&text[..at], read_exponent(&text[at + 1..])?),
+            None => (text, 0),
+        };
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        if whole.is_empty() && fraction.is_empty() {
+            return None;
+        }
+        if !whole.bytes().chain(fraction.bytes()).all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        let all = format!("{whole}{fraction}");
+        let digits = all.trim_start_matches('0').to_owned();
+        let scale = i64::try_from(fraction.len()).ok()? - exponent;
+        Some(Self { is_negative, digits, scale })
+    }
+
+    /// The digits that are sure of a floating-point number, as C's `%.*g` gives them; `None` when it is not finite.
+    pub fn of_float(value: f64, digits: usize) -> Option<Self> {
+        if !value.is_finite() {
+            return None;
+        }
+        Self::read(&format!("{value:.*e}", digits.saturating_sub(1)))
+    }
+
+    /// As an unscaled value at `scale`, rounded half away from zero; `None` past 38 digits.
+    pub fn at_scale(&self, scale: i8) -> Option<i128> {
+        if self.digits.is_empty() {
+            return Some(0);
+        }
+        let gone = self.scale - i64::from(scale);
+        let magnitude = if gone <= 0 {
+            let zeros = usize::try_from(-gone).ok()?;
+            if self.digits.len() + zeros > DIGITS_MAX {
+                return None;
+            }
+            let mut digits = self.digits.clone();
+            digits.extend(std::iter::repeat_n('0', zeros));
+            digits.parse::<i128>().ok()?
+        } else {
+            let gone = usize::try_from(gone).ok()?;
+            if gone > self.digits.len() {
+                return Some(0);
+            }
+            let (kept, cut) = self.digits.split_at(self.digits.len() - gone);
+            if kept.len() > DIGITS_MAX {
+                return None;
+            }
+            let kept = if kept.is_empty() { 0 } else { kept.parse::<i128>().ok()? };
+            let is_up = cut.as_bytes().first().is_some_and(|digit| *digit >= b'5');
+            kept + i128::from(is_up)
+        };
+        let magnitude = (digits_of(magnitude) <= DIGITS_MAX).then_some(magnitude)?;
+        Some(if self.is_negative { -magnitude } else { magnitude })
+    }
+}
+
+/// Digits behind the `e` of a number.
+fn read_exponent(text: &str) -> Option<i64> {
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    if digits.is_empty() || digits.len() > 9 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    text.strip_prefix('+').unwrap_or(text).parse().ok()
+}
+
+/// How many digits `value` has; one for zero.
+pub fn digits_of(value: i128) -> usize {
+    value.unsigned_abs().checked_ilog10().map_or(1, |digits| digits as usize + 1)
+}
+
+/// The unscaled `value` at `from`, at `to`: rounded half away from zero, or filled up; `None` past 38 digits.
+pub fn rescaled(value: i128, from: i8, to: i8) -> Option<i128> {
+    let by = i32::from(to) - i32::from(from);
+    if value == 0 {
+        return Some(0);
+    }
+    if by >= 0 {
+        let result = value.checked_mul(power(by.unsigned_abs())?)?;
+        return (digits_of(result) <= DIGITS_MAX).then_some(result);
+    }
+    let Some(divisor) = power(by.unsigned_abs()) else { return Some(0) };
+    let (quotient, rest) = (value / divisor, value % divisor);
+    let is_away = rest.unsigned_abs() >= divisor.unsigned_abs() - rest.unsigned_abs();
+    Some(if is_away { quotient + value.signum() } else { quotient })
+}
+
+/// The same, cut off instead of rounded.
+pub fn cut(value: i128, from: i8, to: i8) -> Option<i128> {
+    let by = i32::from(to) - i32::from(from);
+    if by >= 0 {
+        return rescaled(value, from, to);
+    }
+    Some(power(by.unsigned_abs()).map_or(0, |divisor| value / divisor))
+}
+
+/// Ten to the power of `exponent`.
+pub fn power(exponent: u32) -> Option<i128> {
+    10i128.checked_pow(exponent)
+}
+
+/// The text of an unscaled value.
+pub fn shown(value: i128, scale: i8) -> String {
+    let digits = value.unsigned_abs().to_string();
+    let sign = if value < 0 { "-" } else { "" };
+    match usize::try_from(scale) {
+        Ok(0) => format!("{sign}{digits}"),
+        Err(_) => format!("{sign}{digits}e{}", scale.unsigned_abs()),
+        Ok(scale) if digits.len() > scale => {
+            let (whole, fraction) = digits.split_at(digits.len() - scale);
+            format!("{sign}{whole}.{fraction}")
+        }
+        Ok(scale) => format!("{sign}0.{digits:0>scale$}"),
+    }
+}
+
+/// The nearest double to an unscaled value.
+pub fn to_double(value: i128, scale: i8) -> f64 {
+    const EXACT: u128 = 1 << 53;
+    // Both are doubles without a loss: one division is rounded once.
+    if value.unsigned_abs() <= EXACT
+        && let Some(divisor) = u32::try_from(scale).ok().filter(|scale| *scale <= 22)
+    {
+        return value as f64 / 10f64.powi(divisor as i32);
+    }
+    shown(value, scale).parse().unwrap_or(f64::NAN)
+}
+
+/// The nearest single to an unscaled value.
+pub fn to_single(value: i128, scale: i8) -> f32 {
+    shown(value, scale).parse().unwrap_or(f32::NAN)
+}
+
+/// The text of a double, of as few digits as say it.
+pub fn double_shown(value: f64) -> String {
+    special(value).unwrap_or_else(|| laid_out(&format!("{value:e}"), 15))
+}
+
+/// The text of a single.
+pub fn single_shown(value: f32) -> String {
+    special(f64::from(value)).unwrap_or_else(|| laid_out(&format!("{value:e}"), 6))
+}
+
+fn special(value: f64) -> Option<String> {
+    let text = match value {
+        value if value.is_nan() => "NaN",
+        value if value == f64::INFINITY => "Infinity",
+        value if value == f64::NEG_INFINITY => "-Infinity",
+        _ => return None,
+    };
+    Some(text.to_owned())
+}
+
+/// `1.5e7` as PostgreSQL writes it: with an exponent from `large` digits on, and below a ten-thousandth.
+fn laid_out(scientific: &str, large: i32) -> String {
+    let (sign, scientific) = scientific.strip_prefix('-').map_or(("", scientific), |rest| ("-", rest));
+    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((scientific, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    let digits = mantissa.replace('.', "");
+    if !(-4..large).contains(&exponent) {
+        let of_exponent = if exponent < 0 { '-' } else { '+' };
+        return format!("{sign}{mantissa}e{of_exponent}{:02}", exponent.unsigned_abs());
+    }
+    if exponent < 0 {
+        return format!("{sign}0.{}{digits}", "0".repeat(exponent.unsigned_abs() as usize - 1));
+    }
+    let whole = exponent as usize + 1;
+    if digits.len() <= whole {
+        return format!("{sign}{digits}{}", "0".repeat(whole - digits.len()));
+    }
+    format!("{sign}{}.{}", &digits[..whole], &digits[whole..])
+}
+
+/// Where PostgreSQL's first group of digits stands, and what it is.
+fn first_group(value: i128, scale: i8) -> (i32, u32) {
+    if value == 0 {
+        return (0, 0);
+    }
+    let digits = value.unsigned_abs().to_string();
+    // Of the first digit: 0 for ones.
+    let first = digits.len() as i32 - 1 - i32::from(scale);
+    let weight = first.div_euclid(GROUP_DIGITS);
+    // Digits of the first group: as many as stand from the first one to the group's end.
+    let count = (first - weight * GROUP_DIGITS + 1) as usize;
+    let group: String = digits.chars().chain(std::iter::repeat('0')).take(count).collect();
+    (weight, group.parse().unwrap_or(0))
+}
+
+/// How many digits PostgreSQL gives behind the point of a quotient (`select_div_scale`).
+pub fn quotient_scale(dividend: (i128, i8), divisor: (i128, i8)) -> i32 {
+    let (left, left_group) = first_group(dividend.0, dividend.1);
+    let (right, right_group) = first_group(divisor.0, divisor.1);
+    let mut weight = left - right;
+    if left_group <= right_group {
+        weight -= 1;
+    }
+    (SIGNIFICANT_DIGITS - weight * GROUP_DIGITS).max(i32::from(dividend.1)).max(i32::from(divisor.1)).max(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str, scale: i8) -> Option<i128> {
+        Digits::read(text)?.at_scale(scale)
+    }
+
+    #[test]
+    fn texts_are_read_as_numbers() {
+        assert_eq!(read("1e3", 0), Some(1000));
+        assert_eq!(read(" -1.25 ", 1), Some(-13));
+        assert_eq!(read(".5", 0), Some(1));
+        assert_eq!(read("1.", 2), Some(100));
+        assert_eq!(read("0.004", 2), Some(0));
+        assert_eq!(read("1e-30", 2), Some(0));
+        assert_eq!(read("99999999999999999999999999999999999999", 0), Some(10i128.pow(38) - 1));
+        assert_eq!(read("99999999999999999999999999999999999999.5", 0), None);
+        for wrong in ["", ".", "e1", "1e", "1 2", "0x1", "NaN", "--1", "1_0"] {
+            assert_eq!(Digits::read(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn rounding_is_half_away_from_zero() {
+        assert_eq!(rescaled(-25, 1, 0), Some(-3));
+        assert_eq!(rescaled(12345, 3, 2), Some(1235));
+        assert_eq!(rescaled(1234567, 3, -2), Some(12));
+        assert_eq!(rescaled(49, 2, 0), Some(0));
+        assert_eq!(cut(-125, 1, 0), Some(-12));
+    }
+
+    #[test]
+    fn quotients_have_the_digits_of_postgres() {
+        assert_eq!(quotient_scale((1, 0), (30, 1)), 20);
+        assert_eq!(quotient_scale((100, 1), (30, 1)), 16);
+        assert_eq!(quotient_scale((1_000_000, 0), (30, 1)), 12);
+        assert_eq!(quotient_scale((1, 0), (12345, 4)), 20);
+    }
+
+    #[test]
+    fn doubles_are_the_nearest() {
+        assert_eq!(to_double(1, -15), 1e15);
+        assert_eq!(to_double(3, 1), 0.3);
+        assert_eq!(to_double(1, 30), 1e-30);
+        assert_eq!(shown(-5, 3), "-0.005");
+        for (value, text) in [
+            (1e15, "1e+15"),
+            (123_456_789_012_345.0, "123456789012345"),
+            (1e-7, "1e-07"),
+            (0.0001, "0.0001"),
+            (-0.0, "-0"),
+            (1.5, "1.5"),
+            (-1.25e300, "-1.25e+300"),
+            (f64::NEG_INFINITY, "-Infinity"),
+            (1000.0, "1000"),
+        ] {
+            assert_eq!(double_shown(value), text);
+        }
+        assert_eq!(single_shown(0.1), "0.1");
+        assert_eq!(single_shown(16_777_216.0), "1.6777216e+07");
+    }
+}

@@ -1,0 +1,77 @@
+//! Floating-point numbers as texts, as PostgreSQL writes them: `1e+16`, `-Infinity`.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{ArrayRef, AsArray, StringArray};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Float32Type, Float64Type};
+use datafusion::common::ScalarValue;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+
+use super::digits;
+
+const NAME: &str = "sluice_float_text";
+
+/// `sluice_float_text(x)`: the text of a floating-point number.
+pub fn function() -> Arc<ScalarUDF> {
+    Arc::new(ScalarUDF::from(Shown { signature: Signature::any(1, Volatility::Immutable) }))
+}
+
+/// The text of `expr`.
+pub fn shown(expr: Expr) -> Expr {
+    Expr::ScalarFunction(ScalarFunction::new_udf(function(), vec![expr]))
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Shown {
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for Shown {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Utf8)
+    }
+
+    fn is_strict(&self) -> bool {
+        true
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let Some(value) = args.args.into_iter().next() else {
+            return Err(DataFusionError::Plan(format!("{NAME} takes a floating-point number")));
+        };
+        let is_constant = matches!(value, ColumnarValue::Scalar(_));
+        let values = value.into_array(if is_constant { 1 } else { args.number_rows })?;
+        let texts: StringArray = match values.data_type() {
+            DataType::Float32 => {
+                let values = values.as_primitive::<Float32Type>();
+                values.iter().map(|value| value.map(digits::single_shown)).collect()
+            }
+            _ => {
+                let values = cast(&values, &DataType::Float64)?;
+                values
+                    .as_primitive::<Float64Type>()
+                    .iter()
+                    .map(|value| value.map(digits::double_shown))
+                    .collect()
+            }
+        };
+        let texts: ArrayRef = Arc::new(texts);
+        if is_constant {
+            return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&texts, 0)?));
+        }
+        Ok(ColumnarValue::Array(texts))
+    }
+}

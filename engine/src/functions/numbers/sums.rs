@@ -1,0 +1,278 @@
+//! `sum(numeric)`, which fails (22003) past 38 digits. DataFusion's wraps round.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
+use datafusion::arrow::datatypes::{DataType, Decimal128Type, FieldRef, i256};
+use datafusion::common::ScalarValue;
+use datafusion::error::Result;
+use datafusion::functions_aggregate::sum::sum_udaf;
+use datafusion::logical_expr::function::{AccumulatorArgs, AggregateFunctionSimplification, StateFieldsArgs};
+use datafusion::logical_expr::utils::AggregateOrderSensitivity;
+use datafusion::logical_expr::{
+    Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, EmitTo, GroupsAccumulator, ReversedUDAF,
+    SetMonotonicity, Signature, StatisticsArgs,
+};
+use datafusion_functions_aggregate_common::aggregate::groups_accumulator::prim_op::PrimitiveGroupsAccumulator;
+
+use super::{fault, is_of};
+
+/// Digits of sums that may come to more than there is room for.
+const PRECISION: u8 = 38;
+/// One more than the largest sum.
+const LIMIT: u128 = 10u128.pow(PRECISION as u32);
+/// A sum that is past all that can be held: no sum that can be given is as large.
+const LOST: i128 = i128::MAX;
+
+/// The function, under the name of DataFusion's.
+pub fn function() -> Arc<AggregateUDF> {
+    Arc::new(AggregateUDF::from(Sum { function: sum_udaf() }))
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Sum {
+    function: Arc<AggregateUDF>,
+}
+
+impl Sum {
+    fn inner(&self) -> &dyn AggregateUDFImpl {
+        self.function.inner().as_ref()
+    }
+}
+
+/// The scale of sums that are looked at.
+fn is_checked(args: &AccumulatorArgs<'_>) -> bool {
+    !args.is_distinct && matches!(args.return_field.data_type(), DataType::Decimal128(PRECISION, _))
+}
+
+fn overflow() -> datafusion::error::DataFusionError {
+    fault(is_of::OUT_OF_RANGE, "value overflows numeric format".to_owned())
+}
+
+impl AggregateUDFImpl for Sum {
+    fn name(&self) -> &str {
+        self.function.name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.function.aliases()
+    }
+
+    fn signature(&self) -> &Signature {
+        self.function.signature()
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        self.inner().return_type(types)
+    }
+
+    fn return_field(&self, fields: &[FieldRef]) -> Result<FieldRef> {
+        self.inner().return_field(fields)
+    }
+
+    fn is_nullable(&self) -> bool {
+        self.inner().is_nullable()
+    }
+
+    fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        if is_checked(&args) {
+            return Ok(Box::new(One::new(args.return_field.data_type())));
+        }
+        self.inner().accumulator(args)
+    }
+
+    fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
+        self.inner().state_fields(args)
+    }
+
+    fn groups_accumulator_supported(&self, args: AccumulatorArgs<'_>) -> bool {
+        self.inner().groups_accumulator_supported(args)
+    }
+
+    fn create_groups_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {
+        if !is_checked(&args) {
+            return self.inner().create_groups_accumulator(args);
+        }
+        let add = |sum: &mut i128, value: i128| {
+            if *sum != LOST {
+                *sum = sum.checked_add(value).unwrap_or(LOST);
+            }
+        };
+        let sums = PrimitiveGroupsAccumulator::<Decimal128Type, _>::new(args.return_field.data_type(), add);
+        Ok(Box::new(Groups { sums: Box::new(sums) }))
+    }
+
+    fn create_sliding_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        if is_checked(&args) {
+            return Ok(Box::new(One::new(args.return_field.data_type())));
+        }
+        self.inner().create_sliding_accumulator(args)
+    }
+
+    fn order_sensitivity(&self) -> AggregateOrderSensitivity {
+        self.inner().order_sensitivity()
+    }
+
+    fn simplify(&self) -> Option<AggregateFunctionSimplification> {
+        self.inner().simplify()
+    }
+
+    fn reverse_expr(&self) -> ReversedUDAF {
+        self.inner().reverse_expr()
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+        self.inner().coerce_types(types)
+    }
+
+    fn is_descending(&self) -> Option<bool> {
+        self.inner().is_descending()
+    }
+
+    fn value_from_stats(&self, args: &StatisticsArgs<'_>) -> Option<ScalarValue> {
+        self.inner().value_from_stats(args)
+    }
+
+    fn default_value(&self, data_type: &DataType) -> Result<ScalarValue> {
+        self.inner().default_value(data_type)
+    }
+
+    fn supports_null_handling_clause(&self) -> bool {
+        self.inner().supports_null_handling_clause()
+    }
+
+    fn supports_within_group_clause(&self) -> bool {
+        self.inner().supports_within_group_clause()
+    }
+
+    fn set_monotonicity(&self, data_type: &DataType) -> SetMonotonicity {
+        self.inner().set_monotonicity(data_type)
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        self.inner().documentation()
+    }
+}
+
+/// One sum, of more digits than can be given: what is added may be taken away again.
+#[derive(Debug)]
+struct One {
+    sum: i256,
+    count: u64,
+    data_type: DataType,
+}
+
+impl One {
+    fn new(data_type: &DataType) -> Self {
+        Self { sum: i256::ZERO, count: 0, data_type: data_type.clone() }
+    }
+
+    /// The sum of a batch.
+    fn of(values: &ArrayRef) -> i256 {
+        let values = values.as_primitive::<Decimal128Type>();
+        let mut sum = i256::ZERO;
+        let mut part = 0i128;
+        for value in values.iter().flatten() {
+            part = part.checked_add(value).unwrap_or_else(|| {
+                sum = sum.wrapping_add(i256::from_i128(part));
+                value
+            });
+        }
+        sum.wrapping_add(i256::from_i128(part))
+    }
+
+    fn value(&self) -> Result<ScalarValue> {
+        let DataType::Decimal128(precision, scale) = self.data_type else {
+            return ScalarValue::try_from(&self.data_type);
+        };
+        if self.count == 0 {
+            return Ok(ScalarValue::Decimal128(None, precision, scale));
+        }
+        let sum = self.sum.to_i128().filter(|sum| sum.unsigned_abs() < LIMIT).ok_or_else(overflow)?;
+        Ok(ScalarValue::Decimal128(Some(sum), precision, scale))
+    }
+}
+
+impl Accumulator for One {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        let Some(values) = values.first() else { return Ok(()) };
+        self.count += (values.len() - values.null_count()) as u64;
+        self.sum = self.sum.wrapping_add(Self::of(values));
+        Ok(())
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        self.value()
+    }
+
+    fn size(&self) -> usize {
+        size_of_val(self)
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        Ok(vec![self.value()?])
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        self.update_batch(states)
+    }
+
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        let Some(values) = values.first() else { return Ok(()) };
+        self.count -= (values.len() - values.null_count()) as u64;
+        self.sum = self.sum.wrapping_sub(Self::of(values));
+        Ok(())
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        true
+    }
+}
+
+/// The sums of many groups.
+struct Groups {
+    sums: Box<dyn GroupsAccumulator>,
+}
+
+/// Refuses sums that have more digits than there is room for.
+fn check(sums: &ArrayRef) -> Result<()> {
+    let sums = sums.as_primitive::<Decimal128Type>();
+    // What stands in the place of a null is zero.
+    if sums.values().iter().any(|sum| sum.unsigned_abs() >= LIMIT) { Err(overflow()) } else { Ok(()) }
+}
+
+impl GroupsAccumulator for Groups {
+    fn update_batch(
+        &mut self,
+        values: &[ArrayRef],
+        groups: &[usize],
+        filter: Option<&BooleanArray>,
+        total: usize,
+    ) -> Result<()> {
+        self.sums.update_batch(values, groups, filter, total)
+    }
+
+    fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
+        let sums = self.sums.evaluate(emit_to)?;
+        check(&sums)?;
+        Ok(sums)
+    }
+
+    fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
+        let state = self.sums.state(emit_to)?;
+        state.iter().try_for_each(check)?;
+        Ok(state)
+    }
+
+    fn merge_batch(&mut self, values: &[ArrayRef], groups: &[usize], total: usize) -> Result<()> {
+        self.sums.merge_batch(values, groups, total)
+    }
+
+    fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
+        self.sums.convert_to_state(values, filter)
+    }
+
+    fn size(&self) -> usize {
+        self.sums.size()
+    }
+}

@@ -1,0 +1,672 @@
+//! Numbers of two types beside each other. PostgreSQL compares and computes a `numeric` beside a floating-point number as doubles;
+//! DataFusion takes both for decimals, of 15 digits behind the point, which are neither. A cast that rounds is a function, so that
+//! the optimizer does not take it away.
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::tree_node::Transformed;
+use datafusion::common::{Column, DFSchema, ScalarValue};
+use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::expr::{Between, Case, InList, InSubquery, ScalarFunction, SetComparison};
+use datafusion::logical_expr::{
+    BinaryExpr, Cast, Expr, ExprSchemable, Join, JoinConstraint, LogicalPlan, LogicalPlanBuilder, Operator,
+    Projection, Subquery, Union, Values, cast,
+};
+
+use super::changed;
+use crate::functions::numbers::{conversions, quotients, shown, zeros};
+
+/// What a number is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Single,
+    Double,
+    Exact,
+    /// Of more digits than others.
+    Wide,
+    Whole,
+    Other,
+}
+
+impl Kind {
+    fn of(kind: &DataType) -> Self {
+        match kind {
+            DataType::Float16 | DataType::Float32 => Self::Single,
+            DataType::Float64 => Self::Double,
+            DataType::Decimal32(..) | DataType::Decimal64(..) | DataType::Decimal128(..) => Self::Exact,
+            DataType::Decimal256(..) => Self::Wide,
+            kind if kind.is_integer() => Self::Whole,
+            _ => Self::Other,
+        }
+    }
+
+    fn is_float(self) -> bool {
+        matches!(self, Self::Single | Self::Double)
+    }
+
+    fn is_exact(self) -> bool {
+        matches!(self, Self::Exact | Self::Wide)
+    }
+}
+
+fn kind_of(expr: &Expr, schema: &DFSchema) -> Kind {
+    match expr {
+        Expr::Literal(value, _) => Kind::of(&value.data_type()),
+        Expr::Cast(cast) => Kind::of(cast.field.data_type()),
+        other => other.get_type(schema).map_or(Kind::Other, |kind| Kind::of(&kind)),
+    }
+}
+
+/// Gives `expr` its meaning, before types are coerced.
+pub fn meant(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    Ok(match expr {
+        Expr::BinaryExpr(binary) => {
+            let is_float = |side: &Expr| kind_of(side, schema).is_float();
+            if binary.op == Operator::Modulo && (is_float(&binary.right) || is_float(&binary.left)) {
+                return Err(DataFusionError::Plan(
+                    "Function '%' failed to match any signature: no such arguments".to_owned(),
+                ));
+            }
+            of_pair(binary, schema)
+        }
+        Expr::Between(between) => of_between(between, schema),
+        Expr::InList(list) => of_list(list, schema),
+        Expr::InSubquery(InSubquery { expr, subquery, negated }) => {
+            let (expr, subquery, is_changed) = beside_subquery(*expr, subquery, schema)?;
+            changed(Expr::InSubquery(InSubquery { expr: Box::new(expr), subquery, negated }), is_changed)
+        }
+        Expr::SetComparison(SetComparison { expr, subquery, op, quantifier }) => {
+            let (expr, subquery, is_changed) = beside_subquery(*expr, subquery, schema)?;
+            let comparison = SetComparison { expr: Box::new(expr), subquery, op, quantifier };
+            changed(Expr::SetComparison(comparison), is_changed)
+        }
+        Expr::Case(case) => of_case(case, schema),
+        Expr::Cast(cast) => of_cast(cast, schema),
+        Expr::ScalarFunction(call) => of_call(call, schema)?,
+        Expr::WindowFunction(mut function) => {
+            let params = &mut function.params;
+            let keys = params.order_by.iter_mut().map(|key| &mut key.expr);
+            let is_changed = with_one_zero(keys.chain(&mut params.partition_by), schema);
+            changed(Expr::WindowFunction(function), is_changed)
+        }
+        // Different whole numbers are averaged as decimals, which that is written for.
+        Expr::AggregateFunction(mut function)
+            if function.func.name() == "avg" && function.params.distinct =>
+        {
+            let mut is_changed = false;
+            for arg in &mut function.params.args {
+                if kind_of(arg, schema) == Kind::Whole {
+                    *arg = cast(std::mem::take(arg), DataType::Decimal128(20, 0));
+                    is_changed = true;
+                }
+            }
+            changed(Expr::AggregateFunction(function), is_changed)
+        }
+        other => Transformed::no(other),
+    })
+}
+
+/// Casts that types need once they are coerced: those to doubles give the nearest one.
+pub fn checked(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let Expr::Cast(Cast { expr: inner, field }) = expr else { return Ok(Transformed::no(expr)) };
+    if field.data_type().is_string() && kind_of(&inner, schema).is_float() {
+        let text = shown::shown(*inner);
+        return Ok(Transformed::yes(match field.data_type() {
+            DataType::Utf8 => text,
+            _ => Expr::Cast(Cast { expr: Box::new(text), field }),
+        }));
+    }
+    let cast = Cast { expr: inner, field };
+    let is_float = Kind::of(cast.field.data_type()).is_float();
+    if !is_float || !kind_of(&cast.expr, schema).is_exact() {
+        return Ok(Transformed::no(Expr::Cast(cast)));
+    }
+    Ok(match cast.field.data_type() {
+        DataType::Float64 => Transformed::yes(conversions::to_double(*cast.expr)),
+        DataType::Float32 => Transformed::yes(conversions::to_single(*cast.expr)),
+        _ => Transformed::no(Expr::Cast(cast)),
+    })
+}
+
+fn is_comparison(op: Operator) -> bool {
+    use Operator::{Eq, Gt, GtEq, IsDistinctFrom, IsNotDistinctFrom, Lt, LtEq, NotEq};
+    matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom)
+}
+
+fn is_arithmetic(op: Operator) -> bool {
+    use Operator::{Divide, Minus, Modulo, Multiply, Plus};
+    matches!(op, Plus | Minus | Multiply | Divide | Modulo)
+}
+
+/// As a double, whatever number it is.
+fn double(expr: Expr, kind: Kind) -> Expr {
+    match kind {
+        Kind::Exact | Kind::Wide => conversions::to_double(expr),
+        Kind::Double | Kind::Other => expr,
+        Kind::Single | Kind::Whole => cast(expr, DataType::Float64),
+    }
+}
+
+fn single(expr: Expr, kind: Kind) -> Expr {
+    match kind {
+        Kind::Exact | Kind::Wide => conversions::to_single(expr),
+        Kind::Single | Kind::Other => expr,
+        Kind::Double | Kind::Whole => cast(expr, DataType::Float32),
+    }
+}
+
+/// True where PostgreSQL's operators take two numbers as doubles, and DataFusion's do not.
+fn are_doubles(left: Kind, right: Kind) -> bool {
+    match (left, right) {
+        (Kind::Single, Kind::Single) => false,
+        (Kind::Single, other) | (other, Kind::Single) => other.is_exact() || other == Kind::Whole,
+        (Kind::Double, other) | (other, Kind::Double) => other.is_exact(),
+        _ => false,
+    }
+}
+
+fn of_pair(binary: BinaryExpr, schema: &DFSchema) -> Transformed<Expr> {
+    let BinaryExpr { left, op, right } = binary;
+    if !is_comparison(op) && !is_arithmetic(op) {
+        return Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right }));
+    }
+    let right_kind = kind_of(&right, schema);
+    if right_kind == Kind::Other {
+        return Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right }));
+    }
+    let left_kind = kind_of(&left, schema);
+    if are_doubles(left_kind, right_kind) {
+        return Transformed::yes(doubles(*left, left_kind, op, *right, right_kind));
+    }
+    // It may be what a join looks up by.
+    if matches!(op, Operator::Eq | Operator::IsNotDistinctFrom)
+        && left_kind.is_float()
+        && right_kind.is_float()
+        && varies(&left)
+        && varies(&right)
+    {
+        let (left, right) = (zeros::one_zero(*left), zeros::one_zero(*right));
+        return Transformed::yes(Expr::BinaryExpr(BinaryExpr {
+            left: Box::new(left),
+            op,
+            right: Box::new(right),
+        }));
+    }
+    let is_quotient = op == Operator::Divide
+        && matches!(
+            (left_kind, right_kind),
+            (Kind::Exact, Kind::Exact | Kind::Whole) | (Kind::Whole, Kind::Exact)
+        );
+    if is_quotient {
+        return Transformed::yes(quotients::of(
+            exact(*left, left_kind, schema),
+            exact(*right, right_kind, schema),
+        ));
+    }
+    Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right }))
+}
+
+fn doubles(left: Expr, left_kind: Kind, op: Operator, right: Expr, right_kind: Kind) -> Expr {
+    let (mut left, mut right) = (double(left, left_kind), double(right, right_kind));
+    if matches!(op, Operator::Eq | Operator::IsNotDistinctFrom) && varies(&left) && varies(&right) {
+        (left, right) = (zeros::one_zero(left), zeros::one_zero(right));
+    }
+    Expr::BinaryExpr(BinaryExpr { left: Box::new(left), op, right: Box::new(right) })
+}
+
+/// True for what differs from row to row.
+fn varies(expr: &Expr) -> bool {
+    !expr.column_refs().is_empty() || expr.contains_outer()
+}
+
+/// Gives keys that are floating-point numbers one zero. True when there are such.
+fn with_one_zero<'a>(keys: impl Iterator<Item = &'a mut Expr>, schema: &DFSchema) -> bool {
+    let mut is_changed = false;
+    for key in keys.filter(|key| kind_of(key, schema).is_float()) {
+        *key = zeros::one_zero(std::mem::take(key));
+        is_changed = true;
+    }
+    is_changed
+}
+
+/// A number of less than 64 bits, or a whole one, as a decimal.
+fn exact(expr: Expr, kind: Kind, schema: &DFSchema) -> Expr {
+    if let Ok(DataType::Decimal32(precision, scale) | DataType::Decimal64(precision, scale)) =
+        expr.get_type(schema)
+    {
+        return cast(expr, DataType::Decimal128(precision, scale));
+    }
+    match (whole_literal(&expr), kind) {
+        (Some(value), Kind::Whole) => {
+            let digits = value.unsigned_abs().checked_ilog10().map_or(1, |digits| digits + 1);
+            Expr::Literal(ScalarValue::Decimal128(Some(i128::from(value)), digits as u8, 0), None)
+        }
+        (None, Kind::Whole) => cast(expr, DataType::Decimal128(20, 0)),
+        _ => expr,
+    }
+}
+
+/// The whole number that `expr` is, with its sign and its cast.
+pub fn whole_literal(expr: &Expr) -> Option<i64> {
+    match expr {
+        Expr::Literal(value, _) => match value {
+            ScalarValue::Int8(value) => value.map(i64::from),
+            ScalarValue::Int16(value) => value.map(i64::from),
+            ScalarValue::Int32(value) => value.map(i64::from),
+            ScalarValue::Int64(value) => *value,
+            _ => None,
+        },
+        Expr::Negative(inner) => whole_literal(inner)?.checked_neg(),
+        Expr::Cast(cast) if cast.field.data_type().is_signed_integer() => {
+            let value = whole_literal(&cast.expr)?;
+            let fits = match cast.field.data_type() {
+                DataType::Int8 => i8::try_from(value).is_ok(),
+                DataType::Int16 => i16::try_from(value).is_ok(),
+                DataType::Int32 => i32::try_from(value).is_ok(),
+                _ => true,
+            };
+            fits.then_some(value)
+        }
+        _ => None,
+    }
+}
+
+fn of_between(between: Between, schema: &DFSchema) -> Transformed<Expr> {
+    let Between { expr, negated, low, high } = between;
+    let kinds = [&expr, &low, &high].map(|part| kind_of(part, schema));
+    if !are_doubles(kinds[0], kinds[1]) && !are_doubles(kinds[0], kinds[2]) {
+        return Transformed::no(Expr::Between(Between { expr, negated, low, high }));
+    }
+    // Each bound is compared for itself.
+    let side = |bound: Expr, kind: Kind, op: Operator| {
+        if are_doubles(kinds[0], kind) {
+            doubles(expr.as_ref().clone(), kinds[0], op, bound, kind)
+        } else {
+            Expr::BinaryExpr(BinaryExpr { left: expr.clone(), op, right: Box::new(bound) })
+        }
+    };
+    let within = side(*low, kinds[1], Operator::GtEq).and(side(*high, kinds[2], Operator::LtEq));
+    Transformed::yes(if negated { Expr::Not(Box::new(within)) } else { within })
+}
+
+/// More elements than this stay a list.
+const COMPARED_MAX: usize = 32;
+
+fn of_list(list: InList, schema: &DFSchema) -> Transformed<Expr> {
+    let InList { expr, list, negated } = list;
+    let own = kind_of(&expr, schema);
+    let kinds: Vec<Kind> = list.iter().map(|item| kind_of(item, schema)).collect();
+    let is_float = own.is_float() || kinds.iter().any(|kind| kind.is_float());
+    if !is_float || own == Kind::Other {
+        return Transformed::no(Expr::InList(InList { expr, list, negated }));
+    }
+    // Lists of constants have one type; others are compared one by one.
+    let is_constant = |item: &Expr| item.column_refs().is_empty() && !item.contains_outer();
+    let constants = list.iter().filter(|item| is_constant(item)).count();
+    if constants > 1 && constants == list.len() {
+        let is_double = own == Kind::Double || kinds.contains(&Kind::Double);
+        let as_one = |expr: Expr, kind: Kind| if is_double { double(expr, kind) } else { single(expr, kind) };
+        let expr = Box::new(as_one(*expr, own));
+        let mut list: Vec<Expr> =
+            list.into_iter().zip(kinds).map(|(item, kind)| as_one(item, kind)).collect();
+        if list.len() > COMPARED_MAX && list.iter().all(|item| matches!(item, Expr::Literal(..))) {
+            list.extend(other_zeros(&list));
+            return Transformed::yes(Expr::InList(InList { expr, list, negated }));
+        }
+        let items = list.into_iter().map(|item| equal(expr.as_ref().clone(), item)).collect();
+        return Transformed::yes(any_of(items, negated));
+    }
+    let items = list.into_iter().zip(kinds).map(|(item, kind)| {
+        if are_doubles(own, kind) {
+            doubles(expr.as_ref().clone(), own, Operator::Eq, item, kind)
+        } else {
+            equal(expr.as_ref().clone(), item)
+        }
+    });
+    Transformed::yes(any_of(items.collect(), negated))
+}
+
+fn equal(left: Expr, right: Expr) -> Expr {
+    Expr::BinaryExpr(BinaryExpr { left: Box::new(left), op: Operator::Eq, right: Box::new(right) })
+}
+
+fn any_of(items: Vec<Expr>, negated: bool) -> Expr {
+    let any =
+        items.into_iter().reduce(Expr::or).unwrap_or_else(|| Expr::Literal(ScalarValue::from(false), None));
+    if negated { Expr::Not(Box::new(any)) } else { any }
+}
+
+/// Both zeros are equal; a list tells them apart.
+fn other_zeros(list: &[Expr]) -> Vec<Expr> {
+    let zero = |value: ScalarValue| Expr::Literal(value, None);
+    let other = |item: &Expr| match item {
+        Expr::Literal(ScalarValue::Float64(Some(value)), _) if *value == 0.0 => {
+            Some(zero(ScalarValue::Float64(Some(-value))))
+        }
+        Expr::Literal(ScalarValue::Float32(Some(value)), _) if *value == 0.0 => {
+            Some(zero(ScalarValue::Float32(Some(-value))))
+        }
+        _ => None,
+    };
+    list.iter().filter_map(other).collect()
+}
+
+/// What is compared with the only column of a subquery.
+fn beside_subquery(expr: Expr, subquery: Subquery, schema: &DFSchema) -> Result<(Expr, Subquery, bool)> {
+    let own = kind_of(&expr, schema);
+    let theirs = subquery.subquery.schema().fields().first().map_or(Kind::Other, |f| Kind::of(f.data_type()));
+    let are_floats = own.is_float() && theirs.is_float();
+    if !are_floats && !are_doubles(own, theirs) {
+        return Ok((expr, subquery, false));
+    }
+    let Subquery { subquery: plan, outer_ref_columns, spans } = subquery;
+    let (qualifier, field) = plan.schema().qualified_field(0);
+    let column = Expr::Column(Column::from((qualifier, field)));
+    let (mut expr, mut column) = (expr, column);
+    if own != theirs || !are_floats {
+        (expr, column) = (double(expr, own), double(column, theirs));
+    }
+    let (expr, column) = (zeros::one_zero(expr), zeros::one_zero(column).alias(field.name()));
+    let plan = Arc::new(LogicalPlan::Projection(Projection::try_new(vec![column], Arc::clone(&plan))?));
+    Ok((expr, Subquery { subquery: plan, outer_ref_columns, spans }, true))
+}
+
+/// The type that PostgreSQL gives several numbers of which some are floating-point ones and others decimals.
+fn common(kinds: &[Kind]) -> Option<DataType> {
+    if !kinds.iter().any(|kind| kind.is_exact()) {
+        return None;
+    }
+    if kinds.contains(&Kind::Double) {
+        return Some(DataType::Float64);
+    }
+    kinds.contains(&Kind::Single).then_some(DataType::Float32)
+}
+
+fn as_common(expr: Expr, kind: Kind, target: &DataType) -> Expr {
+    if *target == DataType::Float64 { double(expr, kind) } else { single(expr, kind) }
+}
+
+fn of_case(case: Case, schema: &DFSchema) -> Transformed<Expr> {
+    let Case { expr: base, mut when_then_expr, mut else_expr } = case;
+    let mut is_changed = false;
+    let base = match base {
+        Some(base) => {
+            let own = kind_of(&base, schema);
+            let are_floats = own.is_float()
+                || (own != Kind::Other
+                    && when_then_expr.iter().any(|(when, _)| kind_of(when, schema).is_float()));
+            if are_floats {
+                is_changed = true;
+                for (when, _) in &mut when_then_expr {
+                    let pair = BinaryExpr {
+                        left: base.clone(),
+                        op: Operator::Eq,
+                        right: Box::new(std::mem::take(when.as_mut())),
+                    };
+                    **when = of_pair(pair, schema).data;
+                }
+                None
+            } else {
+                Some(base)
+            }
+        }
+        None => None,
+    };
+    let mut results: Vec<&mut Box<Expr>> = when_then_expr.iter_mut().map(|(_, then)| then).collect();
+    results.extend(else_expr.as_mut());
+    let kinds: Vec<Kind> = results.iter().map(|result| kind_of(result, schema)).collect();
+    if let Some(target) = common(&kinds) {
+        is_changed = true;
+        for (result, kind) in results.into_iter().zip(kinds) {
+            **result = as_common(std::mem::take(result.as_mut()), kind, &target);
+        }
+    }
+    changed(Expr::Case(Case { expr: base, when_then_expr, else_expr }), is_changed)
+}
+
+/// Casts that a statement has: those that round, and those that read texts.
+fn of_cast(cast: Cast, schema: &DFSchema) -> Transformed<Expr> {
+    let Ok(from) = cast.expr.get_type(schema) else { return Transformed::no(Expr::Cast(cast)) };
+    let is_text = from.is_string();
+    match (&from, cast.field.data_type()) {
+        (DataType::Decimal128(from_precision, from_scale), DataType::Decimal128(precision, scale)) => {
+            let whole = |precision: u8, scale: i8| i32::from(precision) - i32::from(scale);
+            let is_wider =
+                scale >= from_scale && whole(*precision, *scale) >= whole(*from_precision, *from_scale);
+            if is_wider {
+                return Transformed::no(Expr::Cast(cast));
+            }
+            Transformed::yes(conversions::to_exact(*cast.expr, *precision, *scale))
+        }
+        (
+            DataType::Decimal256(..) | DataType::Float32 | DataType::Float64,
+            DataType::Decimal128(precision, scale),
+        ) => Transformed::yes(conversions::to_exact(*cast.expr, *precision, *scale)),
+        (_, DataType::Decimal128(precision, scale)) if is_text => {
+            Transformed::yes(conversions::to_exact(*cast.expr, *precision, *scale))
+        }
+        (DataType::Decimal128(..) | DataType::Decimal256(..), DataType::Float64) => {
+            Transformed::yes(conversions::to_double(*cast.expr))
+        }
+        (DataType::Decimal128(..) | DataType::Decimal256(..) | DataType::Float64, DataType::Float32) => {
+            Transformed::yes(conversions::to_single(*cast.expr))
+        }
+        (_, DataType::Float64) if is_text => Transformed::yes(conversions::to_double(*cast.expr)),
+        (_, DataType::Float32) if is_text => Transformed::yes(conversions::to_single(*cast.expr)),
+        _ => Transformed::no(Expr::Cast(cast)),
+    }
+}
+
+fn of_call(mut call: ScalarFunction, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    match call.func.name() {
+        "coalesce" | "greatest" | "least" | "make_array" | "nvl" | "ifnull" => {
+            let kinds: Vec<Kind> = call.args.iter().map(|arg| kind_of(arg, schema)).collect();
+            let Some(target) = common(&kinds) else { return Ok(Transformed::no(Expr::ScalarFunction(call))) };
+            let args = call.args.into_iter().zip(kinds);
+            call.args = args.map(|(arg, kind)| as_common(arg, kind, &target)).collect();
+            Ok(Transformed::yes(Expr::ScalarFunction(call)))
+        }
+        "nullif" if call.args.len() == 2 => {
+            let kinds = [kind_of(&call.args[0], schema), kind_of(&call.args[1], schema)];
+            let are_numbers = !kinds.contains(&Kind::Other);
+            if !are_numbers || (kinds[0] == kinds[1] && !kinds[0].is_float()) {
+                return Ok(Transformed::no(Expr::ScalarFunction(call)));
+            }
+            let mut args = call.args.into_iter();
+            let (Some(first), Some(second)) = (args.next(), args.next()) else {
+                return Ok(Transformed::no(Expr::Literal(ScalarValue::Null, None)));
+            };
+            // It has the type of its first argument.
+            let nothing = Expr::Literal(ScalarValue::try_from(&first.get_type(schema)?)?, None);
+            let pair =
+                BinaryExpr { left: Box::new(first.clone()), op: Operator::Eq, right: Box::new(second) };
+            let equal = of_pair(pair, schema).data;
+            let case = Case {
+                expr: None,
+                when_then_expr: vec![(Box::new(equal), Box::new(nothing))],
+                else_expr: Some(Box::new(first)),
+            };
+            Ok(Transformed::yes(Expr::Case(case)))
+        }
+        // What is exact stays as it is.
+        conversions::BARE if matches!(call.args[0].get_type(schema), Ok(DataType::Decimal128(..))) => {
+            Ok(Transformed::yes(call.args.into_iter().next().unwrap_or_default()))
+        }
+        "round" | "trunc" if call.args.len() == 2 => of_places(call, schema),
+        _ => Ok(Transformed::no(Expr::ScalarFunction(call))),
+    }
+}
+
+/// `round` and `trunc` to so many places as the statement says: the result has as many.
+fn of_places(call: ScalarFunction, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    const WHOLE_DIGITS: u8 = 20;
+    let (precision, scale) = match call.args[0].get_type(schema) {
+        Ok(DataType::Decimal128(precision, scale)) => (precision, scale),
+        Ok(kind) if kind.is_integer() => (WHOLE_DIGITS, 0),
+        _ => return Ok(Transformed::no(Expr::ScalarFunction(call))),
+    };
+    let Some(places) = whole_literal(&call.args[1]) else {
+        return Ok(Transformed::no(Expr::ScalarFunction(call)));
+    };
+    let places = places.clamp(-38, 37) as i8;
+    let to = places.max(0);
+    // One digit more: of 9.9 comes 10. No more digits than there are room for.
+    let whole = (i32::from(precision) - i32::from(scale)).max(0) + 1;
+    let precision = (whole + i32::from(to)).clamp(1, 38) as u8;
+    let name = call.func.name().to_owned();
+    if name == "round" && places >= 0 {
+        let first = call.args.into_iter().next().unwrap_or_default();
+        return Ok(Transformed::yes(conversions::to_exact(first, precision, to)));
+    }
+    // What is computed has the scale of the argument at most.
+    let call = Expr::ScalarFunction(call);
+    Ok(Transformed::yes(conversions::to_exact(call, precision, to)))
+}
+
+/// Gives the columns of `plan` that are made of several their types.
+pub fn aligned(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    match plan {
+        LogicalPlan::Union(union) => aligned_union(union),
+        LogicalPlan::Values(values) => aligned_values(values),
+        LogicalPlan::Join(join) => Ok(aligned_join(join)),
+        LogicalPlan::Sort(mut sort) => {
+            // What comes behind a key orders those that are equal by it.
+            let behind = sort.expr.len().saturating_sub(1);
+            let schema = Arc::clone(sort.input.schema());
+            let keys = sort.expr.iter_mut().take(behind).map(|key| &mut key.expr);
+            let is_changed = with_one_zero(keys, &schema);
+            let plan = LogicalPlan::Sort(sort);
+            Ok(if is_changed { Transformed::yes(plan) } else { Transformed::no(plan) })
+        }
+        other => Ok(Transformed::no(other)),
+    }
+}
+
+fn aligned_union(union: Union) -> Result<Transformed<LogicalPlan>> {
+    let columns = union.schema.fields().len();
+    let targets: Vec<Option<DataType>> = (0..columns)
+        .map(|at| {
+            let kinds: Vec<Kind> = union
+                .inputs
+                .iter()
+                .filter_map(|input| input.schema().fields().get(at).map(|field| Kind::of(field.data_type())))
+                .collect();
+            common(&kinds)
+        })
+        .collect();
+    if targets.iter().all(Option::is_none) {
+        let first = union.inputs.first().map(|input| input.schema());
+        let is_stale = first.is_some_and(|first| {
+            first.fields().len() == columns
+                && first
+                    .fields()
+                    .iter()
+                    .zip(union.schema.fields())
+                    .any(|(theirs, ours)| theirs.data_type() != ours.data_type())
+        });
+        if is_stale {
+            let union = Union::try_new_with_loose_types(union.inputs)?;
+            return Ok(Transformed::yes(LogicalPlan::Union(union)));
+        }
+        return Ok(Transformed::no(LogicalPlan::Union(union)));
+    }
+    let inputs = union.inputs.into_iter().map(|input| {
+        let columns = input.schema().iter().zip(&targets).map(|((qualifier, field), target)| {
+            let column = Expr::Column(Column::from((qualifier, field)));
+            match target {
+                Some(target) if field.data_type() != target => {
+                    let typed = as_common(column, Kind::of(field.data_type()), target);
+                    typed.alias_qualified(qualifier.cloned(), field.name())
+                }
+                _ => column,
+            }
+        });
+        let projection = Projection::try_new(columns.collect(), Arc::clone(&input))?;
+        Ok(Arc::new(LogicalPlan::Projection(projection)))
+    });
+    let inputs = inputs.collect::<Result<Vec<_>>>()?;
+    Ok(Transformed::yes(LogicalPlan::Union(Union::try_new_with_loose_types(inputs)?)))
+}
+
+/// The types that DataFusion gives a floating-point number beside a decimal.
+fn is_mixture(kind: &DataType) -> bool {
+    matches!(kind, DataType::Decimal128(30.., 15) | DataType::Decimal128(14.., 7))
+}
+
+fn aligned_values(values: Values) -> Result<Transformed<LogicalPlan>> {
+    let Values { schema, mut values } = values;
+    let nothing = DFSchema::empty();
+    let mut is_changed = false;
+    for (at, field) in schema.fields().iter().enumerate() {
+        if !is_mixture(field.data_type()) {
+            continue;
+        }
+        // What the planner cast to the type that it gave them all.
+        let written = |expr: &Expr| match expr {
+            Expr::Cast(cast) if cast.field.data_type() == field.data_type() => kind_of(&cast.expr, &nothing),
+            Expr::ScalarFunction(call) if conversions::is_exact(&call.func) => {
+                call.args.first().map_or(Kind::Other, |arg| kind_of(arg, &nothing))
+            }
+            other => kind_of(other, &nothing),
+        };
+        let kinds: Vec<Kind> = values.iter().filter_map(|row| row.get(at)).map(written).collect();
+        let Some(target) = common_of_all(&kinds) else { continue };
+        is_changed = true;
+        for (row, kind) in values.iter_mut().zip(kinds) {
+            let Some(expr) = row.get_mut(at) else { continue };
+            let inner = match std::mem::take(expr) {
+                Expr::Cast(cast) if cast.field.data_type() == field.data_type() => *cast.expr,
+                Expr::ScalarFunction(call) if conversions::is_exact(&call.func) => {
+                    call.args.into_iter().next().unwrap_or_default()
+                }
+                other => other,
+            };
+            *expr = as_common(inner, kind, &target);
+        }
+    }
+    let is_stale = values.iter().any(|row| {
+        row.iter().zip(schema.fields()).any(|(expr, field)| {
+            !matches!(expr, Expr::Literal(ScalarValue::Null, _))
+                && expr.get_type(&nothing).is_ok_and(|kind| kind != *field.data_type())
+        })
+    });
+    if is_changed || is_stale {
+        return Ok(Transformed::yes(LogicalPlanBuilder::values(values)?.build()?));
+    }
+    Ok(Transformed::no(LogicalPlan::Values(Values { schema, values })))
+}
+
+/// The same where decimals may be those that the planner made of whole numbers.
+fn common_of_all(kinds: &[Kind]) -> Option<DataType> {
+    if kinds.contains(&Kind::Double) {
+        return Some(DataType::Float64);
+    }
+    kinds.contains(&Kind::Single).then_some(DataType::Float32)
+}
+
+/// What a join compares by USING.
+fn aligned_join(mut join: Join) -> Transformed<LogicalPlan> {
+    let mut is_changed = false;
+    for (left, right) in &mut join.on {
+        let (left_kind, right_kind) =
+            (kind_of(left, join.left.schema()), kind_of(right, join.right.schema()));
+        if are_doubles(left_kind, right_kind) {
+            *left = double(std::mem::take(left), left_kind);
+            *right = double(std::mem::take(right), right_kind);
+            is_changed = true;
+        }
+        let are_doubles = are_doubles(left_kind, right_kind);
+        if are_doubles || (left_kind.is_float() && right_kind.is_float()) {
+            *left = zeros::one_zero(std::mem::take(left));
+            *right = zeros::one_zero(std::mem::take(right));
+            is_changed = true;
+        }
+    }
+    if is_changed {
+        // What USING names are columns.
+        join.join_constraint = JoinConstraint::On;
+    }
+    let plan = LogicalPlan::Join(join);
+    if is_changed { Transformed::yes(plan) } else { Transformed::no(plan) }
+}

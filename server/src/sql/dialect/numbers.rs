@@ -1,0 +1,127 @@
+//! Operators and casts of numbers that the planner does not read, or reads otherwise.
+
+use engine::functions::numbers::digits::{Digits, shown};
+use sqlparser::ast::{
+    CastKind, DataType, ExactNumberInfo, Expr, Function, Ident, ObjectName, ObjectNamePart, UnaryOperator,
+    Value,
+};
+
+use super::{call, cast, take};
+
+/// Rewrites `expr`, whose parts were rewritten.
+pub fn adapt(expr: &mut Expr) {
+    match expr {
+        Expr::UnaryOp { op, expr: inner } => {
+            let name = match op {
+                UnaryOperator::PGSquareRoot => "sqrt",
+                UnaryOperator::PGCubeRoot => "cbrt",
+                UnaryOperator::PGAbs => "abs",
+                UnaryOperator::BitwiseNot => "sluice_bitwise_not",
+                _ => return,
+            };
+            *expr = call(name, vec![take(inner)]);
+        }
+        Expr::Function(function) => rename(function),
+        Expr::Cast { kind: CastKind::Cast | CastKind::DoubleColon, expr: inner, data_type, .. } => {
+            // No decimal has so many digits: it is read as what it becomes.
+            if is_float(data_type)
+                && let Expr::Value(value) = inner.as_ref()
+                && let Value::Number(digits, _) = &value.value
+                && digits.contains(['e', 'E'])
+            {
+                **inner = Expr::value(Value::SingleQuotedString(digits.clone()));
+                return;
+            }
+            if let DataType::Numeric(ExactNumberInfo::None) | DataType::Decimal(ExactNumberInfo::None) =
+                data_type
+                && let Some(exact) = bare(inner)
+            {
+                *expr = exact;
+            }
+        }
+        _ => {}
+    }
+}
+
+fn is_float(data_type: &DataType) -> bool {
+    matches!(
+        data_type,
+        DataType::Double(_)
+            | DataType::DoublePrecision
+            | DataType::Float(_)
+            | DataType::Real
+            | DataType::Float4
+            | DataType::Float8
+    )
+}
+
+/// Aggregates under their other names.
+fn rename(function: &mut Function) {
+    let [ObjectNamePart::Identifier(name)] = function.name.0.as_slice() else { return };
+    let other = match name.value.to_ascii_lowercase().as_str() {
+        "every" => "bool_and",
+        "variance" => "var_samp",
+        _ => return,
+    };
+    function.name = ObjectName::from(vec![Ident::new(other)]);
+}
+
+/// `inner` as a `numeric` without precision: a text has the digits that it says, and what is one keeps its own.
+fn bare(inner: &mut Expr) -> Option<Expr> {
+    if let Expr::Value(value) = inner {
+        let Value::SingleQuotedString(text) = &value.value else { return None };
+        let Some(digits) = Digits::read(text) else {
+            return Some(call("sluice_bare_numeric", vec![take(inner)]));
+        };
+        let scale = i8::try_from(digits.scale.max(0)).ok().filter(|scale| *scale < 38)?;
+        let number = shown(digits.at_scale(scale)?, scale);
+        let (is_negative, number) = match number.strip_prefix('-') {
+            Some(number) => (true, number.to_owned()),
+            None => (false, number),
+        };
+        let number = Expr::value(Value::Number(number, false));
+        // Without a point it would be a whole number.
+        let number = match scale {
+            0 => cast(number, DataType::Numeric(ExactNumberInfo::PrecisionAndScale(38, 0))),
+            _ => number,
+        };
+        return Some(match is_negative {
+            true => {
+                let negative = Expr::UnaryOp { op: UnaryOperator::Minus, expr: Box::new(number) };
+                Expr::Nested(Box::new(negative))
+            }
+            false => number,
+        });
+    }
+    // A parameter is told to be of the type.
+    let mut innermost: &Expr = inner;
+    while let Expr::Nested(within) = innermost {
+        innermost = within;
+    }
+    if matches!(innermost, Expr::Value(value) if matches!(value.value, Value::Placeholder(_) | Value::Null)) {
+        return None;
+    }
+    Some(call("sluice_bare_numeric", vec![take(inner)]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_keep_the_digits_that_they_say() {
+        let numeric = |text: &str| {
+            let text = Expr::value(Value::SingleQuotedString(text.to_owned()));
+            let mut expr = cast(text, DataType::Numeric(ExactNumberInfo::None));
+            adapt(&mut expr);
+            expr.to_string()
+        };
+        assert_eq!(numeric("1.25"), "1.25");
+        assert_eq!(numeric(" -1.50 "), "(-1.50)");
+        assert_eq!(numeric("1e3"), "1000::NUMERIC(38,0)");
+        let mut large = cast(Expr::value(Value::Number("1e308".into(), false)), DataType::Real);
+        adapt(&mut large);
+        assert_eq!(large.to_string(), "'1e308'::REAL");
+        assert_eq!(numeric("NaN"), "sluice_bare_numeric('NaN')");
+    }
+}
