@@ -3,9 +3,11 @@
 
 use std::sync::Arc;
 
+use datafusion::common::NullEquality;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{Aggregate, Expr, Filter, LogicalPlan, Projection};
+use datafusion::optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate;
 use datafusion::optimizer::optimizer::ApplyOrder;
 use datafusion::optimizer::push_down_filter::PushDownFilter;
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
@@ -22,11 +24,12 @@ const MOVED_PARTS_MAX: usize = 2_000;
 
 /// `rules`, watched, and ours among and after them.
 pub fn watched(rules: Vec<Rule>) -> Vec<Rule> {
-    let pushing = PushDownFilter::new();
+    let (pushing, taking) = (PushDownFilter::new(), ExtractEquijoinPredicate::new());
     let mut watched: Vec<Rule> = Vec::with_capacity(rules.len() * 2 + 1);
     for rule in rules {
         let moves_conditions = rule.name() == pushing.name();
-        watched.push(Arc::new(Watched { rule, moves_conditions }));
+        let takes_keys = rule.name() == taking.name();
+        watched.push(Arc::new(Watched { rule, moves_conditions, takes_keys }));
         watched.push(Arc::new(Size));
     }
     watched.push(Arc::new(LaterValues));
@@ -42,6 +45,7 @@ fn check_wanted() -> Result<()> {
 struct Watched {
     rule: Rule,
     moves_conditions: bool,
+    takes_keys: bool,
 }
 
 impl OptimizerRule for Watched {
@@ -55,7 +59,7 @@ impl OptimizerRule for Watched {
 
     fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
         check_wanted()?;
-        if self.moves_conditions && grows(&plan) {
+        if (self.moves_conditions && grows(&plan)) || (self.takes_keys && is_null_safe(&plan)) {
             return Ok(Transformed::no(plan));
         }
         self.rule.rewrite(plan, config)
@@ -75,6 +79,11 @@ impl OptimizerRule for Size {
         plan_size::check(&plan).map_err(|error| DataFusionError::External(Box::new(error)))?;
         Ok(Transformed::no(plan))
     }
+}
+
+/// True for joins whose keys are the same when both are NULL: a condition that became one of them would hold for NULL, too.
+fn is_null_safe(plan: &LogicalPlan) -> bool {
+    matches!(plan, LogicalPlan::Join(join) if join.null_equality == NullEquality::NullEqualsNull && !join.on.is_empty())
 }
 
 /// True for conditions that would become too large below the operator that they stand on.

@@ -42,18 +42,19 @@ use tokio_util::sync::CancellationToken;
 
 use super::bounded_input::with_bounded_inputs;
 use super::bounded_projection::BoundedProjection;
-use super::{claimed_sizes, wide_rows};
+use super::{claimed_sizes, guards, stalled_filters, wide_rows};
 use crate::Error;
 use crate::cache_counts::CacheCounts;
 use crate::scope::Scope;
 
 /// The same plan, which ends in [`Error::Cancelled`] after `stop`. It shows and counts itself as before.
 pub fn stoppable(plan: Arc<dyn ExecutionPlan>, stop: &CancellationToken) -> Result<Arc<dyn ExecutionPlan>> {
-    let rewritten = plan.transform_up(|node| {
+    let rewritten = stalled_filters::without(plan)?.transform_up(|node| {
         let node = match node.downcast_ref::<NestedLoopJoinExec>() {
             Some(join) => with_checked_filter(join, stop)?.unwrap_or(node),
             None => node,
         };
+        let node = guards::guarded(&node)?.unwrap_or(node);
         let node = claimed_sizes::asking(&node).unwrap_or(node);
         let node = with_bounded_inputs(node)?;
         let node: Arc<dyn ExecutionPlan> = match BoundedProjection::of(&node)? {
