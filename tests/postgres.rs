@@ -8,7 +8,7 @@ use std::path::Path;
 use rand::RngExt;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use sql_tests::questions::{Answer, Family, Verdict};
+use sql_tests::questions::{Answer, Family, Question, Verdict};
 use sql_tests::{Options, Oracle, TestCluster};
 use tokio_postgres::{Client, Config, NoTls};
 
@@ -20,6 +20,13 @@ const SHOWN: usize = 60;
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
+}
+
+/// Those that are asked about: all, or the one that `SLUICE_TEST_FAMILY` names.
+fn families() -> Vec<Family> {
+    let named = std::env::var("SLUICE_TEST_FAMILY").unwrap_or_default();
+    let is_named = |family: &Family| named.is_empty() || format!("{family:?}").eq_ignore_ascii_case(&named);
+    Family::ALL.into_iter().filter(is_named).collect()
 }
 
 async fn session(config: &Config, options: &str) -> Client {
@@ -40,27 +47,27 @@ async fn invented_expressions_mean_what_they_mean_in_postgres() {
     let mut chance = StdRng::seed_from_u64(seed);
     let mut verdicts: BTreeMap<String, usize> = BTreeMap::new();
     let mut wrong = Vec::new();
+    let families = families();
+    for (config, options) in [(&of_oracle, ""), (&cluster.config(), "")] {
+        let client = session(config, options).await;
+        for statement in Family::tables() {
+            client.batch_execute(statement).await.expect("a table");
+        }
+    }
     for zone in ZONES {
         let postgres = session(&of_oracle, "").await;
-        let local = session(&cluster.config(), "-c sluice.route=local").await;
-        let remote = session(&cluster.config(), "-c sluice.route=cluster").await;
+        let local = session(&cluster.config(), "-c sluice.route=local -c statement_timeout=20s").await;
+        let remote = session(&cluster.config(), "-c sluice.route=cluster -c statement_timeout=20s").await;
         for client in [&postgres, &local, &remote] {
             client.batch_execute(&format!("set timezone = '{zone}'")).await.expect("a zone");
         }
-        remote
-            .batch_execute(
-                "create table if not exists one (x int); delete from one; insert into one values (1)",
-            )
-            .await
-            .expect("a table");
         for at in 0..count as usize / ZONES.len() {
-            let family = Family::ALL[chance.random_range(0..Family::ALL.len())];
-            let expression = family.invent(&mut chance);
-            let sql = format!("select {expression}");
+            let family = families[chance.random_range(0..families.len())];
+            let Question { sql, on_executors } = family.invent(&mut chance);
             let expected = Answer::of(&postgres, &sql).await;
             let mut answers = vec![("local", Answer::of(&local, &sql).await)];
             if at % ON_EXECUTORS == 0 {
-                answers.push(("cluster", Answer::of(&remote, &format!("{sql} from one")).await));
+                answers.push(("cluster", Answer::of(&remote, &on_executors).await));
             }
             for (route, answer) in answers {
                 let verdict = answer.beside(&expected);

@@ -50,6 +50,8 @@ pub enum Error {
     #[error("{message}")]
     Grouping { message: String },
     #[error("{message}")]
+    Windowing { message: String },
+    #[error("{message}")]
     TypeMismatch { message: String },
     #[error("{message}")]
     InvalidText { message: String },
@@ -463,6 +465,9 @@ fn told_as_it_is(error: Error) -> Error {
             message: format!("function {name} does not exist for arguments of these types"),
         };
     }
+    if let Some((sqlstate, message)) = of_functions(message) {
+        return Error::Stamped { sqlstate: SqlState::from_text(sqlstate), message: message.to_owned() };
+    }
     if message.starts_with("Unable to represent ") {
         return Error::Stamped {
             sqlstate: SqlState::from_text("22015"),
@@ -470,6 +475,24 @@ fn told_as_it_is(error: Error) -> Error {
         };
     }
     error
+}
+
+/// What DataFusion's functions and Arrow's casts say of their arguments, in PostgreSQL's words.
+fn of_functions(message: &str) -> Option<(&'static str, &'static str)> {
+    let is_any = |texts: &[&str]| texts.iter().any(|text| message.contains(text));
+    Some(if is_any(&["negative count not allowed", "overlay start position must be"]) {
+        ("22011", "negative substring length not allowed")
+    } else if is_any(&["field position must not be zero"]) {
+        ("22023", "field position must not be zero")
+    } else if is_any(&["requires start to be 1 based"]) {
+        ("22023", "invalid value for parameter \"start\"")
+    } else if is_any(&["Regular expression did not compile"]) {
+        ("2201B", "invalid regular expression: it cannot be read")
+    } else if message.starts_with("value of ") && is_any(&["is out of range Int"]) {
+        ("22003", "value out of range for its type")
+    } else {
+        return None;
+    })
 }
 
 fn from_datafusion(error: &DataFusionError) -> Error {

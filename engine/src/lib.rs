@@ -33,6 +33,7 @@ pub mod semantics;
 pub mod session_state;
 mod sqlstate;
 pub mod strain;
+pub mod subqueries;
 pub mod telemetry;
 pub mod tls;
 mod units;

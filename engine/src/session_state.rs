@@ -21,11 +21,12 @@ use datafusion::prelude::SessionConfig;
 use crate::broadcast::physical_rules;
 use crate::exchange;
 use crate::functions::date_part::QuickDateParts;
-use crate::functions::{self, bounded, formatting, gathering};
+use crate::functions::lists::ListPlanner;
+use crate::functions::{self, bounded, documents, formatting, gathering, instants, lists, numbers, texts};
 use crate::optimize_projections::careful;
 use crate::planner_rules::watched;
 use crate::runtime::NodeRuntime;
-use crate::semantics::analyzer_rules;
+use crate::semantics::{analyzer_rules, instants::Instants};
 
 /// Where a plan is made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -147,6 +148,8 @@ impl SessionStates {
     pub fn new(runtime: &NodeRuntime) -> Self {
         let base = || {
             SessionStateBuilder::new()
+                // Before DataFusion's own: the first that plans an operator has planned it.
+                .with_expr_planners(vec![Arc::new(Instants), Arc::new(ListPlanner)])
                 .with_default_features()
                 .with_analyzer_rules(analyzer_rules())
                 .with_query_planner(Arc::new(exchange::Planner))
@@ -179,7 +182,6 @@ impl SessionStates {
             Destination::Cluster => self.cluster.clone(),
         };
         state.register_catalog_list(catalogs);
-        state.mark_start_execution();
         let options = state.config_mut().options_mut();
         options.execution.target_partitions = settings.target_partitions;
         options.execution.time_zone = Some(settings.time_zone.clone());
@@ -210,23 +212,38 @@ impl SessionStates {
                 options.optimizer.hash_join_single_partition_threshold_rows = 0;
             }
         }
+        // Functions that know the session's settings are told them as they are now.
+        state.mark_start_execution();
         state
     }
 }
 
 /// What allocates much at once asks first, or says so.
 fn with_bounded_functions(mut state: SessionState) -> SessionState {
-    for function in gathering::functions() {
+    for function in gathering::functions().into_iter().chain(numbers::aggregates()) {
         state.register_udaf(function).expect("DataFusion's own functions may be replaced");
     }
-    for function in formatting::functions() {
+    let ours = [
+        formatting::functions(),
+        lists::functions(),
+        documents::functions(),
+        numbers::named_functions(),
+        texts::named_functions(),
+        instants::functions(),
+    ];
+    let ours: Vec<_> = ours.into_iter().flatten().collect();
+    for function in &ours {
         // DataFusion's of the name go with their other names, under which they would come back below.
         state.deregister_udf(function.name()).expect("DataFusion's own functions may be replaced");
-        state.register_udf(function).expect("DataFusion's own functions may be replaced");
     }
     // As they are here: some have been told the session's settings.
     let functions: Vec<_> = state.scalar_functions().values().cloned().collect();
     for function in functions.into_iter().filter_map(bounded::bounded) {
+        state.register_udf(function).expect("DataFusion's own functions may be replaced");
+    }
+    // Last: a name of ours may be another name of one that stays.
+    for function in ours {
+        let function = bounded::bounded(Arc::clone(&function)).unwrap_or(function);
         state.register_udf(function).expect("DataFusion's own functions may be replaced");
     }
     state
@@ -286,6 +303,8 @@ fn common(config: SessionConfig) -> SessionConfig {
     options.execution.time_zone = Some(functions::ZONE.to_owned());
     // 0.06 + 0.01 must be 0.07, as in PostgreSQL.
     options.sql_parser.parse_float_as_decimal = true;
+    // What reads a subquery gets its rows in their order, as in PostgreSQL.
+    options.sql_parser.enable_subquery_sort_elimination = false;
     options.sql_parser.collect_spans = true;
     // A sort that streams into its successor may hold this much outside the pool; the default is 1 GiB.
     options.execution.sort_pushdown_buffer_capacity = 64 << 20;

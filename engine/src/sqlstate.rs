@@ -49,6 +49,7 @@ impl Error {
             Error::IndeterminateType { .. } => b"42P18",
             Error::InvalidQuery { .. } => b"42000",
             Error::Grouping { .. } => b"42803",
+            Error::Windowing { .. } => b"42P20",
             Error::TypeMismatch { .. } => b"42804",
             Error::InvalidText { .. } => b"22P02",
             Error::InvalidBinary { .. } => b"22P03",

@@ -27,7 +27,16 @@ impl Oracle {
         let port = free_port()?;
         let data = folder.path().join("data");
         let data_text = data.to_string_lossy().into_owned();
-        let initdb = ["-D", &data_text, "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C"];
+        let initdb = [
+            "-D",
+            &data_text,
+            "-U",
+            "postgres",
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--lc-ctype=C.UTF-8",
+        ];
         run(&program("initdb"), &initdb).await?;
         let socket = folder.path().to_string_lossy().into_owned();
         let options = format!("-p {port} -k {socket} -c listen_addresses=127.0.0.1 -c timezone=UTC");

@@ -87,7 +87,7 @@ fn check_spread(name: &str, bytes: usize, rows: usize) -> Result<()> {
 pub fn bounded(function: Arc<ScalarUDF>) -> Option<Arc<ScalarUDF>> {
     let is_known_by_type = matches!(
         function.name(),
-        "get_field" | "input_file_name" | "file_row_index" | "power" | "log" | "date_part"
+        "get_field" | "input_file_name" | "file_row_index" | "power" | "log" | "date_part" | "sluice_extract"
     );
     if is_known_by_type || function.inner().is::<Bounded>() || super::arithmetic::is_ours(&function) {
         return None;

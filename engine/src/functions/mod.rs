@@ -5,18 +5,23 @@ pub mod arithmetic;
 pub mod bounded;
 pub mod concatenation;
 pub mod date_part;
+pub mod documents;
 #[cfg(test)]
 mod every_function;
 pub mod formatting;
 pub mod gathering;
 pub mod growth;
+pub mod instants;
 pub mod later;
+pub mod lists;
 pub mod matching;
+pub mod numbers;
 pub mod partition;
 pub mod patterns;
 pub mod rounding;
 pub mod sketches;
 mod slices;
+pub mod texts;
 
 use std::sync::Arc;
 
@@ -39,16 +44,27 @@ pub fn registry() -> Arc<BallistaFunctionRegistry> {
             registry.scalar_functions.insert(name.to_owned(), Arc::clone(&function));
         }
     }
-    for function in formatting::functions() {
+    let ours = [
+        formatting::functions(),
+        lists::functions(),
+        documents::functions(),
+        numbers::functions(),
+        texts::functions(),
+    ];
+    for function in ours.into_iter().flatten() {
+        registry.scalar_functions.insert(function.name().to_owned(), function);
+    }
+    for function in instants::functions() {
         registry.scalar_functions.insert(function.name().to_owned(), function);
     }
     for function in [
         concatenation::function(),
-        date_part::function(),
         matching::function(),
         partition::function(),
         patterns::function(),
         rounding::function(),
+        crate::semantics::same(),
+        crate::subqueries::function(),
     ] {
         registry.scalar_functions.insert(function.name().to_owned(), function);
     }
@@ -62,7 +78,8 @@ pub fn registry() -> Arc<BallistaFunctionRegistry> {
             *function = bounded;
         }
     }
-    for function in gathering::functions() {
+    let aggregates = [gathering::functions(), numbers::aggregates(), instants::totals::functions()];
+    for function in aggregates.into_iter().flatten() {
         registry.aggregate_functions.insert(function.name().to_owned(), function);
     }
     Arc::new(registry)

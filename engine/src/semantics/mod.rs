@@ -2,8 +2,17 @@
 //! what depends on them after.
 
 mod checks;
+pub(crate) mod instants;
+mod keys;
+mod lists;
+mod numbers;
+mod ordered_inputs;
+mod simplified;
+mod texts;
+mod unknowns;
 mod widening;
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use datafusion::common::DFSchema;
@@ -14,10 +23,15 @@ use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::{Analyzer, AnalyzerRule};
 
+pub use keys::function as same;
+
+use crate::subqueries::Unnesting;
+
 /// DataFusion's rules with ours around them.
 pub fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     let mut rules = Analyzer::new().rules;
-    rules.insert(0, Arc::new(Meanings));
+    rules.insert(0, Arc::new(Unnesting));
+    rules.insert(1, Arc::new(Meanings));
     rules.push(Arc::new(Checks));
     rules
 }
@@ -31,8 +45,24 @@ impl AnalyzerRule for Meanings {
         "postgres_meanings"
     }
 
-    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
-        rewrite(plan, &|expr, schema| widening::meant(expr, schema))
+    fn analyze(&self, plan: LogicalPlan, options: &ConfigOptions) -> Result<LogicalPlan> {
+        let options = Arc::new(options.clone());
+        let plan = plan.transform_up_with_subqueries(keys::hidden)?.data;
+        let plan = rewrite(
+            ordered_inputs::ordered(plan)?,
+            &|expr, schema| {
+                let meant = instants::meant(expr, schema, &options)?;
+                let meant = meant.transform_data(|expr| widening::meant(expr, schema))?;
+                let meant = meant.transform_data(|expr| unknowns::known(expr, schema))?;
+                let meant = meant.transform_data(|expr| numbers::meant(expr, schema))?;
+                let meant = meant.transform_data(|expr| texts::meant(expr, schema))?;
+                let meant = meant.transform_data(|expr| lists::meant(expr, schema))?;
+                meant.transform_data(|expr| Ok(simplified::meant(expr)))
+            },
+            &numbers::aligned,
+        )?;
+        lists::check(&plan)?;
+        instants::ordered(plan)
     }
 }
 
@@ -46,7 +76,15 @@ impl AnalyzerRule for Checks {
     }
 
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
-        rewrite(plan, &|expr, schema| checks::checked(expr, schema))
+        rewrite(
+            simplified::apart(plan)?,
+            &|expr, schema| {
+                let checked = instants::checked(expr, schema)?;
+                let checked = checked.transform_data(|expr| numbers::checked(expr, schema))?;
+                checked.transform_data(|expr| checks::checked(expr, schema))
+            },
+            &|plan| Ok(Transformed::no(plan)),
+        )
     }
 }
 
@@ -54,11 +92,14 @@ fn changed(expr: Expr, is_changed: bool) -> Transformed<Expr> {
     if is_changed { Transformed::yes(expr) } else { Transformed::no(expr) }
 }
 
-/// Rewrites every expression of `plan`; columns keep their names.
+/// Rewrites every expression of `plan`, and then each part of it; columns keep their names.
 fn rewrite(
     plan: LogicalPlan,
     change: &impl Fn(Expr, &DFSchema) -> Result<Transformed<Expr>>,
+    align: &impl Fn(LogicalPlan) -> Result<Transformed<LogicalPlan>>,
 ) -> Result<LogicalPlan> {
+    // Once a part is of other types, what stands above it is too.
+    let is_changed = Cell::new(false);
     let rewritten = plan.transform_up_with_subqueries(|plan| {
         let mut schema = DFSchema::empty();
         for input in plan.inputs() {
@@ -70,7 +111,9 @@ fn rewrite(
             let rewritten = expr.transform_up(|expr| change(expr, &schema))?;
             Ok(rewritten.update_data(|expr| name.restore(expr)))
         })?;
-        if rewritten.transformed { rewritten.map_data(LogicalPlan::recompute_schema) } else { Ok(rewritten) }
+        let rewritten = rewritten.transform_data(align)?;
+        is_changed.set(is_changed.get() || rewritten.transformed);
+        if is_changed.get() { rewritten.map_data(LogicalPlan::recompute_schema) } else { Ok(rewritten) }
     })?;
     Ok(rewritten.data)
 }

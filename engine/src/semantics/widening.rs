@@ -1,10 +1,10 @@
-//! `sum(bigint)` is `numeric`, as in PostgreSQL; DataFusion's wraps round. A date and an interval of hours are an instant.
+//! `sum(bigint)` is `numeric`, as in PostgreSQL; DataFusion's wraps round.
 
-use datafusion::arrow::datatypes::{DataType, TimeUnit};
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::DFSchema;
 use datafusion::common::tree_node::Transformed;
-use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::Result;
-use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator, cast};
+use datafusion::logical_expr::{Expr, ExprSchemable, cast};
 
 use super::changed;
 
@@ -19,26 +19,7 @@ pub fn meant(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             let is_changed = widen(&mut function.params.args, schema);
             Ok(changed(Expr::WindowFunction(function), is_changed))
         }
-        // A date and hours are an instant; DataFusion's are a date, and the hours are lost.
-        Expr::BinaryExpr(BinaryExpr { left, op: op @ (Operator::Plus | Operator::Minus), right }) => {
-            let adds_hours = left.get_type(schema).is_ok_and(|kind| kind == DataType::Date32)
-                && may_have_hours(&right, schema);
-            let left = if adds_hours { Box::new(cast(*left, INSTANT)) } else { left };
-            Ok(changed(Expr::BinaryExpr(BinaryExpr { left, op, right }), adds_hours))
-        }
         other => Ok(Transformed::no(other)),
-    }
-}
-
-const INSTANT: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
-
-/// True for intervals that are not known to be whole days.
-fn may_have_hours(expr: &Expr, schema: &DFSchema) -> bool {
-    match expr {
-        Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(value)), _) => value.nanoseconds != 0,
-        Expr::Literal(ScalarValue::IntervalDayTime(Some(value)), _) => value.milliseconds != 0,
-        Expr::Literal(ScalarValue::IntervalYearMonth(_), _) => false,
-        other => other.get_type(schema).is_ok_and(|kind| matches!(kind, DataType::Interval(_))),
     }
 }
 

@@ -12,6 +12,8 @@ use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
 use engine::{Error, Result};
 
+use crate::pg_catalog::types;
+
 /// The types of `$1`, `$2`, … of `plan`, which was not analysed yet. `declared` are the client's; `last` is
 /// the highest parameter that stands in the text.
 pub fn types(
@@ -37,12 +39,12 @@ pub fn types(
     Ok((0..count)
         .map(|index| {
             let implied = || inferred.get(&format!("${}", index + 1)).cloned().flatten();
-            // A declared numeric has no scale of its own; a cast right above the parameter has.
+            // A numeric has the digits that it is sent with: a column beside it, or a cast above it, takes none of them before
+            // they are compared or rounded.
             let declared = declared.get(index).cloned().flatten();
-            let implied_decimal = || implied().filter(|t| matches!(t, DataType::Decimal128(..)));
-            match declared {
-                Some(DataType::Decimal128(..)) => implied_decimal().or(declared),
-                declared => declared.or_else(implied),
+            match declared.or_else(implied) {
+                Some(DataType::Decimal128(..)) => types::parameter_type(types::NUMERIC.oid),
+                known => known,
             }
             .filter(|data_type| *data_type != DataType::Null)
             .unwrap_or(DataType::Utf8)

@@ -33,8 +33,8 @@ use crate::pg_catalog::{self, SystemSchema, types};
 use crate::planning::Planned;
 use crate::session::TEMPORARY_SCHEMA;
 use crate::sql::{
-    self, InsertSource, Query, name_columns, present_name, qualify_relations, read_bytea, read_values,
-    tell_session, type_arrays,
+    self, InsertSource, Query, name_columns, present_name, qualify_relations, quantify, read_bytea,
+    read_values, tell_session, type_arrays,
 };
 
 /// With less a task could not even spill.
@@ -375,6 +375,7 @@ impl Planner {
         {
             read_bytea(&mut statement, is_bytea);
         }
+        quantify(&mut statement);
         if !schemas.is_empty() {
             qualify_relations(&mut statement, |relation| schemas.get(relation).cloned());
         }
@@ -673,6 +674,8 @@ pub fn output_schema(schema: &Schema, query: &Query) -> SchemaRef {
             let mut field = field.as_ref().clone();
             if let Some(name) = named {
                 field = field.with_name(name);
+            } else if let Some((name, _)) = field.name().split_once(sql::REPEATED) {
+                field = field.clone().with_name(name);
             }
             let told = query.output_types.get(index).copied().flatten();
             match told {

@@ -5,15 +5,27 @@
 
 mod bags;
 mod casts;
-pub use casts::{bytea, read_text};
+mod documents;
+pub use casts::bytea;
+pub use documents::check_columns as check_document_columns;
+mod instants;
 mod literals;
 mod meaning;
 pub use meaning::adapt as give_meaning;
 mod names_of_things;
+mod numbers;
 mod order_by;
+mod quantified;
+pub use quantified::adapt as quantify;
+mod repeated;
+pub use repeated::REPEATED;
+mod rows;
+mod subscripts;
 mod system;
+mod texts;
 mod unnest;
 mod using;
+mod windows;
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -153,6 +165,7 @@ impl VisitorMut for Adapter<'_> {
             }
         }
         unnest::adapt(select);
+        documents::name_columns(select);
         for item in &mut select.projection {
             if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
                 rows_of_series(expr);
@@ -196,10 +209,15 @@ impl VisitorMut for Adapter<'_> {
                 return ControlFlow::Continue(());
             }
             self.asks_session |= asked_of_session(function).is_some();
+            instants::adapt_age(function, self.reads_system);
         }
         names_of_things::adapt_cast(expr, self.reads_system);
+        documents::adapt(expr);
         adapt_cast(expr);
+        texts::adapt(expr);
         casts::adapt(expr);
+        numbers::adapt(expr);
+        instants::adapt_local(expr);
         match expr {
             Expr::BinaryOp { left, op: BinaryOperator::PGExp, right } => {
                 // Of whole numbers too it is a `double precision` in PostgreSQL.
@@ -207,7 +225,6 @@ impl VisitorMut for Adapter<'_> {
                 *expr = call("power", vec![double(left), double(right)]);
             }
             Expr::BinaryOp { op, .. } => adapt_operator(op),
-            Expr::AnyOp { right, .. } | Expr::AllOp { right, .. } => adapt_array_text(right),
             _ => {}
         }
         if self.reads_system {
@@ -261,19 +278,6 @@ fn rows_of_series(expr: &mut Expr) {
             *expr = call("unnest", vec![take(expr)]);
         }
     }
-}
-
-/// `= ANY ('{a,b}')`: the text of an array where an array is meant.
-fn adapt_array_text(expr: &mut Expr) {
-    let Expr::Value(value) = expr else { return };
-    let Value::SingleQuotedString(text) = &value.value else { return };
-    let Some(inner) = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) else { return };
-    if inner.contains(['"', '\\', '{']) {
-        return;
-    }
-    let items = inner.split(',').filter(|_| !inner.is_empty());
-    let elem = items.map(|item| Expr::value(Value::SingleQuotedString(item.trim().to_owned()))).collect();
-    *expr = Expr::Array(sqlparser::ast::Array { elem, named: true });
 }
 
 /// Identifiers that the outermost query shows are shown by the names they stand for, as PostgreSQL's

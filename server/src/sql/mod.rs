@@ -24,7 +24,7 @@ pub use classify::{
     Granting, KeyChange, Membership, Query, RewriteTable, RoleChange, RoleOptions, RoleSetting, SchemaChange,
     TransactionCommand, TransactionModes,
 };
-pub use dialect::{SessionFacts, SessionIdentity, tell_session};
+pub use dialect::{REPEATED, SessionFacts, SessionIdentity, quantify, tell_session};
 pub use explained::Explain;
 pub use export::ExportTo;
 pub use external::{CopyFrom, ExternalTable, FilesAt};

@@ -38,6 +38,7 @@ pub fn parse(sql: &str, limits: &LimitsConfig, facts: &SessionFacts) -> Result<V
         let position = position_of(sql, error.location.line, error.location.column);
         Error::Syntax { message: format!("syntax error: {}", error.message), position }
     })?;
+    let tokens = split_signs(tokens);
     limits::check_tokens(&tokens, limits)?;
     let groups = tokens.split(|token| token.token == Token::SemiColon);
     let is_empty = |group: &&[TokenWithSpan]| {
@@ -47,6 +48,39 @@ pub fn parse(sql: &str, limits: &LimitsConfig, facts: &SessionFacts) -> Result<V
         .filter(|group| !is_empty(group))
         .map(|group| Ok(Parsed { command: parse_one(group, &dialect, sql, facts)? }))
         .collect()
+}
+
+/// `a>-1` compares with -1: an operator of several characters ends in a sign only where it has one of those that make it
+/// another word, as `@-` (scan.l).
+fn split_signs(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut split = Vec::with_capacity(tokens.len());
+    for token in tokens {
+        let Token::CustomBinaryOperator(operator) = &token.token else {
+            split.push(token);
+            continue;
+        };
+        let bare = operator.trim_end_matches(['+', '-']);
+        let base = match bare {
+            "=" => Token::Eq,
+            "<>" => Token::Neq,
+            "<" => Token::Lt,
+            ">" => Token::Gt,
+            "<=" => Token::LtEq,
+            ">=" => Token::GtEq,
+            "*" => Token::Mul,
+            "/" => Token::Div,
+            _ => {
+                split.push(token);
+                continue;
+            }
+        };
+        let signs = operator[bare.len()..].chars();
+        let signs = signs.map(|sign| if sign == '-' { Token::Minus } else { Token::Plus });
+        split.extend(
+            std::iter::once(base).chain(signs).map(|part| TokenWithSpan { token: part, span: token.span }),
+        );
+    }
+    split
 }
 
 /// Parses the one statement in `tokens`.
@@ -207,6 +241,13 @@ mod tests {
         let error = parse_one("select 1\nfrom t group where x").expect_err("a table is missing");
         assert_eq!(error.sqlstate().as_str(), "42601");
         assert_eq!(error.position(), Some(17), "{error:?}");
+    }
+
+    #[test]
+    fn a_sign_after_an_operator_is_one() {
+        for sql in ["select 1 where 2>-1", "select 1<>-1, 2*-3, 1>=+1, 3=-3"] {
+            assert_eq!(parse_one(sql).expect("a statement").len(), 1, "{sql}");
+        }
     }
 
     #[test]

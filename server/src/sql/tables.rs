@@ -215,6 +215,8 @@ pub fn create(create: CreateTable, clauses: Clauses, sql: &str, facts: &SessionF
         return Ok(Command::MakeTable(make));
     };
     let mut query = query(SqlStatement::Query(body), sql, facts);
+    // They would be texts in the table.
+    dialect::check_document_columns(&query.output_types)?;
     query.is_empty = clauses.with_no_data;
     Ok(Command::Write(Box::new(Write { to: WriteTo::Create(make), query, text: Arc::from(sql) })))
 }
@@ -354,15 +356,10 @@ pub fn read_values(statement: &mut Statement, target: &TableDefinition) {
     };
     for row in &mut values.rows {
         for (at, value) in row.content.iter_mut().enumerate() {
-            match kind(at) {
-                Some(DataType::Binary) => {
-                    if let Some(read) = dialect::bytea(value) {
-                        *value = read;
-                    }
-                }
-                Some(DataType::Timestamp(..)) => dialect::read_text(value, false),
-                Some(DataType::Date32) => dialect::read_text(value, true),
-                _ => {}
+            if kind(at) == Some(&DataType::Binary)
+                && let Some(read) = dialect::bytea(value)
+            {
+                *value = read;
             }
         }
     }
@@ -740,6 +737,8 @@ pub fn materialized(
         materialized: Some(Box::new(view.clone())),
     };
     let mut query = view.query;
+    // They would be texts in the table.
+    dialect::check_document_columns(&query.output_types)?;
     query.is_empty = clauses.with_no_data;
     Ok(Command::Write(Box::new(Write { to: WriteTo::Create(make), query, text: Arc::from(sql) })))
 }

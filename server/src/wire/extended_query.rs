@@ -263,8 +263,9 @@ async fn values(
     let mut charge = connection.memory.nothing();
     let (values, codes) = (&message.parameters, &message.parameter_format_codes);
     let bytes: usize = values.iter().flatten().map(bytes::Bytes::len).sum();
+    let zone = connection.session.settings.time_zone().to_owned();
     if bytes <= EVERYDAY_BYTES_MAX {
-        let values = parameters::decode(values, codes, prepared, &mut charge)?;
+        let values = parameters::decode(values, codes, prepared, &zone, &mut charge)?;
         charge.resize(parameters::held_bytes(&values, &prepared.sql))?;
         return Ok((values, charge));
     }
@@ -277,7 +278,7 @@ async fn values(
     let work = move || -> Result<(Vec<ScalarValue>, Charge)> {
         // Held to the end, also when the session has gone meanwhile.
         let _held = (turn, of_message);
-        let values = parameters::decode(&values, &codes, &prepared, &mut charge)?;
+        let values = parameters::decode(&values, &codes, &prepared, &zone, &mut charge)?;
         charge.resize(parameters::held_bytes(&values, &prepared.sql))?;
         Ok((values, charge))
     };

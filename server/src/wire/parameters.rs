@@ -31,11 +31,12 @@ const CHUNK_ITEMS: usize = 8192;
 /// A text is copied into the plan wherever the parameter stands, and again where the plan is carried out.
 const TEXT_COPIES: usize = 2;
 
-/// The values of a Bind for `prepared`. What they take is asked of `charge` before they are made.
+/// The values of a Bind for `prepared`; clocks are those of `zone`. What they take is asked of `charge` before they are made.
 pub fn decode(
     values: &[Option<Bytes>],
     codes: &[i16],
     prepared: &Prepared,
+    zone: &str,
     charge: &mut Charge,
 ) -> Result<Vec<ScalarValue>> {
     let (types, oids) = (&prepared.parameter_types, &prepared.parameter_oids);
@@ -63,7 +64,7 @@ pub fn decode(
                 charge.resize(charge.bytes() + expected_bytes(value, format, &types[index]))?;
             }
             match format {
-                Format::Text => from_text(value, &types[index]),
+                Format::Text => from_text_in(value, &types[index], zone),
                 Format::Binary => from_binary(value.clone(), &types[index], oids[index]),
             }
         })
@@ -109,8 +110,13 @@ fn shown(text: &str) -> std::borrow::Cow<'_, str> {
     format!("{} …", &text[..text.floor_char_boundary(SHOWN_BYTES_MAX)]).into()
 }
 
-/// The value that a text stands for, as PostgreSQL reads it.
+/// The value that a text stands for, as PostgreSQL reads it where clocks are those of UTC.
 pub fn from_text(value: &[u8], data_type: &DataType) -> Result<ScalarValue> {
+    from_text_in(value, data_type, "UTC")
+}
+
+/// The value that a text stands for, as PostgreSQL reads it where clocks are those of `zone`.
+pub fn from_text_in(value: &[u8], data_type: &DataType, zone: &str) -> Result<ScalarValue> {
     let text = std::str::from_utf8(value).map_err(|_| Error::InvalidEncoding {
         message: "invalid byte sequence for encoding \"UTF8\"".into(),
     })?;
@@ -158,13 +164,10 @@ pub fn from_text(value: &[u8], data_type: &DataType) -> Result<ScalarValue> {
         }
         DataType::Decimal128(..) if is_any_numeric(data_type) => exact_numeric(text).ok_or_else(invalid),
         other => {
-            let text = match other {
-                DataType::Date32 => input::date(text).to_owned(),
-                DataType::Timestamp(..) => input::instant(text),
-                DataType::Interval(_) => input::interval(text),
-                _ => text.trim().to_owned(),
-            };
-            let texts: ArrayRef = Arc::new(StringArray::from(vec![text]));
+            if let Some(read) = engine::functions::instants::read_text(text, other, zone) {
+                return read;
+            }
+            let texts: ArrayRef = Arc::new(StringArray::from(vec![text.trim()]));
             let parsed = parse(&texts, other).map_err(|_| invalid())?;
             Ok(ScalarValue::try_from_array(&parsed, 0)?)
         }
@@ -183,16 +186,23 @@ fn exact_numeric(text: &str) -> Option<ScalarValue> {
         Some(digits) => (-1, digits),
         None => (1, text.strip_prefix('+').unwrap_or(text)),
     };
+    // `1e-7` is 0.0000001: the point moves.
+    let (digits, exponent) = match digits.split_once(['e', 'E']) {
+        Some((digits, exponent)) => (digits, exponent.parse::<i32>().ok().filter(|moves| moves.abs() <= 76)?),
+        None => (digits, 0),
+    };
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    let all = format!("{whole}{fraction}");
-    if all.is_empty()
-        || !all.bytes().all(|byte| byte.is_ascii_digit())
-        || all.trim_start_matches('0').len() > 38
-    {
+    let places = i32::try_from(fraction.len()).ok()?.checked_sub(exponent)?;
+    let mut all = format!("{whole}{fraction}");
+    if all.is_empty() || !all.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    let scale = i8::try_from(fraction.len()).ok().filter(|scale| *scale <= 38)?;
-    let precision = (all.len() as u8).clamp(scale.unsigned_abs().max(1), 38);
+    all.extend(std::iter::repeat_n('0', usize::try_from(-places).unwrap_or(0)));
+    if all.trim_start_matches('0').len() > 38 {
+        return None;
+    }
+    let scale = i8::try_from(places.max(0)).ok().filter(|scale| *scale <= 38)?;
+    let precision = u8::try_from(all.len()).unwrap_or(38).clamp(scale.unsigned_abs().max(1), 38);
     Some(ScalarValue::Decimal128(Some(sign * all.parse::<i128>().ok()?), precision, scale))
 }
 
@@ -498,6 +508,8 @@ mod tests {
         let any = types::parameter_type(types::NUMERIC.oid).expect("a type");
         assert_eq!(from_text(b"-1.50", &any).expect("a number"), ScalarValue::Decimal128(Some(-150), 3, 2));
         assert_eq!(from_text(b"7", &any).expect("a number"), ScalarValue::Decimal128(Some(7), 1, 0));
+        assert_eq!(from_text(b"1E+3", &any).expect("a number"), ScalarValue::Decimal128(Some(1000), 4, 0));
+        assert_eq!(from_text(b"1.5e-3", &any).expect("a number"), ScalarValue::Decimal128(Some(15), 4, 4));
         assert_eq!(from_text(b"1,5", &any).expect_err("no number").sqlstate().as_str(), "22P02");
     }
 

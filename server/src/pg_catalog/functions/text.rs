@@ -15,8 +15,6 @@ pub const FUNCTIONS: &[Definition] = &[
     of_nulls("quote_nullable", 1..=1, Body::Text(quote_nullable)),
     of_nulls("format", 1..=ARGUMENTS_MAX, Body::Text(format)),
     function("parse_ident", 1..=2, Body::Texts(parse_ident)),
-    function("array_upper", 2..=2, Body::Int4(array_upper)),
-    function("array_lower", 2..=2, Body::Int4(array_lower)),
     of_nulls("json_build_object", 0..=ARGUMENTS_MAX, Body::Named("json", json_object)),
     of_nulls("jsonb_build_object", 0..=ARGUMENTS_MAX, Body::Named("json", json_object)),
     of_nulls("json_build_array", 0..=ARGUMENTS_MAX, Body::Named("json", json_array)),
@@ -98,21 +96,6 @@ fn parse_ident(_: &View, call: &[Value]) -> Outcome<Vec<String>> {
         quoted.map_or_else(|| part.trim().to_ascii_lowercase(), |inner| inner.replace("\"\"", "\""))
     };
     Ok(Some(text.split('.').map(part).collect()))
-}
-
-fn first_dimension(call: &[Value]) -> Option<usize> {
-    match (&call[0], call[1].int()) {
-        (Value::List(items), Some(1)) if !items.is_empty() => Some(items.len()),
-        _ => None,
-    }
-}
-
-fn array_upper(_: &View, call: &[Value]) -> Outcome<i32> {
-    Ok(first_dimension(call).map(|length| length as i32))
-}
-
-fn array_lower(_: &View, call: &[Value]) -> Outcome<i32> {
-    Ok(first_dimension(call).map(|_| 1))
 }
 
 /// A value as JSON. Text that a `json_*` function made is told from other text by its look: catalog

@@ -9,7 +9,6 @@ use crate::sql::input;
 pub fn adapt(expr: &mut Expr) {
     let (inner, data_type) = match expr {
         Expr::Cast { expr: inner, data_type, .. } => (inner, data_type),
-        Expr::Interval(interval) => return adapt_text(&mut interval.value, input::interval),
         Expr::Like { pattern, escape_char, .. } | Expr::ILike { pattern, escape_char, .. } => {
             return system::adapt_escape(pattern, escape_char);
         }
@@ -21,10 +20,6 @@ pub fn adapt(expr: &mut Expr) {
                 *expr = bytes;
             }
         }
-        DataType::Date => adapt_text(inner, |text| input::date(text).to_owned()),
-        DataType::Timestamp(..) => adapt_text(inner, input::instant),
-        DataType::Interval { .. } => adapt_text(inner, input::interval),
-        DataType::Uuid => *data_type = DataType::Text,
         DataType::Numeric(ExactNumberInfo::None) | DataType::Decimal(ExactNumberInfo::None) => {
             // A literal has the scale it is written with; without a point it has none.
             if let Expr::Value(value) = inner.as_ref()
@@ -49,24 +44,10 @@ pub fn bytea(literal: &Expr) -> Option<Expr> {
     Some(call("decode", vec![literal(hex), literal("hex".into())]))
 }
 
-/// Reads the text of a literal as an instant or a date, where one is wanted.
-pub fn read_text(literal: &mut Expr, is_date: bool) {
-    match is_date {
-        true => adapt_text(literal, |text| input::date(text).to_owned()),
-        false => adapt_text(literal, input::instant),
-    }
-}
-
 fn text(expr: &Expr) -> Option<&str> {
     let Expr::Value(value) = expr else { return None };
     match &value.value {
         Value::SingleQuotedString(text) | Value::EscapedStringLiteral(text) => Some(text),
         _ => None,
-    }
-}
-
-fn adapt_text(expr: &mut Expr, change: impl Fn(&str) -> String) {
-    if let Some(found) = text(expr) {
-        *expr = Expr::value(Value::SingleQuotedString(change(found)));
     }
 }

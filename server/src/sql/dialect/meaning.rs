@@ -3,9 +3,9 @@
 use std::ops::ControlFlow;
 
 use engine::{Error, Result};
-use sqlparser::ast::{Query, Statement, TableFactor, VisitMut, VisitorMut};
+use sqlparser::ast::{Expr, Query, Select, Statement, TableFactor, VisitMut, VisitorMut};
 
-use super::{bags, using};
+use super::{bags, documents, instants, repeated, rows, subscripts, texts, using, windows};
 
 /// Gives every part of `statement` its meaning. Refuses (0A000) what cannot have it.
 pub fn adapt(statement: &mut Statement) -> Result<()> {
@@ -13,11 +13,42 @@ pub fn adapt(statement: &mut Statement) -> Result<()> {
     impl VisitorMut for Meanings {
         type Break = Error;
 
+        fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
+            rows::adapt_order(query.order_by.as_mut());
+            told(documents::check_order(query.order_by.as_ref()))
+        }
+
+        fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
+            repeated::adapt_select(select);
+            rows::adapt_select(select);
+            told(subscripts::adapt_select(select))
+        }
+
+        fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
+            told(
+                texts::check_escape(expr)
+                    .and_then(|()| documents::check(expr))
+                    .and_then(|()| rows::adapt(expr))
+                    .and_then(|()| subscripts::adapt(expr)),
+            )
+        }
+
         fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
-            told(using::adapt(query).and_then(|()| bags::adapt(&mut query.body)))
+            told(
+                windows::adapt(query)
+                    .and_then(|()| using::adapt(query))
+                    .and_then(|()| bags::adapt(&mut query.body)),
+            )
+        }
+
+        fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
+            told(instants::adapt(expr))
         }
 
         fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Error> {
+            if let Err(error) = subscripts::check(factor) {
+                return ControlFlow::Break(error);
+            }
             let sample = match factor {
                 TableFactor::Table { sample, .. } | TableFactor::Derived { sample, .. } => sample,
                 _ => return ControlFlow::Continue(()),

@@ -266,7 +266,8 @@ fn subscripts(array: Expr) -> Expr {
 /// The positions in an array, as an array.
 fn positions(array: Expr) -> Expr {
     let one = Expr::value(Value::Number("1".into(), false));
-    call("generate_series", vec![one, call("array_length", vec![array])])
+    let length = call("array_length", vec![array, one.clone()]);
+    call("generate_series", vec![one, length])
 }
 
 fn adapt_function(function: &mut Function) {
