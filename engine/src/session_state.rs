@@ -20,7 +20,6 @@ use datafusion::prelude::SessionConfig;
 
 use crate::broadcast::physical_rules;
 use crate::exchange;
-use crate::functions::date_part::QuickDateParts;
 use crate::functions::lists::ListPlanner;
 use crate::functions::{self, bounded, documents, formatting, gathering, instants, lists, numbers, texts};
 use crate::optimize_projections::careful;
@@ -155,10 +154,8 @@ impl SessionStates {
                 .with_query_planner(Arc::new(exchange::Planner))
                 .with_runtime_env(Arc::clone(&runtime.env))
         };
-        let mut rules = Optimizer::new().rules;
-        rules.push(Arc::new(QuickDateParts));
         let local = base()
-            .with_optimizer_rules(watched(rules))
+            .with_optimizer_rules(watched(Optimizer::new().rules))
             .with_physical_optimizer_rules(careful(PhysicalOptimizer::new().rules))
             .with_config(local_config().with_extension(Arc::clone(&runtime.stores)))
             .build();

@@ -1,89 +1,15 @@
-//! `date_part('year' | 'month' | 'day', …)` of dates and timestamps by arithmetic alone.
+//! Years, months and days of dates and local times, by arithmetic alone, for `extract` and `date_part`.
 //!
 //! Arrow makes a calendar date of every value first, which took a sixth of the time of a query that groups 20 million
-//! rows by year. Everything else is DataFusion's. The arithmetic is that of Neri and Schneider, "Euclidean affine
-//! functions and their application to calendar algorithms" (<https://doi.org/10.1002/spe.3172>), figure 12.
+//! rows by year. The arithmetic is that of Neri and Schneider, "Euclidean affine functions and their application to calendar
+//! algorithms" (<https://doi.org/10.1002/spe.3172>), figure 12.
 
-use std::sync::Arc;
-
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, Int32Array};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::datatypes::{
-    DataType, Date32Type, FieldRef, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
+    DataType, Date32Type, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
     TimestampNanosecondType, TimestampSecondType,
 };
-use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::error::Result;
-use datafusion::functions::datetime;
-use datafusion::logical_expr::expr::ScalarFunction;
-use datafusion::logical_expr::preimage::PreimageResult;
-use datafusion::logical_expr::simplify::SimplifyContext;
-use datafusion::logical_expr::{
-    ColumnarValue, Expr, LogicalPlan, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
-    Signature,
-};
-use datafusion::optimizer::optimizer::ApplyOrder;
-use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
-
-/// The function, which has the name of DataFusion's.
-pub fn function() -> Arc<ScalarUDF> {
-    Arc::new(ScalarUDF::from(DatePart { general: datetime::date_part() }))
-}
-
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct DatePart {
-    general: Arc<ScalarUDF>,
-}
-
-impl ScalarUDFImpl for DatePart {
-    fn name(&self) -> &str {
-        self.general.name()
-    }
-
-    fn signature(&self) -> &Signature {
-        self.general.signature()
-    }
-
-    fn aliases(&self) -> &[String] {
-        self.general.aliases()
-    }
-
-    fn preimage(&self, args: &[Expr], literal: &Expr, info: &SimplifyContext) -> Result<PreimageResult> {
-        self.general.preimage(args, literal, info)
-    }
-
-    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
-        self.general.return_type(types)
-    }
-
-    fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
-        self.general.return_field_from_args(args)
-    }
-
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        match quick(&args.args) {
-            Some(parts) => Ok(ColumnarValue::Array(parts)),
-            None => self.general.invoke_with_args(args),
-        }
-    }
-}
-
-/// `None` for what is left to DataFusion.
-fn quick(args: &[ColumnarValue]) -> Option<ArrayRef> {
-    let [ColumnarValue::Scalar(part), ColumnarValue::Array(values)] = args else { return None };
-    let part = part.try_as_str().flatten()?.to_ascii_lowercase();
-    let days = days(values)?;
-    let of = |part: fn(i32) -> i32| -> ArrayRef {
-        let parts: Vec<i32> = days.iter().map(|days| part(*days)).collect();
-        Arc::new(Int32Array::new(parts.into(), values.nulls().cloned()))
-    };
-    match part.as_str() {
-        "year" => Some(of(|days| civil(days).0)),
-        "month" => Some(of(|days| civil(days).1)),
-        "day" => Some(of(|days| civil(days).2)),
-        _ => None,
-    }
-}
 
 /// Years, months or days of dates and local times; whatever where they are null. `None` for others, and far ones.
 pub fn quick_parts(part: &str, values: &ArrayRef) -> Option<Vec<i32>> {
@@ -150,7 +76,7 @@ fn in_range<T>(values: &[T], nulls: Option<&NullBuffer>, days: impl Fn(&T) -> i6
     is_within.then_some(found)
 }
 
-/// About 27,000 years: within what DataFusion knows and what the arithmetic of [`civil`] holds for.
+/// About 27,000 years: within what Arrow knows and what the arithmetic of [`civil`] holds for.
 const DAYS_MAX: i64 = 10_000_000;
 
 /// Year, month and day of a number of days since 1970-01-01, at most [`DAYS_MAX`] to either side.
@@ -174,60 +100,17 @@ fn civil(days: i32) -> (i32, i32, i32) {
     (year, month, ((n_3 & 0xffff) / 2141 + 1) as i32)
 }
 
-/// Puts the function in the place of DataFusion's, behind the rules that know that one.
-#[derive(Debug)]
-pub struct QuickDateParts;
-
-impl OptimizerRule for QuickDateParts {
-    fn name(&self) -> &str {
-        "quick_date_parts"
-    }
-
-    fn apply_order(&self) -> Option<ApplyOrder> {
-        Some(ApplyOrder::BottomUp)
-    }
-
-    fn rewrite(&self, plan: LogicalPlan, _: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
-        plan.map_expressions(|expr| {
-            expr.transform_up(|expr| match expr {
-                Expr::ScalarFunction(call) if Arc::ptr_eq(&call.func, &datetime::date_part()) => {
-                    let call = ScalarFunction::new_udf(function(), call.args);
-                    Ok(Transformed::yes(Expr::ScalarFunction(call)))
-                }
-                other => Ok(Transformed::no(other)),
-            })
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use datafusion::arrow::array::{Date32Array, TimestampMicrosecondArray};
-    use datafusion::arrow::datatypes::Field;
-    use datafusion::common::ScalarValue;
-    use datafusion::common::config::ConfigOptions;
+    use std::sync::Arc;
+
+    use datafusion::arrow::array::{Date32Array, Int32Array, TimestampMicrosecondArray};
+    use datafusion::arrow::compute::{DatePart, date_part};
 
     use super::*;
 
-    fn called(function: &ScalarUDF, part: &str, values: &ArrayRef) -> ArrayRef {
-        let part = ScalarValue::Utf8(Some(part.to_owned()));
-        let kind = values.data_type().clone();
-        let args = ScalarFunctionArgs {
-            args: vec![ColumnarValue::Scalar(part), ColumnarValue::Array(Arc::clone(values))],
-            arg_fields: vec![
-                Arc::new(Field::new("part", DataType::Utf8, false)),
-                Arc::new(Field::new("value", kind, true)),
-            ],
-            number_rows: values.len(),
-            return_field: Arc::new(Field::new("date_part", DataType::Int32, true)),
-            config_options: Arc::new(ConfigOptions::default()),
-        };
-        let answer = function.invoke_with_args(args).expect("it has parts");
-        answer.into_array(values.len()).expect("an array")
-    }
-
     #[test]
-    fn parts_are_datafusions() {
+    fn parts_are_arrows() {
         let all_days: Vec<i32> =
             (-1_000_000..1_000_000).chain((-10_000_000..10_000_000).step_by(997)).collect();
         let days: ArrayRef = Arc::new(Date32Array::from(all_days.clone()));
@@ -239,24 +122,19 @@ mod tests {
         let zoned: ArrayRef = Arc::new(times.clone().with_timezone("UTC"));
         let times: ArrayRef = Arc::new(times);
         for values in [&days, &times, &zoned] {
-            for part in ["YEAR", "month", "Day", "hour", "doy"] {
-                if *values.data_type() == DataType::Date32 && part == "hour" {
-                    continue;
-                }
-                let (ours, theirs) =
-                    (called(&function(), part, values), called(&datetime::date_part(), part, values));
-                assert_eq!(*ours, *theirs, "{part} of {}", values.data_type());
+            for (name, part) in [("year", DatePart::Year), ("month", DatePart::Month), ("day", DatePart::Day)]
+            {
+                let ours = quick_parts(name, values).expect("it is quick");
+                let ours = Int32Array::new(ours.into(), values.nulls().cloned());
+                let theirs = date_part(values.as_ref(), part).expect("it has parts");
+                assert_eq!(&ours, theirs.as_primitive(), "{name} of {}", values.data_type());
             }
         }
-        let quick = quick(&[
-            ColumnarValue::Scalar(ScalarValue::Utf8(Some("year".into()))),
-            ColumnarValue::Array(Arc::clone(&times)),
-        ]);
-        assert!(quick.is_some(), "it is not only DataFusion's");
+        assert!(quick_parts("doy", &days).is_none());
     }
 
     #[test]
-    fn what_is_beyond_is_left_to_datafusion() {
+    fn what_is_beyond_is_left_to_others() {
         let days = |values: Vec<Option<i32>>| days(&(Arc::new(Date32Array::from(values)) as ArrayRef));
         assert!(days(vec![Some(10_000_001)]).is_none());
         assert!(days(vec![Some(1), None]).is_some());

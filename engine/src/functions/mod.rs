@@ -27,6 +27,7 @@ use std::sync::Arc;
 
 use ballista_core::registry::BallistaFunctionRegistry;
 use datafusion::common::config::ConfigOptions;
+use datafusion::error::DataFusionError;
 use datafusion::functions_nested::all_default_nested_functions;
 
 /// The zone of instants that functions make, wherever they are run.
@@ -83,4 +84,9 @@ pub fn registry() -> Arc<BallistaFunctionRegistry> {
         registry.aggregate_functions.insert(function.name().to_owned(), function);
     }
     Arc::new(registry)
+}
+
+/// The error for arguments that `name` does not take, which is told to clients as 42883.
+pub(crate) fn no_such_arguments(name: &str) -> DataFusionError {
+    DataFusionError::Plan(format!("Function '{name}' failed to match any signature: no such arguments"))
 }

@@ -143,7 +143,7 @@ pub fn meant(expr: Expr, schema: &DFSchema, options: &Arc<ConfigOptions>) -> Res
                 None => Ok(Transformed::no(Expr::BinaryExpr(binary))),
             }
         }
-        Expr::BinaryExpr(binary) if is_comparison(binary.op) => compared(binary, schema, options),
+        Expr::BinaryExpr(binary) if super::compares(binary.op) => compared(binary, schema, options),
         Expr::Between(between) => within(between, schema, options),
         Expr::InList(list) => one_of(list, schema, options),
         other => Ok(Transformed::no(other)),
@@ -312,20 +312,6 @@ fn cast_of(cast: &Cast, from: &DataType, is_written: bool) -> Option<Expr> {
 
 fn is_arithmetic(op: Operator) -> bool {
     matches!(op, Operator::Plus | Operator::Minus | Operator::Multiply | Operator::Divide)
-}
-
-fn is_comparison(op: Operator) -> bool {
-    matches!(
-        op,
-        Operator::Eq
-            | Operator::NotEq
-            | Operator::Lt
-            | Operator::LtEq
-            | Operator::Gt
-            | Operator::GtEq
-            | Operator::IsDistinctFrom
-            | Operator::IsNotDistinctFrom
-    )
 }
 
 /// `left op right`, where one of them is a date, a time or an interval.

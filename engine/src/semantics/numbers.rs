@@ -7,7 +7,7 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Column, DFSchema, ScalarValue};
-use datafusion::error::{DataFusionError, Result};
+use datafusion::error::Result;
 use datafusion::logical_expr::expr::{Between, Case, InList, InSubquery, ScalarFunction, SetComparison};
 use datafusion::logical_expr::{
     BinaryExpr, Cast, Expr, ExprSchemable, Join, JoinConstraint, LogicalPlan, LogicalPlanBuilder, Operator,
@@ -15,6 +15,7 @@ use datafusion::logical_expr::{
 };
 
 use super::changed;
+use crate::functions::no_such_arguments;
 use crate::functions::numbers::{conversions, quotients, shown, zeros};
 
 /// What a number is.
@@ -64,9 +65,7 @@ pub fn meant(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         Expr::BinaryExpr(binary) => {
             let is_float = |side: &Expr| kind_of(side, schema).is_float();
             if binary.op == Operator::Modulo && (is_float(&binary.right) || is_float(&binary.left)) {
-                return Err(DataFusionError::Plan(
-                    "Function '%' failed to match any signature: no such arguments".to_owned(),
-                ));
+                return Err(no_such_arguments("%"));
             }
             of_pair(binary, schema)
         }
@@ -129,16 +128,6 @@ pub fn checked(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     })
 }
 
-fn is_comparison(op: Operator) -> bool {
-    use Operator::{Eq, Gt, GtEq, IsDistinctFrom, IsNotDistinctFrom, Lt, LtEq, NotEq};
-    matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom)
-}
-
-fn is_arithmetic(op: Operator) -> bool {
-    use Operator::{Divide, Minus, Modulo, Multiply, Plus};
-    matches!(op, Plus | Minus | Multiply | Divide | Modulo)
-}
-
 /// As a double, whatever number it is.
 fn double(expr: Expr, kind: Kind) -> Expr {
     match kind {
@@ -168,7 +157,7 @@ fn are_doubles(left: Kind, right: Kind) -> bool {
 
 fn of_pair(binary: BinaryExpr, schema: &DFSchema) -> Transformed<Expr> {
     let BinaryExpr { left, op, right } = binary;
-    if !is_comparison(op) && !is_arithmetic(op) {
+    if !super::compares(op) && !op.is_numerical_operators() {
         return Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right }));
     }
     let right_kind = kind_of(&right, schema);

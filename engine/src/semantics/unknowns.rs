@@ -1,11 +1,12 @@
 //! Literals in quotes have no type until what stands beside them has one: `n = '1.004'` compares two numbers, of which neither is
 //! rounded to the digits of the other, and `b = 't'` two booleans.
 
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::expr::ScalarFunction;
-use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator, lit};
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, lit};
 
 use crate::Error;
 use crate::functions::numbers::conversions;
@@ -20,7 +21,7 @@ enum Beside {
 /// Gives the literals of `expr` the types of what they stand beside.
 pub fn known(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     match expr {
-        Expr::BinaryExpr(BinaryExpr { mut left, op, mut right }) if takes_like(op) => {
+        Expr::BinaryExpr(BinaryExpr { mut left, op, mut right }) if super::compares(op) => {
             let is_changed = read([left.as_mut(), right.as_mut()], schema)?;
             Ok(super::changed(Expr::BinaryExpr(BinaryExpr { left, op, right }), is_changed))
         }
@@ -57,26 +58,6 @@ pub fn known(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     }
 }
 
-/// Operators both of whose sides are of one type.
-fn takes_like(op: Operator) -> bool {
-    matches!(
-        op,
-        Operator::Eq
-            | Operator::NotEq
-            | Operator::Lt
-            | Operator::LtEq
-            | Operator::Gt
-            | Operator::GtEq
-            | Operator::IsDistinctFrom
-            | Operator::IsNotDistinctFrom
-            | Operator::Plus
-            | Operator::Minus
-            | Operator::Multiply
-            | Operator::Divide
-            | Operator::Modulo
-    )
-}
-
 /// Reads the literals among `parts` as what the others are. True when there were some.
 fn read<'a>(parts: impl IntoIterator<Item = &'a mut Expr>, schema: &DFSchema) -> Result<bool> {
     let mut parts: Vec<&mut Expr> = parts.into_iter().collect();
@@ -91,7 +72,7 @@ fn read<'a>(parts: impl IntoIterator<Item = &'a mut Expr>, schema: &DFSchema) ->
         if kind.is_decimal() {
             Some(Beside::Numeric)
         } else {
-            (kind == datafusion::arrow::datatypes::DataType::Boolean).then_some(Beside::Boolean)
+            (kind == DataType::Boolean).then_some(Beside::Boolean)
         }
     });
     let Some(beside) = beside else { return Ok(false) };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Column, DFSchema, JoinType};
 use datafusion::error::Result;
-use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::{Distinct, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder};
 
 use super::{Unnester, refused};
 
@@ -151,7 +151,6 @@ fn is_repeatable(plan: &LogicalPlan) -> Result<bool> {
 }
 
 fn has_floats(arguments: &[Expr], schema: &DFSchema) -> bool {
-    use datafusion::logical_expr::ExprSchemable;
     // An aggregate of texts or lists depends on the order as well.
     arguments.iter().any(|argument| {
         argument.get_type(schema).map_or(true, |kind| !kind.is_integer() && !kind.is_decimal())

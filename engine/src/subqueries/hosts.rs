@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, DFSchema, JoinType};
+use datafusion::arrow::datatypes::FieldRef;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, DFSchema, JoinType, TableReference};
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::{Exists, InSubquery};
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
-use datafusion::logical_expr::{BinaryExpr, Expr, Filter, Join, LogicalPlan, LogicalPlanBuilder, Operator};
+use datafusion::logical_expr::{
+    BinaryExpr, Expr, Filter, Join, LogicalPlan, LogicalPlanBuilder, Operator, lit,
+};
 
 use super::{Unnester, bound, free, has_subquery, is_subquery, plain, refused};
 
@@ -43,7 +46,7 @@ impl Unnester {
             if is_kept { rest.push(condition) } else { nested.push(condition) }
         }
         if nested.is_empty() {
-            let predicate = conjunction(rest).unwrap_or_else(|| datafusion::logical_expr::lit(true));
+            let predicate = conjunction(rest).unwrap_or_else(|| lit(true));
             return LogicalPlanBuilder::from(input).filter(predicate)?.build();
         }
         for condition in nested {
@@ -125,7 +128,7 @@ impl Unnester {
         }
         if join.join_type == JoinType::Inner {
             let joined = LogicalPlan::Join(Join { filter: conjunction(rest), ..join });
-            let predicate = conjunction(nested).unwrap_or_else(|| datafusion::logical_expr::lit(true));
+            let predicate = conjunction(nested).unwrap_or_else(|| lit(true));
             return self.filter(Filter::try_new(predicate, Arc::new(joined))?);
         }
         let (mut left, mut right) = (Arc::unwrap_or_clone(join.left), Arc::unwrap_or_clone(join.right));
@@ -150,7 +153,6 @@ impl Unnester {
 
     /// `condition` of an outer join, with each subquery's value computed beside the rows of the side that it is of.
     fn on_sides(&mut self, left: &mut LogicalPlan, right: &mut LogicalPlan, condition: Expr) -> Result<Expr> {
-        use datafusion::common::tree_node::Transformed;
         let replaced = condition.transform_down(|expr| {
             if !is_subquery(&expr) {
                 return Ok(Transformed::no(expr));
@@ -243,20 +245,21 @@ fn are_free_scalars(expr: &Expr) -> Result<bool> {
 }
 
 /// The columns of `plan` under the names of `old`, without `left_out` columns after the first `kept`.
-pub fn renamed(plan: LogicalPlan, old: &DFSchema, kept: usize, left_out: usize) -> Result<LogicalPlan> {
+fn renamed(plan: LogicalPlan, old: &DFSchema, kept: usize, left_out: usize) -> Result<LogicalPlan> {
+    let columns = under_names(&plan, old, kept, left_out);
+    LogicalPlanBuilder::from(plan).project(columns)?.build()
+}
+
+/// The same as expressions.
+pub fn under_names(plan: &LogicalPlan, old: &DFSchema, kept: usize, left_out: usize) -> Vec<Expr> {
     let columns = plan.schema().columns();
-    let exprs: Vec<Expr> = old
-        .iter()
-        .enumerate()
-        .map(|(at, (qualifier, field))| {
-            let there = if at < kept { at } else { at + left_out };
-            let column = columns[there].clone();
-            if column.relation.as_ref() == qualifier && column.name == *field.name() {
-                Expr::Column(column)
-            } else {
-                Expr::Column(column).alias_qualified(qualifier.cloned(), field.name())
-            }
-        })
-        .collect();
-    LogicalPlanBuilder::from(plan).project(exprs)?.build()
+    let named = |(at, (qualifier, field)): (usize, (Option<&TableReference>, &FieldRef))| {
+        let column = columns[if at < kept { at } else { at + left_out }].clone();
+        if column.relation.as_ref() == qualifier && column.name == *field.name() {
+            Expr::Column(column)
+        } else {
+            Expr::Column(column).alias_qualified(qualifier.cloned(), field.name())
+        }
+    };
+    old.iter().enumerate().map(named).collect()
 }

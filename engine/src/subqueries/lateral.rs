@@ -5,7 +5,9 @@ use std::sync::Arc;
 use datafusion::common::JoinType;
 use datafusion::error::Result;
 use datafusion::logical_expr::utils::conjunction;
-use datafusion::logical_expr::{Expr, Join, LogicalPlan, LogicalPlanBuilder, SubqueryAlias};
+use datafusion::logical_expr::{
+    BinaryExpr, Expr, Join, LogicalPlan, LogicalPlanBuilder, Operator, SubqueryAlias,
+};
 
 use super::{Unnester, bound, free, has_subquery, refused};
 
@@ -69,6 +71,5 @@ impl Unnester {
 
 /// `left IS NOT DISTINCT FROM right`.
 pub fn same(left: Expr, right: Expr) -> Expr {
-    use datafusion::logical_expr::{BinaryExpr, Operator};
     Expr::BinaryExpr(BinaryExpr::new(Box::new(left), Operator::IsNotDistinctFrom, Box::new(right)))
 }

@@ -13,6 +13,8 @@ mod pushing;
 mod single;
 mod values;
 
+use std::sync::Arc;
+
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema};
@@ -90,9 +92,9 @@ impl Unnester {
 
     fn subquery(&mut self, subquery: Subquery) -> Result<Subquery> {
         let Subquery { subquery, outer_ref_columns, spans } = subquery;
-        let plan = self.plan(std::sync::Arc::unwrap_or_clone(subquery), true)?;
+        let plan = self.plan(Arc::unwrap_or_clone(subquery), true)?;
         let outer_ref_columns = if outer_ref_columns.is_empty() { outer_ref_columns } else { free(&plan)? };
-        Ok(Subquery { subquery: std::sync::Arc::new(plan), outer_ref_columns, spans })
+        Ok(Subquery { subquery: Arc::new(plan), outer_ref_columns, spans })
     }
 
     /// A name for a column that is made.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, JoinType, NullEquality};
-use datafusion::error::Result;
+use datafusion::common::{Column, DFSchema, JoinType, NullEquality};
+use datafusion::error::{DataFusionError, Result};
 use datafusion::functions_window::row_number::row_number;
 use datafusion::logical_expr::expr::{AggregateFunction, GroupingSet, Sort as SortExpr};
 use datafusion::logical_expr::utils::conjunction;
@@ -14,6 +14,7 @@ use datafusion::logical_expr::{
 };
 
 use super::domain::Domain;
+use super::hosts::under_names;
 use super::lateral::same;
 use super::values::joined;
 use super::{Unnester, free, refused};
@@ -360,25 +361,21 @@ fn push_values(values: &Values, domain: &Domain) -> Result<LogicalPlan> {
 /// The columns of `plan` under the names of `old`, of which `added` after the first `kept` are left out, and the domain's.
 fn with_domain(
     plan: LogicalPlan,
-    old: &datafusion::common::DFSchema,
+    old: &DFSchema,
     kept: usize,
     added: usize,
     domain: &Domain,
 ) -> Result<LogicalPlan> {
     let columns = plan.schema().columns();
-    let exprs = old.iter().enumerate().map(|(at, (qualifier, field))| {
-        let there = if at < kept { at } else { at + added };
-        Expr::Column(columns[there].clone()).alias_qualified(qualifier.cloned(), field.name())
-    });
     let keys = domain.inner.iter().map(|inner| {
         // A union's columns have the qualifiers of its first input's, or none.
         let there = columns.iter().find(|column| column.name == inner.name).unwrap_or(inner);
         Expr::Column(there.clone()).alias(&inner.name)
     });
-    let exprs: Vec<Expr> = exprs.chain(keys).collect();
+    let exprs: Vec<Expr> = under_names(&plan, old, kept, added).into_iter().chain(keys).collect();
     LogicalPlanBuilder::from(plan).project(exprs)?.build()
 }
 
-fn refused_here() -> datafusion::error::DataFusionError {
+fn refused_here() -> DataFusionError {
     refused("an outer column in this part of a subquery")
 }

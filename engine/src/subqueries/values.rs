@@ -16,13 +16,14 @@ use datafusion::logical_expr::{
     when,
 };
 
+use super::domain::{Domain, is_volatile};
 use super::{Unnester, bound, free, plain, refused, single};
 
 /// The rows of a subquery, each beside the outer values that it is for.
 struct Beside {
     rows: LogicalPlan,
-    /// The outer columns, and those of `rows` that have their values.
-    keys: Vec<(Column, Column)>,
+    /// The outer values; `None` where no outer columns are named.
+    domain: Option<Domain>,
     /// The subquery's first column.
     value: Column,
 }
@@ -92,7 +93,7 @@ impl Unnester {
         let beside = self.beside(input, subquery)?;
         let name = self.name("mark");
         let rows = LogicalPlanBuilder::from(beside.rows.clone());
-        if beside.keys.is_empty() {
+        if beside.domain.is_none() {
             let counted = [count(lit(1_i64)).alias(&name)];
             let rows = rows.limit(0, Some(1))?.aggregate(Vec::<Expr>::new(), counted)?.build()?;
             *input = with_counts(std::mem::take(input), rows, Vec::new())?;
@@ -112,13 +113,12 @@ impl Unnester {
         negated: bool,
     ) -> Result<LogicalPlan> {
         let mut input = input;
-        let is_bound = !bound(&free(&subquery.subquery)?, input.schema()).is_empty();
-        if !is_bound {
+        let beside = self.beside(&input, subquery)?;
+        if beside.domain.is_none() {
             let exists = self.exists(&mut input, subquery)?;
             let condition = if negated { !exists } else { exists };
             return LogicalPlanBuilder::from(input).filter(condition)?.build();
         }
-        let beside = self.beside(&input, subquery)?;
         let rows = LogicalPlanBuilder::from(beside.rows.clone())
             .project(beside.keys_as_exprs())?
             .distinct()?
@@ -180,7 +180,13 @@ impl Unnester {
             _ => return Err(refused("ANY and ALL of a subquery with this operator")),
         };
         // The keys are the same: they were renamed, or there would be two of each.
-        let (counted, pairs) = self.with_new_keys(counted, &beside)?;
+        let (counted, pairs) = match &beside.domain {
+            Some(domain) => {
+                let (counted, keys) = domain.renamed(self, counted)?;
+                (counted, pairs(&domain.outer, &keys))
+            }
+            None => (counted, Vec::new()),
+        };
         *input = with_counts(std::mem::take(input), counted, pairs)?;
         let is_unknown = named(&rows_name)
             .gt(lit(0_i64))
@@ -233,46 +239,30 @@ impl Unnester {
         let columns = bound(&free(plan)?, input.schema());
         let value = Column::from(plan.schema().qualified_field(0));
         if columns.is_empty() {
-            return Ok(Beside { rows: plan.clone(), keys: Vec::new(), value });
+            return Ok(Beside { rows: plan.clone(), domain: None, value });
         }
-        let is_volatile = super::domain::is_volatile(plan)?;
-        if is_volatile {
+        if is_volatile(plan)? {
             return Err(refused("a volatile function in a subquery that names outer columns"));
         }
         let domain = self.domain(input, &columns)?;
         let rows = self.push(plan, &domain)?;
-        let keys = columns.into_iter().zip(domain.inner).collect();
-        Ok(Beside { rows, keys, value })
-    }
-
-    fn with_new_keys(
-        &mut self,
-        rows: LogicalPlan,
-        beside: &Beside,
-    ) -> Result<(LogicalPlan, Vec<(Expr, Expr)>)> {
-        let names: Vec<String> = beside.keys.iter().map(|_| self.name("outer")).collect();
-        let columns = rows.schema().columns().into_iter().map(|column| {
-            match beside.keys.iter().position(|(_, key)| *key == column) {
-                Some(at) => Expr::Column(column).alias(&names[at]),
-                None => Expr::Column(column),
-            }
-        });
-        let columns: Vec<Expr> = columns.collect();
-        let rows = LogicalPlanBuilder::from(rows).project(columns)?.build()?;
-        let pairs = beside.keys.iter().zip(&names);
-        Ok((rows, pairs.map(|((outer, _), name)| (Expr::Column(outer.clone()), named(name))).collect()))
+        Ok(Beside { rows, domain: Some(domain), value })
     }
 }
 
 impl Beside {
     fn keys_as_exprs(&self) -> impl Iterator<Item = Expr> + '_ {
-        self.keys.iter().map(|(_, key)| Expr::Column(key.clone()))
+        self.domain.iter().flat_map(Domain::exprs)
     }
 
     fn pairs(&self) -> Vec<(Expr, Expr)> {
-        let pair = |(outer, key): &(Column, Column)| (Expr::Column(outer.clone()), Expr::Column(key.clone()));
-        self.keys.iter().map(pair).collect()
+        self.domain.as_ref().map(|domain| pairs(&domain.outer, &domain.inner)).unwrap_or_default()
     }
+}
+
+/// Outer columns, each with the one that has its values.
+fn pairs(outer: &[Column], keys: &[Column]) -> Vec<(Expr, Expr)> {
+    outer.iter().cloned().map(Expr::Column).zip(keys.iter().cloned().map(Expr::Column)).collect()
 }
 
 /// `left` joined to `right` where all `pairs` are the same, NULL being the same as NULL.

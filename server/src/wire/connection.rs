@@ -687,6 +687,6 @@ impl Connection {
 
     /// Where instants are shown.
     pub fn zone(&self) -> Zone {
-        Zone::of_setting(self.session.settings.time_zone())
+        Zone::of_setting(Some(self.session.settings.time_zone()))
     }
 }

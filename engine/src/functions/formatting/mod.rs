@@ -30,6 +30,7 @@ use self::shown::{Moment, Zone};
 use self::template::{Kind, Part, parts};
 use self::zone::SessionZone;
 use crate::Error;
+use crate::functions::no_such_arguments;
 use crate::sqlstate::SqlState;
 
 /// SQLSTATEs of what goes wrong here.
@@ -110,10 +111,7 @@ impl ScalarUDFImpl for Formatting {
         };
         match taken {
             Some(first) => Ok(vec![first, DataType::Utf8]),
-            None => Err(DataFusionError::Plan(format!(
-                "Function '{}' failed to match any signature: no such arguments",
-                self.name()
-            ))),
+            None => Err(no_such_arguments(self.name())),
         }
     }
 

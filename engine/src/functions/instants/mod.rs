@@ -10,7 +10,7 @@ mod parts;
 mod quick;
 mod read;
 mod read_span;
-mod shown;
+pub mod shown;
 mod spans;
 pub(crate) mod totals;
 pub(crate) mod values;
@@ -40,6 +40,7 @@ use self::read_span::Fields;
 use self::values::{Given, Kind, SPAN, TIME, TIMESTAMP, Value, array, instant_type, value};
 use self::words::Unit;
 use crate::Error;
+use crate::functions::no_such_arguments;
 use crate::sqlstate::SqlState;
 
 /// The functions of this folder.
@@ -200,10 +201,7 @@ pub(crate) fn failed(fault: Fault) -> DataFusionError {
 
 impl Instants {
     fn no_such(&self) -> DataFusionError {
-        DataFusionError::Plan(format!(
-            "Function '{}' failed to match any signature: no such arguments",
-            ScalarUDFImpl::name(self)
-        ))
+        no_such_arguments(ScalarUDFImpl::name(self))
     }
 
     /// The kinds of arguments that are taken for those given.

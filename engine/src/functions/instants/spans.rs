@@ -1,8 +1,7 @@
 //! Intervals: months, days and a time of hours, which are never turned into each other by themselves.
 
-use super::calendar::{
-    DAY, Fault, HOUR, Local, MINUTE, OVERFLOW, Outcome, SECOND, days_of, instant, month_days,
-};
+use super::calendar::{DAY, Fault, Local, OVERFLOW, Outcome, SECOND, days_of, instant, month_days};
+use super::shown;
 
 /// An interval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -167,41 +166,7 @@ impl Span {
 
     /// As PostgreSQL writes it.
     pub fn shown(&self) -> String {
-        let mut parts: Vec<String> = Vec::new();
-        let mut was_negative = false;
-        let mut unit = |amount: i32, one: &str| {
-            if amount != 0 {
-                let sign = if was_negative && amount > 0 { "+" } else { "" };
-                let many = if amount == 1 { "" } else { "s" };
-                parts.push(format!("{sign}{amount} {one}{many}"));
-                was_negative = amount < 0;
-            }
-        };
-        unit(self.months / 12, "year");
-        unit(self.months % 12, "mon");
-        unit(self.days, "day");
-        if self.micros != 0 || parts.is_empty() {
-            let sign = match (self.micros < 0, was_negative) {
-                (true, _) => "-",
-                (false, true) => "+",
-                _ => "",
-            };
-            let magnitude = self.micros.unsigned_abs();
-            let (hours, rest) = (magnitude / HOUR as u64, magnitude % HOUR as u64);
-            let (minutes, rest) = (rest / MINUTE as u64, rest % MINUTE as u64);
-            let mut time = format!("{sign}{hours:02}:{minutes:02}:{:02}", rest / SECOND as u64);
-            push_fraction(&mut time, (rest % SECOND as u64) as i64);
-            parts.push(time);
-        }
-        parts.join(" ")
-    }
-}
-
-/// `.5` of microseconds, or nothing.
-pub fn push_fraction(text: &mut String, micros: i64) {
-    if micros != 0 {
-        text.push('.');
-        text.push_str(format!("{micros:06}").trim_end_matches('0'));
+        shown::interval(self.months, self.days, self.micros)
     }
 }
 
@@ -273,6 +238,7 @@ pub fn age(later: i64, earlier: i64) -> Span {
 
 #[cfg(test)]
 mod tests {
+    use super::super::calendar::HOUR;
     use super::super::calendar::days_of;
     use super::*;
 

@@ -8,7 +8,7 @@ use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Decimal128Type, Field, FieldRef, Int64Type, UInt64Type};
 use datafusion::common::ScalarValue;
-use datafusion::error::{DataFusionError, Result};
+use datafusion::error::Result;
 use datafusion::functions_aggregate::average::avg_udaf;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{
@@ -19,6 +19,7 @@ use datafusion_functions_aggregate_common::aggregate::groups_accumulator::accumu
 
 use super::conversions::numeric_overflow;
 use super::quotients::{self, SCALE};
+use crate::functions::no_such_arguments;
 
 const PRECISION: u8 = 38;
 
@@ -84,9 +85,7 @@ impl AggregateUDFImpl for Average {
             [kind] if kind.is_integer() => DataType::Int64,
             [kind] if kind.is_floating() || kind.is_null() => DataType::Float64,
             _ => {
-                return Err(DataFusionError::Plan(
-                    "Function 'avg' failed to match any signature: no such arguments".to_owned(),
-                ));
+                return Err(no_such_arguments(self.name()));
             }
         };
         Ok(vec![taken])

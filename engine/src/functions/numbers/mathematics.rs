@@ -17,6 +17,7 @@ use datafusion::logical_expr::{
 use super::conversions::{float_overflow, float_underflow, numeric_overflow};
 use super::digits::{self, cut, digits_of, rescaled};
 use super::{fault, is_of};
+use crate::functions::no_such_arguments;
 
 const PRECISION: u8 = 38;
 
@@ -239,12 +240,7 @@ impl ScalarUDFImpl for Mathematics {
     }
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
-        self.taken(types).ok_or_else(|| {
-            DataFusionError::Plan(format!(
-                "Function '{}' failed to match any signature: no such arguments",
-                self.name
-            ))
-        })
+        self.taken(types).ok_or_else(|| no_such_arguments(self.name))
     }
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {

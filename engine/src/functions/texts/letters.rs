@@ -14,6 +14,7 @@ use datafusion::logical_expr::{
 
 use super::encodings::{self, Problem};
 use super::{fault, is_of, text_at, texts};
+use crate::functions::no_such_arguments;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Function {
@@ -86,10 +87,7 @@ impl ScalarUDFImpl for Letters {
                 vec![DataType::Utf8, DataType::Utf8]
             }
             _ => {
-                return Err(DataFusionError::Plan(format!(
-                    "Function '{}' failed to match any signature: no such arguments",
-                    self.name
-                )));
+                return Err(no_such_arguments(self.name));
             }
         };
         Ok(taken)

@@ -14,6 +14,7 @@ use regex::{Regex, RegexBuilder};
 
 use super::dialect::{self, Flags};
 use super::{fault, is_of, text_at, texts, told};
+use crate::functions::no_such_arguments;
 
 /// What a compiled expression may take.
 const SIZE_MAX: usize = 10 << 20;
@@ -79,12 +80,7 @@ impl ScalarUDFImpl for Matches {
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
         let is_text = |kind: &DataType| kind.is_string() || kind.is_null();
         let is_place = |kind: &DataType| kind.is_integer() || kind.is_null();
-        let none = || {
-            Err(DataFusionError::Plan(format!(
-                "Function '{}' failed to match any signature: no such arguments",
-                self.name
-            )))
-        };
+        let none = || Err(no_such_arguments(self.name));
         if self.is_of_places(types) {
             return match types {
                 [text, places @ ..]

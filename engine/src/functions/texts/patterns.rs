@@ -13,6 +13,7 @@ use datafusion::logical_expr::{
 
 use super::dialect::{self, Flags, Problem};
 use super::{text_at, texts, told};
+use crate::functions::no_such_arguments;
 
 /// What a function translates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -70,10 +71,7 @@ impl ScalarUDFImpl for Translation {
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
         let are_texts = types.iter().all(|kind| kind.is_string() || kind.is_null());
         if types.is_empty() || types.len() > 2 || !are_texts {
-            return Err(DataFusionError::Plan(format!(
-                "Function '{}' failed to match any signature: no such arguments",
-                self.name()
-            )));
+            return Err(no_such_arguments(self.name()));
         }
         Ok(vec![DataType::Utf8; types.len()])
     }

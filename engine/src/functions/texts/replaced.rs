@@ -16,6 +16,7 @@ use super::dialect::{self, Flags, Piece};
 use super::matches::Expressions;
 use super::{fault, is_of, text_at, texts, told};
 use crate::functions::bounded::batch_bytes_max;
+use crate::functions::no_such_arguments;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Function {
@@ -77,10 +78,7 @@ impl ScalarUDFImpl for Matched {
                 _ => false,
             };
         if !is_known {
-            return Err(DataFusionError::Plan(format!(
-                "Function '{}' failed to match any signature: no such arguments",
-                self.name
-            )));
+            return Err(no_such_arguments(self.name));
         }
         let number = |kind: &DataType| if is_number(kind) { DataType::Int64 } else { DataType::Utf8 };
         Ok(types.iter().map(number).collect())

@@ -27,7 +27,7 @@ pub fn oid_writer(array: &ArrayRef) -> Result<Writer<'_>> {
 
 /// The 16 bytes of a UUID that is held as its text. What is no UUID was refused when it was read.
 pub fn uuid_writer(array: &ArrayRef) -> Result<Writer<'_>> {
-    let text = text::writer(array, &super::Zone::of_setting("UTC"))?;
+    let text = text::writer(array, &super::Zone::Fixed(0))?;
     Ok(written(move |row, out| {
         let mut digits = Vec::with_capacity(36);
         text.put(row, &mut digits);
@@ -39,7 +39,7 @@ pub fn uuid_writer(array: &ArrayRef) -> Result<Writer<'_>> {
 
 /// JSON behind the one version of its format that there is.
 pub fn jsonb_writer(array: &ArrayRef) -> Result<Writer<'_>> {
-    let text = text::writer(array, &super::Zone::of_setting("UTC"))?;
+    let text = text::writer(array, &super::Zone::Fixed(0))?;
     Ok(written(move |row, out| {
         out.push(1);
         text.put(row, out);
@@ -138,7 +138,7 @@ pub fn writer(array: &ArrayRef) -> Result<Writer<'_>> {
             })
         }
         // Told to the client as text, whose binary format is its text.
-        _ => text::writer(array, &super::Zone::of_setting("UTC"))?,
+        _ => text::writer(array, &super::Zone::Fixed(0))?,
     })
 }
 
@@ -171,7 +171,7 @@ fn put_array(items: &ArrayRef, item: u32, out: &mut Vec<u8>) {
     // A list of lists is told as an array of text, and each inner list is its text.
     let is_nested =
         matches!(items.data_type(), DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..));
-    let utc = super::Zone::of_setting("UTC");
+    let utc = super::Zone::Fixed(0);
     let write = if is_nested { text::writer(items, &utc) } else { writer(items) };
     let Ok(write) = write else { return };
     for row in 0..items.len() {

@@ -2,7 +2,6 @@
 //! row straight into the output buffer.
 
 mod binary;
-mod calendar;
 mod everyday;
 mod numeric;
 mod text;
@@ -14,7 +13,7 @@ use engine::{Error, Result};
 use pgwire::messages::data::{FieldDescription, RowDescription};
 
 use crate::pg_catalog::types;
-pub use calendar::Zone;
+pub use engine::functions::instants::Zone;
 pub use everyday::batch as everyday;
 
 /// How a value is written.

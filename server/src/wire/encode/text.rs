@@ -8,9 +8,9 @@ use datafusion::arrow::datatypes::{
     TimestampMicrosecondType,
 };
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
+use engine::functions::instants::{Zone, shown};
 use engine::{Error, Result};
 
-use super::calendar::{self, Zone};
 use super::{Writer, list_item, numeric, slices, written};
 
 /// Writes values of `array`; nulls are the caller's.
@@ -66,25 +66,25 @@ pub fn writer<'a>(array: &'a ArrayRef, zone: &Zone) -> Result<Writer<'a>> {
         DataType::FixedSizeBinary(_) => bytes!(array.as_fixed_size_binary()),
         DataType::Date32 => {
             let values = array.as_primitive::<Date32Type>();
-            written(move |row, out| calendar::put_date(values.value(row).into(), out))
+            written(move |row, out| shown::put_date(values.value(row).into(), out))
         }
         DataType::Time64(TimeUnit::Microsecond) => {
             let values = array.as_primitive::<Time64MicrosecondType>();
-            written(move |row, out| calendar::put_time(values.value(row), out))
+            written(move |row, out| shown::put_time(values.value(row), out))
         }
         DataType::Timestamp(TimeUnit::Microsecond, None) => {
             let values = array.as_primitive::<TimestampMicrosecondType>();
-            written(move |row, out| calendar::put_timestamp(values.value(row), out))
+            written(move |row, out| shown::put_timestamp(values.value(row), out))
         }
         DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => {
             let (values, zone) = (array.as_primitive::<TimestampMicrosecondType>(), *zone);
-            written(move |row, out| calendar::put_timestamptz(values.value(row), &zone, out))
+            written(move |row, out| shown::put_timestamptz(values.value(row), &zone, out))
         }
         DataType::Interval(IntervalUnit::MonthDayNano) => {
             let values = array.as_primitive::<IntervalMonthDayNanoType>();
             written(move |row, out| {
                 let value = values.value(row);
-                calendar::put_interval(value.months, value.days, value.nanoseconds / 1000, out);
+                shown::put_interval(value.months, value.days, value.nanoseconds / 1000, out);
             })
         }
         DataType::Null => written(|_, _| {}),
