@@ -129,6 +129,8 @@ pub enum Error {
     LocationBusy { location: String },
     #[error("could not serialize access due to a concurrent change of the catalog")]
     SerializationFailure,
+    #[error("savepoint \"{name}\" does not exist")]
+    UndefinedSavepoint { name: String },
     #[error("terminating connection due to idle-session timeout")]
     IdleSessionTimeout,
     #[error("terminating connection due to idle-in-transaction timeout")]

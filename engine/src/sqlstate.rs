@@ -87,6 +87,7 @@ impl Error {
             Error::InvalidObjectDefinition { .. } => b"42P17",
             Error::DependentObjects { .. } => b"2BP01",
             Error::SerializationFailure | Error::LocationBusy { .. } => b"40001",
+            Error::UndefinedSavepoint { .. } => b"3B001",
             Error::IdleSessionTimeout => b"57P05",
             Error::IdleInTransactionTimeout => b"25P03",
             Error::OutOfMemory { .. } => b"53200",

@@ -107,14 +107,15 @@ impl Coordinator {
     /// Commits `changes` that were made on top of `from`, and shows them to every statement from now on.
     ///
     /// Others may have committed in between. That is no matter where they left alone what the changes touch:
-    /// rows may be added to a table while others are. Else it fails with 40001.
-    pub async fn commit(&self, from: &Metadata, changes: &[Change]) -> Result<()> {
+    /// rows may be added to a table while others are. Else it fails with 40001, and in any case where the transaction
+    /// `is_serializable`: what it read may be what they changed.
+    pub async fn commit(&self, from: &Metadata, changes: &[Change], is_serializable: bool) -> Result<()> {
         let _committing = self.committing.lock().await;
         let mut base = self.snapshot();
         loop {
             let is_same = base.version() == from.version;
             let is_allowed = |change: &Change| base.metadata().still_allows(change, from);
-            if !is_same && !changes.iter().all(is_allowed) {
+            if !is_same && (is_serializable || !changes.iter().all(is_allowed)) {
                 return Err(Error::SerializationFailure);
             }
             let on = if is_same { from } else { base.metadata().as_ref() };

@@ -13,7 +13,7 @@ mod roles;
 mod schemas;
 mod settings;
 mod tables;
-mod transaction;
+pub mod transaction;
 mod vacuum;
 mod views;
 pub mod write;
@@ -26,7 +26,9 @@ use datafusion::arrow::datatypes::SchemaRef;
 use engine::{Error, Result};
 
 use crate::coordinator::Coordinator;
-use crate::session::{Notice, Session, SettingDescription, TEMPORARY_SCHEMA, Temporary, is_temporary};
+use crate::session::{
+    Notice, Session, SettingDescription, TEMPORARY_SCHEMA, Temporary, Transaction, is_temporary,
+};
 use crate::sql::Command;
 
 /// The columns a command gives, when it gives rows.
@@ -50,6 +52,8 @@ pub struct Outcome {
     pub notices: Vec<Notice>,
     /// A transaction ended: by a commit, or not.
     pub ended: Option<bool>,
+    /// It went back to a savepoint: cursors with this number, or a higher one, are closed.
+    pub back_to: Option<u64>,
 }
 
 impl Outcome {
@@ -78,7 +82,8 @@ pub async fn run(
         Command::Discard { what } => settings::discard(coordinator, session, what),
         Command::Deallocate { name } => settings::deallocate(session, name.as_deref()),
         Command::Transaction(step) => transaction::run(coordinator, session, step).await,
-        Command::Accepted { tag, needs_block } => accepted(session, tag, *needs_block),
+        Command::Accepted { tag } => Ok(Outcome::tag(*tag)),
+        Command::LockTable => lock_table(session),
         Command::Role(change) => roles::run(coordinator, session, change).await,
         Command::Membership(change) => roles::membership(coordinator, session, change).await,
         Command::Granting(granting) => grants::run(coordinator, session, granting).await,
@@ -116,12 +121,25 @@ pub async fn run(
     }
 }
 
-fn accepted(session: &Session, tag: &str, needs_block: bool) -> Result<Outcome> {
-    if needs_block && !session.transaction.is_block() {
-        let message = format!("{tag} can only be used in transaction blocks");
+/// Refuses what takes effect at once in a transaction that could still be rolled back.
+fn must_be_outside_of_block(session: &Session, what: &str) -> Result<()> {
+    let message = match session.transaction {
+        Transaction::Idle => return Ok(()),
+        Transaction::Pipelined => format!("{what} cannot be executed within a pipeline"),
+        _ => format!("{what} cannot run inside a transaction block"),
+    };
+    Err(Error::ActiveTransaction { message })
+}
+
+/// Nobody is kept from a table: what two transactions change of the same rows fails for the later one.
+fn lock_table(session: &Session) -> Result<Outcome> {
+    if !session.transaction.is_block() {
+        let message = "LOCK TABLE can only be used in transaction blocks".to_owned();
         return Err(Error::NoActiveTransaction { message });
     }
-    Ok(Outcome::tag(tag))
+    let message = "LOCK TABLE is not supported: BEGIN ISOLATION LEVEL SERIALIZABLE fails the later one of two transactions \
+                   that change the catalog";
+    Err(Error::NotSupported { message: message.to_owned() })
 }
 
 /// The catalog as the session sees it, its block's own changes included.
@@ -163,11 +181,11 @@ async fn change_from(
     statement: &str,
 ) -> Result<()> {
     session.check_may_write(statement)?;
-    let in_block = session.transaction.is_block();
+    let in_block = session.transaction.is_going_on();
     let (own, changes): (Vec<Change>, Vec<Change>) = changes.into_iter().partition(is_temporary);
     if !in_block {
         if !changes.is_empty() {
-            coordinator.commit(&current, &changes).await?;
+            coordinator.commit(&current, &changes, session.settings.is_serializable()).await?;
         }
         apply_own(session, &own, false);
         return Ok(());

@@ -6,10 +6,10 @@ use datafusion::arrow::array::{RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use engine::{Error, Result};
 
-use super::{Outcome, metadata};
+use super::{Outcome, metadata, must_be_outside_of_block};
 use crate::coordinator::Coordinator;
 use crate::query::Repeats;
-use crate::session::{Notice, Scope, Session, SettingDescription, descriptions};
+use crate::session::{Notice, Scope, Session, SettingDescription, described, descriptions};
 use crate::sql::Command;
 
 /// The columns a command gives, when it gives rows.
@@ -17,7 +17,7 @@ pub fn columns(command: &Command) -> Option<SchemaRef> {
     match command {
         Command::Show { name } if name == "all" => Some(text_columns(&["name", "setting", "description"])),
         Command::Show { name } => {
-            let found = descriptions().iter().find(|s| s.name.eq_ignore_ascii_case(name));
+            let found = described(name);
             Some(text_columns(&[found.map_or(name.as_str(), |setting| setting.name)]))
         }
         _ => None,
@@ -65,10 +65,7 @@ pub fn discard(coordinator: &Coordinator, session: &mut Session, what: &str) -> 
     if what != "ALL" {
         return Ok(Outcome::tag(format!("DISCARD {what}")));
     }
-    if session.transaction.is_block() {
-        let message = "DISCARD ALL cannot run inside a transaction block".to_owned();
-        return Err(Error::ActiveTransaction { message });
-    }
+    must_be_outside_of_block(session, "DISCARD ALL")?;
     session.prepared.clear();
     session.temporary = None;
     *session.repeats.lock() = Repeats::default();
@@ -93,9 +90,9 @@ pub fn show(session: &Session, name: &str) -> Result<Outcome> {
     let arrays: Vec<Vec<String>> = if name == "all" {
         let value = |setting: &SettingDescription| shown(session, setting.name).unwrap_or_default();
         vec![
-            descriptions().iter().map(|setting| setting.name.to_owned()).collect(),
-            descriptions().iter().map(value).collect(),
-            descriptions().iter().map(|setting| setting.description.to_owned()).collect(),
+            descriptions().map(|setting| setting.name.to_owned()).collect(),
+            descriptions().map(value).collect(),
+            descriptions().map(|setting| setting.description.to_owned()).collect(),
         ]
     } else {
         vec![vec![shown(session, name)?]]

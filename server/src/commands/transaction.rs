@@ -6,7 +6,7 @@ use engine::{Error, Result};
 
 use super::{Outcome, metadata};
 use crate::coordinator::Coordinator;
-use crate::session::{Notice, Pending, Scope, Session, Transaction};
+use crate::session::{Notice, Pending, Scope, Session, SettingDescription, Transaction};
 use crate::sql::{AccessMode, TransactionCommand, TransactionModes};
 
 /// Takes one step.
@@ -15,113 +15,148 @@ pub async fn run(
     session: &mut Session,
     step: &TransactionCommand,
 ) -> Result<Outcome> {
-    let in_block = session.transaction.is_block();
-    let outside = |what: &str| {
-        let message = format!("{what} can only be used in transaction blocks");
-        if in_block { Ok(()) } else { Err(Error::NoActiveTransaction { message }) }
-    };
-    Ok(match step {
-        TransactionCommand::Begin { is_start, modes } => {
-            let mut outcome = Outcome::tag(if *is_start { "START TRANSACTION" } else { "BEGIN" });
-            if in_block {
-                let message = "there is already a transaction in progress";
-                outcome.notices.push(Notice::warning("25001", message));
-            } else {
-                session.transaction = Transaction::Open;
-                session.settings.begin();
-                let read_only = session.settings.get("default_transaction_read_only")?.to_owned();
-                let isolation = session.settings.get("default_transaction_isolation")?.to_owned();
-                let metadata = metadata(coordinator, session);
-                session.set(&metadata, "transaction_read_only", Some(&read_only), Scope::Block)?;
-                session.set(&metadata, "transaction_isolation", Some(&isolation), Scope::Block)?;
-            }
-            set_modes(coordinator, session, modes)?;
-            outcome
+    match step {
+        TransactionCommand::Begin { is_start, modes } => begin(coordinator, session, *is_start, modes),
+        TransactionCommand::Commit { is_chained } => end(coordinator, session, true, *is_chained).await,
+        TransactionCommand::Rollback { is_chained } => end(coordinator, session, false, *is_chained).await,
+        TransactionCommand::Savepoint { name } => {
+            must_be_in_block(session, "SAVEPOINT")?;
+            session.set_savepoint(name)?;
+            Ok(Outcome::tag("SAVEPOINT"))
         }
-        TransactionCommand::Commit => end(coordinator, session, true).await?,
-        TransactionCommand::Rollback => end(coordinator, session, false).await?,
-        TransactionCommand::RollbackTo => {
-            outside("ROLLBACK TO SAVEPOINT")?;
-            // Rows were not written, so any savepoint's state of them is the present one. Changes of the
-            // catalog would have to be taken back one by one.
-            let own = session.temporary.as_ref();
-            if !session.pending.changes.is_empty() || own.is_some_and(|own| own.is_changed()) {
-                let message = "ROLLBACK TO SAVEPOINT after a change of the catalog is not supported";
-                return Err(Error::NotSupported { message: message.into() });
-            }
-            session.transaction = Transaction::Open;
-            Outcome::tag("ROLLBACK")
+        TransactionCommand::Release { name } => {
+            must_be_in_block(session, "RELEASE SAVEPOINT")?;
+            session.release_savepoint(name)?;
+            Ok(Outcome::tag("RELEASE"))
         }
-        TransactionCommand::Savepoint => {
-            outside("SAVEPOINT")?;
-            Outcome::tag("SAVEPOINT")
-        }
-        TransactionCommand::Release => {
-            outside("RELEASE SAVEPOINT")?;
-            Outcome::tag("RELEASE")
+        TransactionCommand::RollbackTo { name } => {
+            must_be_in_block(session, "ROLLBACK TO SAVEPOINT")?;
+            let (number, changed) = session.roll_back_to(name)?;
+            Ok(Outcome { changed, back_to: Some(number), ..Outcome::tag("ROLLBACK") })
         }
         TransactionCommand::SetModes { is_session: true, modes } => {
-            let metadata = metadata(coordinator, session);
-            if let Some(access) = modes.access {
-                let value = Some(on_or_off(access));
-                session.set(&metadata, "default_transaction_read_only", value, Scope::Session)?;
-            }
-            if let Some(isolation) = &modes.isolation {
-                session.set(&metadata, "default_transaction_isolation", Some(isolation), Scope::Session)?;
-            }
-            Outcome::tag("SET")
+            set_modes(coordinator, session, modes, ("default_", Scope::Session))?;
+            Ok(Outcome::tag("SET"))
         }
         TransactionCommand::SetModes { is_session: false, modes } => {
             let mut outcome = Outcome::tag("SET");
-            if in_block {
-                set_modes(coordinator, session, modes)?;
+            if session.transaction.is_block() {
+                set_modes(coordinator, session, modes, ("", Scope::Block))?;
             } else {
                 let message = "SET TRANSACTION can only be used in transaction blocks";
                 outcome.notices.push(Notice::warning("25P01", message));
             }
-            outcome
+            Ok(outcome)
         }
-    })
-}
-
-fn on_or_off(access: AccessMode) -> &'static str {
-    if access == AccessMode::ReadOnly { "on" } else { "off" }
-}
-
-fn set_modes(coordinator: &Coordinator, session: &mut Session, modes: &TransactionModes) -> Result<()> {
-    let metadata = metadata(coordinator, session);
-    if let Some(access) = modes.access {
-        session.set(&metadata, "transaction_read_only", Some(on_or_off(access)), Scope::Block)?;
     }
-    if let Some(isolation) = &modes.isolation {
-        session.set(&metadata, "transaction_isolation", Some(isolation), Scope::Block)?;
+}
+
+/// The statements of one message are a block for those that need one, and no place for what ends with a part of it.
+fn must_be_in_block(session: &Session, what: &str) -> Result<()> {
+    match session.transaction.is_explicit() {
+        true => Ok(()),
+        false => {
+            let message = format!("{what} can only be used in transaction blocks");
+            Err(Error::NoActiveTransaction { message })
+        }
+    }
+}
+
+/// What the message, or the pipeline, did before becomes a part of the block.
+fn begin(
+    coordinator: &Coordinator,
+    session: &mut Session,
+    is_start: bool,
+    modes: &TransactionModes,
+) -> Result<Outcome> {
+    let mut outcome = Outcome::tag(if is_start { "START TRANSACTION" } else { "BEGIN" });
+    match session.transaction {
+        Transaction::Idle => session.begin(Transaction::Open),
+        Transaction::Pipelined | Transaction::Implicit => {}
+        Transaction::Open | Transaction::Failed => {
+            let message = "there is already a transaction in progress";
+            outcome.notices.push(Notice::warning("25001", message));
+        }
+    }
+    set_modes(coordinator, session, modes, ("", Scope::Block))?;
+    if !session.transaction.is_explicit() {
+        session.transaction = Transaction::Open;
+    }
+    Ok(outcome)
+}
+
+fn set_modes(
+    coordinator: &Coordinator,
+    session: &mut Session,
+    modes: &TransactionModes,
+    (prefix, scope): (&str, Scope),
+) -> Result<()> {
+    let on_or_off = |flag: bool| if flag { "on" } else { "off" };
+    let values = [
+        ("transaction_isolation", modes.isolation),
+        ("transaction_read_only", modes.access.map(|access| on_or_off(access == AccessMode::ReadOnly))),
+        ("transaction_deferrable", modes.is_deferrable.map(on_or_off)),
+    ];
+    let metadata = metadata(coordinator, session);
+    for (name, value) in values {
+        if let Some(value) = value {
+            session.set(&metadata, &format!("{prefix}{name}"), Some(value), scope)?;
+        }
     }
     Ok(())
 }
 
-/// Ends the block. A commit that fails leaves the session outside of it, with nothing changed.
-async fn end(coordinator: &Coordinator, session: &mut Session, wants_commit: bool) -> Result<Outcome> {
+/// Ends the block, and begins another like it where that is asked for.
+async fn end(
+    coordinator: &Coordinator,
+    session: &mut Session,
+    wants_commit: bool,
+    is_chained: bool,
+) -> Result<Outcome> {
+    let is_explicit = session.transaction.is_explicit();
+    if is_chained && !is_explicit {
+        let what = if wants_commit { "COMMIT AND CHAIN" } else { "ROLLBACK AND CHAIN" };
+        must_be_in_block(session, what)?;
+    }
     let is_commit = wants_commit && session.transaction != Transaction::Failed;
-    let mut outcome = Outcome::tag(if is_commit { "COMMIT" } else { "ROLLBACK" });
-    outcome.ended = Some(is_commit);
-    if !session.transaction.is_block() {
+    let characteristics = session.characteristics();
+    let changed = finish(coordinator, session, is_commit).await?;
+    let tag = if is_commit { "COMMIT" } else { "ROLLBACK" };
+    let mut outcome = Outcome { changed, ended: Some(is_commit), ..Outcome::tag(tag) };
+    if !is_explicit {
         outcome.notices.push(Notice::warning("25P01", "there is no transaction in progress"));
-        return Ok(outcome);
+    }
+    if is_chained {
+        session.begin(Transaction::Open);
+        let metadata = metadata(coordinator, session);
+        for (name, value) in characteristics {
+            session.set(&metadata, name, Some(&value), Scope::Block)?;
+        }
+    }
+    Ok(outcome)
+}
+
+/// Ends the transaction, if there is one. A commit that fails leaves the session outside of it, with nothing changed. Gives
+/// the settings whose change the client must be told of.
+pub async fn finish(
+    coordinator: &Coordinator,
+    session: &mut Session,
+    is_commit: bool,
+) -> Result<Vec<&'static SettingDescription>> {
+    if !session.transaction.is_going_on() {
+        return Ok(Vec::new());
     }
     let Pending { from, changes, files, .. } = std::mem::take(&mut session.pending);
-    session.transaction = Transaction::Idle;
-    let outcome_of_commit = match from.filter(|_| is_commit) {
-        Some(from) => coordinator.commit(&from, &changes).await,
+    let is_serializable = session.settings.is_serializable();
+    let committed = match from.filter(|_| is_commit) {
+        Some(from) => coordinator.commit(&from, &changes, is_serializable).await,
         None => Ok(()),
     };
-    if let Some(own) = &mut session.temporary {
-        own.end_block(is_commit && outcome_of_commit.is_ok());
-    }
-    if let Err(error) = outcome_of_commit {
+    let changed = session.end(is_commit && committed.is_ok());
+    if let Err(error) = committed {
         if matches!(error, Error::CommitUnknown) {
             files.into_iter().for_each(|(pending, ..)| pending.leave());
         }
-        session.settings.end(false);
         return Err(error);
     }
     if is_commit {
@@ -134,6 +169,5 @@ async fn end(coordinator: &Coordinator, session: &mut Session, wants_commit: boo
             pending.keep(kept, has_leftovers);
         }
     }
-    outcome.changed = session.settings.end(is_commit);
-    Ok(outcome)
+    Ok(changed)
 }

@@ -22,10 +22,7 @@ const ORPHAN_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Forgets and removes.
 pub async fn run(coordinator: &Coordinator, session: &mut Session) -> Result<Outcome> {
-    if session.transaction.is_block() {
-        let message = "VACUUM cannot run inside a transaction block".to_owned();
-        return Err(Error::ActiveTransaction { message });
-    }
+    super::must_be_outside_of_block(session, TAG)?;
     let metadata = metadata(coordinator, session);
     if !current(&metadata, session)?.is_superuser {
         return Err(Error::PermissionDenied { message: "must be superuser to vacuum".to_owned() });

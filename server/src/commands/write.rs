@@ -138,7 +138,7 @@ pub async fn commit(context: &QueryContext, session: &mut Session, ready: Ready)
     if let Some((pending, names, was_retried)) = files {
         // A session's own files go with the session.
         let is_own = session.temporary.as_ref().is_some_and(|own| own.holds(pending.table_folder()));
-        match session.transaction.is_block() && !is_own {
+        match session.transaction.is_going_on() && !is_own {
             true => session.pending.files.push((pending, names, was_retried)),
             false => pending.keep(names, was_retried),
         }

@@ -135,22 +135,20 @@ pub fn pg_settings(view: &View) -> RecordBatch {
     let values = &view.context.settings;
     let described = session::descriptions();
     Columns::new()
-        .text("name", described.iter().map(|setting| setting.name))
-        .text("setting", described.iter().map(|setting| values[setting.name].as_str()))
-        .text("category", described.iter().map(|setting| setting.category()))
-        .text("short_desc", described.iter().map(|setting| setting.description))
-        .text("context", described.iter().map(|setting| setting.context()))
-        .text("vartype", described.iter().map(|setting| setting.value_type()))
+        .text("name", described.clone().map(|setting| setting.name))
+        .text("setting", described.clone().map(|setting| session::value_in(values, setting)))
+        .text("category", described.clone().map(|setting| setting.category()))
+        .text("short_desc", described.clone().map(|setting| setting.description))
+        .text("context", described.clone().map(|setting| setting.context()))
+        .text("vartype", described.clone().map(|setting| setting.value_type()))
         .text(
             "source",
-            described.iter().map(
-                |setting| {
-                    if values[setting.name] == setting.default { "default" } else { "session" }
-                },
-            ),
+            described.clone().map(|setting| {
+                if session::value_in(values, setting) == setting.default { "default" } else { "session" }
+            }),
         )
-        .text("boot_val", described.iter().map(|setting| setting.default))
-        .text("reset_val", described.iter().map(|setting| setting.default))
+        .text("boot_val", described.clone().map(|setting| setting.default))
+        .text("reset_val", described.clone().map(|setting| setting.default))
         .finish_as(PG_CATALOG, "pg_settings")
 }
 

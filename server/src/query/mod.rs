@@ -147,7 +147,7 @@ impl QueryContext {
             is_restricted: false,
             route: settings.route(),
             target_partitions: settings.target_partitions(),
-            time_zone: settings.time_zone().to_owned(),
+            time_zone: settings.time_zone().into_owned(),
             broadcast_bytes_max: settings.broadcast_size().as_usize(),
             planning_timeout: settings.planning_timeout(),
             max_memory: settings.max_memory(),
@@ -164,6 +164,19 @@ impl QueryContext {
             lint: settings.lint(),
             repeats: Arc::clone(&session.repeats),
             target_partition_size: settings.target_partition_size(),
+        }
+    }
+
+    /// The same run with what there was for an earlier one.
+    pub fn seeing(self, earlier: &Self) -> Self {
+        Self {
+            snapshot: Arc::clone(&earlier.snapshot),
+            temporary: earlier.temporary.clone(),
+            search_path: earlier.search_path.clone(),
+            identity: earlier.identity.clone(),
+            user: earlier.user.clone(),
+            role_oid: earlier.role_oid,
+            ..self
         }
     }
 

@@ -42,8 +42,47 @@ impl Session {
                 self.settings.set_initial(name, value.unwrap_or_default())?;
                 Ok(Vec::new())
             }
-            None => Ok(self.settings.set(name, value, scope == Scope::Block)?.into_iter().collect()),
+            None => {
+                self.check_characteristic(name, value)?;
+                Ok(self.settings.set(name, value, scope == Scope::Block)?.into_iter().collect())
+            }
         }
+    }
+
+    /// What a transaction may do is said before it does anything, and not in a part of it.
+    fn check_characteristic(&self, name: &str, value: Option<&str>) -> Result<()> {
+        if !self.transaction.is_going_on() {
+            return Ok(());
+        }
+        let Some((name, is_other)) = self.settings.characteristic(name, value)? else { return Ok(()) };
+        let is_part = !self.savepoints.is_empty();
+        let refused = match name {
+            "transaction_isolation" if is_other && self.has_queried => {
+                "SET TRANSACTION ISOLATION LEVEL must be called before any query"
+            }
+            "transaction_isolation" if is_other && is_part => {
+                "SET TRANSACTION ISOLATION LEVEL must not be called in a subtransaction"
+            }
+            "transaction_read_only" if is_other && self.settings.is_read_only() && is_part => {
+                "cannot set transaction read-write mode inside a read-only transaction"
+            }
+            "transaction_read_only" if is_other && self.settings.is_read_only() && self.has_queried => {
+                "transaction read-write mode must be set before any query"
+            }
+            "transaction_deferrable" if is_part => {
+                "SET TRANSACTION [NOT] DEFERRABLE cannot be called within a subtransaction"
+            }
+            "transaction_deferrable" if self.has_queried => {
+                "SET TRANSACTION [NOT] DEFERRABLE must be called before any query"
+            }
+            _ => return Ok(()),
+        };
+        Err(Error::ActiveTransaction { message: refused.to_owned() })
+    }
+
+    /// What the transaction may do, by the settings' names.
+    pub fn characteristics(&self) -> Vec<(&'static str, String)> {
+        self.settings.characteristics()
     }
 
     /// Goes on under the names that its roles have now: another role that has one of the old ones since is not the session's.

@@ -1,10 +1,13 @@
 //! One client's session: its settings, its transaction block, its prepared statements.
 
+mod accepted;
 mod gate;
 mod held;
 mod notice;
 mod prepared;
 mod registry;
+mod savepoint;
+mod setting_values;
 pub mod settings;
 mod temporary;
 mod transaction;
@@ -19,7 +22,10 @@ pub use held::{Charge, ClientMemory, SessionMemory};
 pub use notice::Notice;
 pub use prepared::{Prepared, PreparedStatements};
 pub use registry::OpenSessions;
-pub use settings::{LintSetting, RouteSetting, SettingDescription, Settings, Values, descriptions};
+use savepoint::Savepoint;
+pub use settings::{
+    LintSetting, RouteSetting, SettingDescription, Settings, Values, described, descriptions, value_in,
+};
 pub use temporary::{TEMPORARY_SCHEMA, Temporary, is_temporary};
 pub use transaction::Transaction;
 
@@ -69,6 +75,14 @@ pub struct Session {
     pub transaction: Transaction,
     /// What the block has changed.
     pub pending: Pending,
+    /// The places that it can go back to.
+    savepoints: Vec<Savepoint>,
+    /// How many the session has set so far.
+    savepoints_set: u64,
+    /// True once a statement of the transaction has read the catalog.
+    has_queried: bool,
+    /// What a transaction sees that sees one moment only.
+    pinned: Option<Arc<Snapshot>>,
     /// The tables that are its own, once it made one.
     pub temporary: Option<Temporary>,
     /// What functions such as `set_config` ask for.
@@ -98,6 +112,10 @@ impl Session {
             database,
             transaction: Transaction::Idle,
             pending: Pending::default(),
+            savepoints: Vec::new(),
+            savepoints_set: 0,
+            has_queried: false,
+            pinned: None,
             temporary: None,
             effects: Effects::default(),
             prepared: PreparedStatements::new(prepared_max),
@@ -121,14 +139,57 @@ impl Session {
         self.settings.get("session_authorization").unwrap_or(&self.user)
     }
 
+    /// A transaction begins, with those that the session has chosen as its characteristics.
+    pub fn begin(&mut self, transaction: Transaction) {
+        self.transaction = transaction;
+        self.has_queried = false;
+        self.settings.begin();
+    }
+
+    /// The transaction is over. Gives the settings whose change the client must be told of.
+    pub fn end(&mut self, is_commit: bool) -> Vec<&'static SettingDescription> {
+        self.transaction = Transaction::Idle;
+        self.pinned = None;
+        self.forget_savepoints();
+        if let Some(own) = &mut self.temporary {
+            own.end_block(is_commit);
+        }
+        self.settings.end(is_commit)
+    }
+
+    /// The transaction has failed, and is no block that would wait for its end. Gives the settings whose change the client
+    /// must be told of.
+    pub fn roll_back(&mut self) -> Vec<&'static SettingDescription> {
+        if !self.transaction.is_going_on() {
+            return Vec::new();
+        }
+        self.pending = Pending::default();
+        self.end(false)
+    }
+
+    /// A statement is about to read the catalog, which is `current` now. A transaction that sees one moment only sees this
+    /// one from now on.
+    pub fn look(&mut self, current: impl FnOnce() -> Arc<Snapshot>) {
+        if !self.transaction.is_going_on() {
+            return;
+        }
+        self.has_queried = true;
+        if self.pinned.is_none() && self.settings.sees_one_moment() {
+            self.pinned = Some(current());
+        }
+    }
+
     /// The catalog as the session sees it: `current`, with its block's own changes and its own tables.
     pub fn snapshot(&self, current: Arc<Snapshot>) -> Arc<Snapshot> {
-        let current = match &self.pending.overlay {
-            Some(_) => {
-                let metadata = self.metadata(current.metadata());
-                Arc::new(current.with_metadata(Arc::unwrap_or_clone(metadata)))
-            }
-            None => current,
+        let is_as_it_was = self.pinned.as_ref().is_none_or(|pinned| pinned.version() == current.version());
+        let metadata = match (&self.pending.overlay, is_as_it_was) {
+            (None, true) => None,
+            _ => Some(self.metadata(current.metadata())),
+        };
+        let seen = self.pinned.clone().unwrap_or(current);
+        let current = match metadata {
+            Some(metadata) => Arc::new(seen.with_metadata(Arc::unwrap_or_clone(metadata))),
+            None => seen,
         };
         match &self.temporary {
             Some(own) if own.tables().next().is_some() => {
@@ -145,7 +206,12 @@ impl Session {
         match (overlay, from) {
             (Some(overlay), Some(from)) if from.version == current.version => Arc::clone(overlay),
             (Some(overlay), Some(from)) => Arc::new(overlay.with_rights_of(current, from, changes)),
-            _ => Arc::clone(current),
+            _ => match &self.pinned {
+                Some(pinned) if pinned.version() != current.version => {
+                    Arc::new(pinned.metadata().with_rights_of(current, pinned.metadata(), &[]))
+                }
+                _ => Arc::clone(current),
+            },
         }
     }
 

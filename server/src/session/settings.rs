@@ -1,5 +1,6 @@
 //! What `SET`, `SHOW` and `RESET` know: a typed registry with PostgreSQL's names, defaults and checks.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,12 +8,13 @@ use std::time::Duration;
 use catalog::Role;
 use engine::{ByteSize, Error, Interval, Result};
 
+use super::accepted::ACCEPTED;
+use super::setting_values as values;
 use crate::pg_catalog::SERVER_VERSION;
 
 /// Which values a setting takes.
 #[derive(Debug, Clone, Copy)]
-enum Kind {
-    Text,
+pub(super) enum Kind {
     /// As long as a name may be; longer ones are cut.
     Name,
     Bool,
@@ -26,6 +28,30 @@ enum Kind {
     /// Bounds what a role's queries take: 0 is no bound, and who is no superuser may only lower it.
     Limit(Unit),
     OneOf(&'static [&'static str]),
+    /// One of those that hold here; PostgreSQL has `others`, too.
+    Served {
+        served: &'static [&'static str],
+        others: &'static [&'static str],
+    },
+    /// What it is; PostgreSQL has other values, too.
+    Only,
+    /// The same, of what is on or off.
+    OnlyBool(bool),
+    /// A number within bounds.
+    Real(f64, f64),
+    /// At least so many units of so many kilobytes.
+    Memory {
+        unit_kb: u64,
+        least: u64,
+    },
+    /// Digits of floats: all that a number has from 1 on.
+    FloatDigits,
+    /// A locale, of which the C locale is served.
+    Locale,
+    /// A character set, of which UTF-8 is served.
+    Encoding,
+    /// A list of schemas.
+    Schemas,
     TimeZone,
     /// `ISO`, and the order of day and month.
     DateStyle,
@@ -37,7 +63,7 @@ enum Kind {
 
 /// What a limit counts.
 #[derive(Debug, Clone, Copy)]
-enum Unit {
+pub(super) enum Unit {
     Bytes,
     Milliseconds,
     Queries,
@@ -74,6 +100,7 @@ impl SettingDescription {
             | "lc_collate" | "lc_ctype" | "lc_messages" | "lc_monetary" | "lc_numeric" | "lc_time" => {
                 "Client Connection Defaults / Locale and Formatting"
             }
+            _ if ACCEPTED.iter().any(|setting| setting.name == self.name) => "Accepted",
             _ => "Client Connection Defaults / Statement Behavior",
         }
     }
@@ -90,17 +117,22 @@ impl SettingDescription {
     /// The type of its values, as `pg_settings.vartype` says it.
     pub fn value_type(&self) -> &'static str {
         match self.kind {
-            Kind::Bool => "bool",
-            Kind::Integer(..) | Kind::Milliseconds | Kind::Duration | Kind::Size | Kind::Limit(_) => {
-                "integer"
-            }
-            Kind::OneOf(_) => "enum",
+            Kind::Bool | Kind::OnlyBool(_) => "bool",
+            Kind::Integer(..)
+            | Kind::FloatDigits
+            | Kind::Memory { .. }
+            | Kind::Milliseconds
+            | Kind::Duration
+            | Kind::Size
+            | Kind::Limit(_) => "integer",
+            Kind::Real(..) => "real",
+            Kind::OneOf(_) | Kind::Served { .. } => "enum",
             _ => "string",
         }
     }
 }
 
-const fn setting(
+pub(super) const fn setting(
     name: &'static str,
     default: &'static str,
     kind: Kind,
@@ -135,13 +167,13 @@ const MESSAGE_LEVELS: Kind =
 /// Every setting, in the order of `SHOW ALL`.
 static REGISTRY: &[SettingDescription] = &[
     reported("application_name", "", Kind::Name, "Names the application in statistics and logs."),
-    setting("bytea_output", "hex", Kind::OneOf(&["hex"]), "Sets the output format for bytea."),
-    reported(
-        "client_encoding",
-        "UTF8",
-        Kind::OneOf(&["utf8", "utf-8", "unicode"]),
-        "Sets the client's character set.",
+    setting(
+        "bytea_output",
+        "hex",
+        Kind::Served { served: &["hex"], others: &["escape"] },
+        "Sets the output format for bytea.",
     ),
+    reported("client_encoding", "UTF8", Kind::Encoding, "Sets the client's character set."),
     setting(
         "client_min_messages",
         "notice",
@@ -149,8 +181,8 @@ static REGISTRY: &[SettingDescription] = &[
         "Sets the least severe message sent to the client.",
     ),
     reported("DateStyle", "ISO, MDY", Kind::DateStyle, "Sets the display format for dates; always ISO."),
-    setting("default_table_access_method", "heap", Kind::ReadOnly, "Said for clients that ask."),
-    setting("default_tablespace", "", Kind::Text, "Accepted; there are no tablespaces."),
+    setting("default_table_access_method", "heap", Kind::OneOf(&["heap"]), "Said for clients that ask."),
+    setting("default_tablespace", "", Kind::OneOf(&["", "pg_default"]), "There are no other tablespaces."),
     setting(
         "default_transaction_isolation",
         "read committed",
@@ -163,12 +195,17 @@ static REGISTRY: &[SettingDescription] = &[
         Kind::Bool,
         "Sets the read-only status of new transactions.",
     ),
-    setting("enable_seqscan", "on", Kind::Bool, "Accepted; the planner has no such choice."),
-    setting("escape_string_warning", "on", Kind::Bool, "Accepted."),
+    setting(
+        "default_transaction_deferrable",
+        "off",
+        Kind::Bool,
+        "Whether new transactions wait for a snapshot that nothing can make fail; every snapshot is one.",
+    ),
+    setting("escape_string_warning", "on", Kind::Bool, "Accepted; strings conform to the standard."),
     setting(
         "extra_float_digits",
         "1",
-        Kind::Integer(-15, 3),
+        Kind::FloatDigits,
         "Floating-point values are always printed exactly.",
     ),
     setting(
@@ -188,17 +225,16 @@ static REGISTRY: &[SettingDescription] = &[
     reported(
         "IntervalStyle",
         "postgres",
-        Kind::OneOf(&["postgres"]),
+        Kind::Served { served: &["postgres"], others: &["postgres_verbose", "sql_standard", "iso_8601"] },
         "Sets the display format for intervals.",
     ),
     reported("is_superuser", "on", Kind::ReadOnly, "Whether the current role is a superuser."),
-    setting("jit", "off", Kind::Bool, "Accepted; plans are not compiled."),
     setting("lc_collate", "C", Kind::ReadOnly, "The order of text."),
     setting("lc_ctype", "C.UTF-8", Kind::ReadOnly, "The classes of letters."),
-    of_superusers("lc_messages", "C", Kind::Text, "The language of messages."),
-    setting("lc_monetary", "C", Kind::Text, "The format of amounts of money."),
-    setting("lc_numeric", "C", Kind::Text, "The format of numbers."),
-    setting("lc_time", "C", Kind::Text, "The format of dates in words."),
+    of_superusers("lc_messages", "C", Kind::Locale, "The language of messages."),
+    setting("lc_monetary", "C", Kind::Locale, "The format of amounts of money."),
+    setting("lc_numeric", "C", Kind::Locale, "The format of numbers."),
+    setting("lc_time", "C", Kind::Locale, "The format of dates in words."),
     setting("lock_timeout", "0", Kind::Milliseconds, "Accepted; there are no locks to wait for."),
     setting("max_connections", "200", Kind::ReadOnly, "Connections at once; see limits.connections_max."),
     setting("max_index_keys", "32", Kind::ReadOnly, "Said for clients that ask; there are no indexes."),
@@ -208,13 +244,11 @@ static REGISTRY: &[SettingDescription] = &[
         Kind::ReadOnly,
         "The length of identifiers that clients may rely on.",
     ),
-    setting("quote_all_identifiers", "off", Kind::Bool, "Accepted."),
     setting("role", "none", Kind::Identity, "The current role."),
-    setting("row_security", "on", Kind::Bool, "Accepted; there are no policies."),
     setting(
         "search_path",
         "\"$user\", public",
-        Kind::Text,
+        Kind::Schemas,
         "Sets the schemas that unqualified names are looked up in.",
     ),
     reported("server_encoding", "UTF8", Kind::ReadOnly, "The server's character set."),
@@ -293,7 +327,13 @@ static REGISTRY: &[SettingDescription] = &[
         Kind::Integer(0, 10_000),
         "Partitions of a distributed query; 0 lets the server choose.",
     ),
-    reported("standard_conforming_strings", "on", Kind::OneOf(&["on"]), "Backslashes are ordinary in '...'."),
+    of_superusers(
+        "session_replication_role",
+        "origin",
+        Kind::OneOf(&["origin", "replica", "local"]),
+        "Accepted; there are no triggers.",
+    ),
+    reported("standard_conforming_strings", "on", Kind::OnlyBool(true), "Backslashes are ordinary in '...'."),
     setting("ssl", "off", Kind::ReadOnly, "Whether the server offers TLS."),
     setting(
         "statement_timeout",
@@ -316,12 +356,10 @@ static REGISTRY: &[SettingDescription] = &[
     setting(
         "password_encryption",
         "scram-sha-256",
-        Kind::OneOf(&["scram-sha-256"]),
+        Kind::Served { served: &["scram-sha-256"], others: &["md5"] },
         "How passwords are kept.",
     ),
-    setting("synchronize_seqscans", "on", Kind::Bool, "Accepted."),
-    setting("work_mem", "4MB", Kind::Text, "Accepted; memory is bounded for the process, not for each sort."),
-    setting("transaction_deferrable", "off", Kind::Bool, "Accepted."),
+    setting("transaction_deferrable", "off", Kind::Bool, "The current transaction's; see its default."),
     setting("transaction_read_only", "off", Kind::Bool, "The current transaction's read-only status."),
 ];
 
@@ -335,9 +373,30 @@ const KEPT_BY_RESET_ALL: [&str; 6] = [
     "transaction_read_only",
 ];
 
+/// The characteristics of a transaction, and where those of the next one are kept.
+const TRANSACTION: [(&str, &str); 3] = [
+    ("transaction_deferrable", "default_transaction_deferrable"),
+    ("transaction_isolation", "default_transaction_isolation"),
+    ("transaction_read_only", "default_transaction_read_only"),
+];
+
+fn default_of(name: &str) -> Option<&'static str> {
+    TRANSACTION.iter().find(|(known, _)| *known == name).map(|(_, default)| *default)
+}
+
 /// Every setting there is.
-pub fn descriptions() -> &'static [SettingDescription] {
-    REGISTRY
+pub fn descriptions() -> impl Iterator<Item = &'static SettingDescription> + Clone {
+    REGISTRY.iter().chain(ACCEPTED)
+}
+
+/// The setting of that name, without regard to case.
+pub fn described(name: &str) -> Option<&'static SettingDescription> {
+    descriptions().find(|setting| setting.name.eq_ignore_ascii_case(name))
+}
+
+/// What a setting is among `values`, which need not have those that nobody has set.
+pub fn value_in<'a>(values: &'a Values, setting: &SettingDescription) -> &'a str {
+    values.get(setting.name).map_or(setting.default, String::as_str)
 }
 
 /// The setting's name where it says whose privileges count.
@@ -347,8 +406,8 @@ pub(super) fn identity(name: &str) -> Result<Option<&'static str>> {
 }
 
 fn find(name: &str) -> Result<&'static SettingDescription> {
-    REGISTRY.iter().find(|setting| setting.name.eq_ignore_ascii_case(name)).ok_or_else(|| {
-        Error::UndefinedObject { message: format!("unrecognized configuration parameter \"{name}\"") }
+    described(name).ok_or_else(|| Error::UndefinedObject {
+        message: format!("unrecognized configuration parameter \"{name}\""),
     })
 }
 
@@ -386,6 +445,8 @@ pub struct Settings {
     at_begin: Option<Arc<Values>>,
     // Before SET LOCAL: what the end of the block goes back to.
     before_local: Values,
+    // Both as they were at each savepoint.
+    marks: Vec<(Arc<Values>, Values)>,
     // What the role's limits may not be raised above; none for superusers.
     ceilings: Values,
 }
@@ -402,6 +463,7 @@ impl Settings {
             values,
             at_begin: None,
             before_local: Values::new(),
+            marks: Vec::new(),
             ceilings: Values::new(),
         }
     }
@@ -457,10 +519,52 @@ impl Settings {
         self.check_may_set(setting)?;
         let value = match value {
             Some(value) => checked(setting, value)?,
-            None => self.initial[setting.name].clone(),
+            None => match default_of(setting.name) {
+                Some(default) => self.values[default].clone(),
+                None => value_in(&self.initial, setting).to_owned(),
+            },
         };
         self.check_ceiling(setting, &value)?;
-        Ok(self.put(setting, value, is_local))
+        if default_of(setting.name).is_some() {
+            // It is the transaction's, and ends with it: outside of a block with this very statement.
+            return Ok(self.at_begin.is_some().then(|| self.put(setting, value, true)).flatten());
+        }
+        let reported = self.put(setting, value, is_local);
+        self.follow_defaults();
+        Ok(reported)
+    }
+
+    /// The name of a setting that says what the transaction may do, and whether `value` would be another one than it has.
+    pub(super) fn characteristic(
+        &self,
+        name: &str,
+        value: Option<&str>,
+    ) -> Result<Option<(&'static str, bool)>> {
+        let setting = find(name)?;
+        let Some(default) = default_of(setting.name) else { return Ok(None) };
+        let value = match value {
+            Some(value) => checked(setting, value)?,
+            None => self.values[default].clone(),
+        };
+        Ok(Some((setting.name, self.values[setting.name] != value)))
+    }
+
+    /// What the transaction may do.
+    pub(super) fn characteristics(&self) -> Vec<(&'static str, String)> {
+        TRANSACTION.iter().map(|(name, _)| (*name, self.values[name].clone())).collect()
+    }
+
+    /// Outside of a transaction its characteristics are those that the next one will have.
+    fn follow_defaults(&mut self) {
+        if self.at_begin.is_some() {
+            return;
+        }
+        for (name, default) in TRANSACTION {
+            if self.values[name] != self.values[default] {
+                let value = self.values[default].clone();
+                Arc::make_mut(&mut self.values).insert(name, value);
+            }
+        }
     }
 
     /// Keeps a value that was checked, until the end of the block when it is local.
@@ -470,7 +574,8 @@ impl Settings {
         value: String,
         is_local: bool,
     ) -> Option<&'static SettingDescription> {
-        let before = Arc::make_mut(&mut self.values).insert(setting.name, value).unwrap_or_default();
+        let before = Arc::make_mut(&mut self.values).insert(setting.name, value);
+        let before = before.unwrap_or_else(|| setting.default.to_owned());
         if is_local {
             self.before_local.entry(setting.name).or_insert(before);
         } else {
@@ -498,7 +603,8 @@ impl Settings {
     /// A role has another name, wherever it is kept as who the session is.
     pub(super) fn rename_identity(&mut self, from: &str, to: &str) {
         let initial = Arc::make_mut(&mut self.initial);
-        let at_begin = self.at_begin.as_mut().map(Arc::make_mut);
+        let marks = self.marks.iter_mut().flat_map(|(values, local)| [Arc::make_mut(values), local]);
+        let at_begin = self.at_begin.as_mut().map(Arc::make_mut).into_iter().chain(marks);
         let all = [Arc::make_mut(&mut self.values), initial, &mut self.before_local];
         for values in all.into_iter().chain(at_begin) {
             for setting in REGISTRY.iter().filter(|setting| matches!(setting.kind, Kind::Identity)) {
@@ -555,16 +661,20 @@ impl Settings {
 
     /// `SHOW name`.
     pub fn get(&self, name: &str) -> Result<&str> {
-        Ok(&self.values[find(name)?.name])
+        Ok(value_in(&self.values, find(name)?))
     }
 
     /// `RESET ALL`. Who the session is and what its transaction may do stay. Gives the settings whose change the client
     /// must be told of.
     pub(super) fn reset_all(&mut self) -> Vec<&'static SettingDescription> {
         let before = Arc::clone(&self.values);
-        for setting in REGISTRY.iter().filter(|setting| !KEPT_BY_RESET_ALL.contains(&setting.name)) {
-            self.put(setting, self.initial[setting.name].clone(), false);
+        let is_reset = |setting: &&SettingDescription| {
+            !KEPT_BY_RESET_ALL.contains(&setting.name) && before.contains_key(setting.name)
+        };
+        for setting in descriptions().filter(is_reset) {
+            self.put(setting, value_in(&self.initial, setting).to_owned(), false);
         }
+        self.follow_defaults();
         changed_and_reported(&before, &self.values)
     }
 
@@ -582,7 +692,33 @@ impl Settings {
             _ => Arc::make_mut(&mut self.values).extend(self.before_local.drain()),
         }
         self.before_local.clear();
+        self.follow_defaults();
         changed_and_reported(&before, &self.values)
+    }
+
+    /// A savepoint is set.
+    pub(super) fn mark(&mut self) {
+        self.marks.push((Arc::clone(&self.values), self.before_local.clone()));
+    }
+
+    /// Savepoints from this one on are gone.
+    pub(super) fn release_marks(&mut self, from: usize) {
+        self.marks.truncate(from);
+    }
+
+    /// All is as at that savepoint, which stays. Gives the settings whose change the client must be told of.
+    pub(super) fn return_to_mark(&mut self, at: usize) -> Vec<&'static SettingDescription> {
+        self.marks.truncate(at + 1);
+        let Some((values, local)) = self.marks.last() else { return Vec::new() };
+        let before = std::mem::replace(&mut self.values, Arc::clone(values));
+        self.before_local.clone_from(local);
+        changed_and_reported(&before, &self.values)
+    }
+
+    /// Whether the transaction may write is as it was at a savepoint.
+    pub(super) fn restore_access(&mut self, is_read_only: bool) {
+        let value = if is_read_only { "on" } else { "off" };
+        Arc::make_mut(&mut self.values).insert("transaction_read_only", value.to_owned());
     }
 
     /// Where queries run.
@@ -641,14 +777,7 @@ impl Settings {
 
     /// The schemas that names without one are looked up in, as they were set.
     pub fn search_path(&self) -> Vec<String> {
-        let name = |part: &str| {
-            let part = part.trim();
-            match part.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
-                Some(inner) => inner.replace("\"\"", "\""),
-                None => part.trim_matches('\'').to_ascii_lowercase(),
-            }
-        };
-        self.values["search_path"].split(',').map(name).collect()
+        values::schemas(&self.values["search_path"]).unwrap_or_default()
     }
 
     /// How far back VACUUM leaves snapshots.
@@ -662,20 +791,31 @@ impl Settings {
         Some(milliseconds(&self.values[name])).filter(|timeout| !timeout.is_zero())
     }
 
-    /// True when a transaction that begins now may not write.
+    /// True when the transaction may not write.
     pub fn is_read_only(&self) -> bool {
-        self.values["transaction_read_only"] == "on" || self.values["default_transaction_read_only"] == "on"
+        self.values["transaction_read_only"] == "on"
+    }
+
+    /// True when all statements of the transaction see the same moment.
+    pub fn sees_one_moment(&self) -> bool {
+        matches!(self.values["transaction_isolation"].as_str(), "repeatable read" | "serializable")
+    }
+
+    /// True when a transaction is to be as if it had run alone.
+    pub fn is_serializable(&self) -> bool {
+        self.values["transaction_isolation"] == "serializable"
     }
 
     /// Sets what no client may set.
     pub fn set_fixed(&mut self, name: &'static str, value: &str) {
         Arc::make_mut(&mut self.values).insert(name, value.to_owned());
         Arc::make_mut(&mut self.initial).insert(name, value.to_owned());
+        self.follow_defaults();
     }
 
     /// The time zone, as an IANA name or an offset.
-    pub fn time_zone(&self) -> &str {
-        &self.values["TimeZone"]
+    pub fn time_zone(&self) -> Cow<'_, str> {
+        values::zone_offset(&self.values["TimeZone"])
     }
 }
 
@@ -748,13 +888,45 @@ fn checked_as(setting: &SettingDescription, kind: Kind, value: &str) -> Result<S
         message: format!("invalid value for parameter \"{name}\": \"{value}\""),
     };
     Ok(match kind {
-        Kind::Text | Kind::ReadOnly | Kind::Identity => value.to_owned(),
-        Kind::Name => name_of(value),
-        Kind::Bool => match value.to_ascii_lowercase().as_str() {
-            "on" | "true" | "yes" | "1" | "t" => "on".to_owned(),
-            "off" | "false" | "no" | "0" | "f" => "off".to_owned(),
-            _ => return Err(invalid()),
+        Kind::ReadOnly | Kind::Identity => value.to_owned(),
+        Kind::Name => values::name_of(value),
+        Kind::Bool => match values::flag(value) {
+            Some(flag) => on_or_off(flag).to_owned(),
+            None => return Err(not_bool(name)),
         },
+        Kind::OnlyBool(served) => match values::flag(value) {
+            Some(flag) if flag == served => on_or_off(served).to_owned(),
+            Some(_) => return Err(not_served(setting, value)),
+            None => return Err(not_bool(name)),
+        },
+        Kind::Only => match value.trim().eq_ignore_ascii_case(setting.default) {
+            true => setting.default.to_owned(),
+            false => return Err(not_served(setting, value)),
+        },
+        Kind::Served { served, others } => match values::choice(served, value) {
+            Some(choice) => choice.to_owned(),
+            None if values::choice(others, value).is_some() => return Err(not_served(setting, value)),
+            None => return Err(invalid()),
+        },
+        Kind::Real(least, most) => values::real(name, value, least, most)?,
+        Kind::Memory { unit_kb, least } => values::memory(name, value, unit_kb, least)?,
+        Kind::FloatDigits => {
+            let digits = checked_as(setting, Kind::Integer(-15, 3), value)?;
+            if digits.starts_with('-') || digits == "0" {
+                return Err(not_served(setting, value));
+            }
+            digits
+        }
+        Kind::Locale => match values::is_c_locale(value) {
+            true => value.to_owned(),
+            false => return Err(not_served(setting, value)),
+        },
+        Kind::Encoding => match values::encoding(value) {
+            Some("UTF8") => "UTF8".to_owned(),
+            Some(_) => return Err(not_served(setting, value)),
+            None => return Err(invalid()),
+        },
+        Kind::Schemas => values::schemas(value).map(|_| value.to_owned()).ok_or_else(invalid)?,
         Kind::Integer(least, most) => {
             let number: i64 = value.trim().parse().map_err(|_| invalid())?;
             if !(least..=most).contains(&number) {
@@ -797,57 +969,38 @@ fn checked_as(setting: &SettingDescription, kind: Kind, value: &str) -> Result<S
             }
             value
         }
-        Kind::OneOf(choices) => {
-            // Some drivers send their quotes along.
-            let bare = value.trim().trim_matches('\'');
-            let choice = choices.iter().find(|choice| choice.eq_ignore_ascii_case(bare));
-            let choice = choice.ok_or_else(invalid)?;
-            if name == "client_encoding" { "UTF8".to_owned() } else { (*choice).to_owned() }
-        }
-        Kind::DateStyle => date_style(value).ok_or_else(invalid)?,
-        Kind::TimeZone => time_zone(value.trim()).ok_or_else(invalid)?,
+        Kind::OneOf(choices) => values::choice(choices, value).ok_or_else(invalid)?.to_owned(),
+        Kind::DateStyle => match values::date_style(value).ok_or_else(invalid)? {
+            (true, "MDY") => "ISO, MDY".to_owned(),
+            _ => return Err(not_served(setting, value)),
+        },
+        Kind::TimeZone => match values::time_zone(value.trim()) {
+            Some(zone) => zone,
+            None if values::is_posix_offset(value.trim()) => {
+                let message = format!(
+                    "time zone \"{value}\" is not supported: PostgreSQL counts it west of Greenwich; write a name, or hours"
+                );
+                return Err(Error::NotSupported { message });
+            }
+            None => return Err(invalid()),
+        },
     })
 }
 
-/// As PostgreSQL's: 63 bytes of printable ASCII, with a question mark in the place of every other byte.
-fn name_of(value: &str) -> String {
-    const NAME_BYTES_MAX: usize = 63;
-    let is_plain = |byte: &u8| (b' '..=b'~').contains(byte);
-    let bytes = value.bytes().take(NAME_BYTES_MAX);
-    bytes.map(|byte| if is_plain(&byte) { char::from(byte) } else { '?' }).collect()
+fn on_or_off(flag: bool) -> &'static str {
+    if flag { "on" } else { "off" }
 }
 
-/// `ISO, MDY` and its kin. Only the ISO style is spoken; the order of day and month is kept for clients
-/// that ask.
-fn date_style(value: &str) -> Option<String> {
-    let mut order = "MDY";
-    for word in value.split(',').map(|word| word.trim().trim_matches(['\'', '"'])) {
-        match word.to_ascii_uppercase().as_str() {
-            "ISO" | "DEFAULT" => {}
-            "MDY" | "US" | "NONEURO" | "NONEUROPEAN" => order = "MDY",
-            "DMY" | "EURO" | "EUROPEAN" => order = "DMY",
-            "YMD" => order = "YMD",
-            _ => return None,
-        }
-    }
-    Some(format!("ISO, {order}"))
+fn not_bool(name: &str) -> Error {
+    Error::InvalidParameterValue { message: format!("parameter \"{name}\" requires a Boolean value") }
 }
 
-/// IANA names, and offsets such as `+02` or `-05:30`.
-fn time_zone(value: &str) -> Option<String> {
-    if let Ok(zone) = value.parse::<chrono_tz::Tz>() {
-        return Some(zone.name().to_owned());
-    }
-    let by_letters = chrono_tz::TZ_VARIANTS.iter().find(|zone| zone.name().eq_ignore_ascii_case(value));
-    if let Some(zone) = by_letters {
-        return Some(zone.name().to_owned());
-    }
-    let (sign, digits) = value
-        .strip_prefix('-')
-        .map_or_else(|| ('+', value.strip_prefix('+').unwrap_or(value)), |digits| ('-', digits));
-    let (hours, minutes) = digits.split_once(':').unwrap_or((digits, "0"));
-    let (hours, minutes): (u32, u32) = (hours.parse().ok()?, minutes.parse().ok()?);
-    (hours <= 15 && minutes < 60).then(|| format!("{sign}{hours:02}:{minutes:02}"))
+/// A value that PostgreSQL has, and that would change what statements mean.
+fn not_served(setting: &SettingDescription, value: &str) -> Error {
+    let (name, default) = (setting.name, setting.default);
+    let message =
+        format!("setting parameter \"{name}\" to \"{value}\" is not supported: it stays \"{default}\"");
+    Error::NotSupported { message }
 }
 
 /// With less a query cannot even spill.
@@ -931,12 +1084,5 @@ mod tests {
         let mut settings = Settings::new("ann");
         settings.begin_as(&role);
         settings.set("sluice.max_memory", Some("0"), false).expect("nothing binds a superuser");
-    }
-
-    #[test]
-    fn time_zones_have_names_or_offsets() {
-        assert_eq!(time_zone("europe/berlin").as_deref(), Some("Europe/Berlin"));
-        assert_eq!(time_zone("-5:30").as_deref(), Some("-05:30"));
-        assert_eq!(time_zone("Atlantis"), None);
     }
 }

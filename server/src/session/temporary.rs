@@ -55,9 +55,11 @@ impl Temporary {
         Arc::make_mut(&mut self.metadata).apply(change);
     }
 
-    /// True when the block has changed one.
-    pub fn is_changed(&self) -> bool {
-        self.before.is_some()
+    /// The tables are again what they were at a savepoint of the block; without one, at its start.
+    pub fn return_to(&mut self, savepoint: Option<&Arc<Metadata>>) {
+        if let Some(metadata) = savepoint.or(self.before.as_ref()) {
+            self.metadata = Arc::clone(metadata);
+        }
     }
 
     /// The block ends.

@@ -1,12 +1,16 @@
-//! The transaction block a session is in. Nothing is written yet, so a block changes only settings,
-//! but clients rely on its state and on the refusal of everything in a failed one.
+//! Where a session stands in a transaction.
 
-/// The state of a block, as ReadyForQuery tells it.
+/// The state of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Transaction {
-    /// Outside a block.
+    /// Outside of one: a statement is committed when it ends.
     #[default]
     Idle,
+    /// Statements that a client sends one after the other without a Sync between them: they are committed together, and
+    /// are no block, as in PostgreSQL.
+    Pipelined,
+    /// The statements of one simple message: a block without a BEGIN.
+    Implicit,
     /// Inside a block.
     Open,
     /// Inside a block that an error has ended; only its end is accepted.
@@ -16,6 +20,16 @@ pub enum Transaction {
 impl Transaction {
     /// True inside a block, failed or not.
     pub fn is_block(self) -> bool {
+        matches!(self, Self::Implicit | Self::Open | Self::Failed)
+    }
+
+    /// True inside a block that BEGIN began.
+    pub fn is_explicit(self) -> bool {
+        matches!(self, Self::Open | Self::Failed)
+    }
+
+    /// True where what a statement changes waits for those behind it.
+    pub fn is_going_on(self) -> bool {
         self != Self::Idle
     }
 

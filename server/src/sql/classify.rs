@@ -11,8 +11,7 @@ use sqlparser::ast::{
     CopyTarget, CreateRole, Declare, Expr, GrantObjects, Grantee, GranteeName, GranteesType, Ident,
     IndexColumn, ObjectName, ObjectNamePart, ObjectType, Owner, Password, Privileges, Reset, ResetConfig,
     RoleOption, SchemaName, SelectItem, Set, SetConfigValue, SetExpr, SetSessionAuthorizationParamKind,
-    Statement as SqlStatement, TableConstraint, TableFactor, TransactionAccessMode, TransactionMode, Value,
-    WildcardAdditionalOptions,
+    Statement as SqlStatement, TableConstraint, TableFactor, Value, WildcardAdditionalOptions,
 };
 
 use super::copy_files::CopyFiles;
@@ -26,6 +25,7 @@ use super::parameters;
 use super::tables::{
     self, Clauses, RelationKind, RowChange, TableAlter, TableDrop, TableMake, Write, WriteTo,
 };
+use super::transactions::TransactionCommand;
 use super::views::{self, ViewMake};
 use crate::pg_catalog;
 
@@ -62,8 +62,10 @@ pub enum Command {
     CopyIn(Box<CopyIn>),
     /// `COPY … FROM 'location'`.
     CopyFrom(Box<CopyFrom>),
-    /// What is accepted and does nothing here: `LISTEN`, `LOCK` and their like. The tag of its answer.
-    Accepted { tag: &'static str, needs_block: bool },
+    /// `NOTIFY` and `UNLISTEN`, where nobody can listen. The tag of its answer.
+    Accepted { tag: &'static str },
+    /// `LOCK TABLE`.
+    LockTable,
     /// `CREATE`, `ALTER` and `DROP ROLE`.
     Role(RoleChange),
     /// `GRANT role TO role` and its opposite.
@@ -106,6 +108,27 @@ pub enum Command {
     Comment { on: CommentOn, text: Option<String> },
     /// `ALTER TABLE … ADD PRIMARY KEY … NOT ENFORCED` and its opposite.
     Key(KeyChange),
+}
+
+impl Command {
+    /// True for what reads the catalog: from the first one on a transaction has its characteristics for good.
+    pub fn looks(&self) -> bool {
+        !matches!(
+            self,
+            Self::Transaction(_)
+                | Self::Set { .. }
+                | Self::Show { .. }
+                | Self::Reset { .. }
+                | Self::Fetch(_)
+                | Self::Accepted { .. }
+                | Self::LockTable
+        )
+    }
+
+    /// True for what a transaction can take back, and may stand in one.
+    pub fn is_undone(&self) -> bool {
+        !matches!(self, Self::Transaction(_) | Self::Vacuum | Self::Discard { .. })
+    }
 }
 
 /// A cursor to be declared.
@@ -332,43 +355,6 @@ pub struct KeyChange {
     pub if_exists: bool,
 }
 
-/// Whether a transaction may write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum AccessMode {
-    ReadOnly,
-    ReadWrite,
-}
-
-/// Modes of a transaction, where they were written.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct TransactionModes {
-    /// Whether it may write.
-    pub access: Option<AccessMode>,
-    /// Its isolation level, in PostgreSQL's words.
-    pub isolation: Option<String>,
-}
-
-/// A step of a transaction block.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(missing_docs)] // The words of the statements themselves.
-pub enum TransactionCommand {
-    Begin {
-        is_start: bool,
-        modes: TransactionModes,
-    },
-    Commit,
-    Rollback,
-    Savepoint,
-    Release,
-    RollbackTo,
-    /// `SET TRANSACTION …`, or `SET SESSION CHARACTERISTICS …` for the transactions to come.
-    SetModes {
-        is_session: bool,
-        modes: TransactionModes,
-    },
-}
-
 /// A statement that gives rows.
 #[derive(Debug, Clone)]
 pub struct Query {
@@ -438,19 +424,6 @@ fn classify_sql(statement: SqlStatement, sql: &str, facts: &SessionFacts, is_use
             Reset::ALL => Command::Reset { name: None },
             Reset::ConfigurationParameter(name) => reset_command(&object_name(&name)),
         },
-        SqlStatement::StartTransaction { begin, modes, .. } => {
-            Command::Transaction(TransactionCommand::Begin {
-                is_start: !begin,
-                modes: transaction_modes(&modes),
-            })
-        }
-        SqlStatement::Commit { .. } => Command::Transaction(TransactionCommand::Commit),
-        SqlStatement::Rollback { savepoint: None, .. } => Command::Transaction(TransactionCommand::Rollback),
-        SqlStatement::Rollback { savepoint: Some(_), .. } => {
-            Command::Transaction(TransactionCommand::RollbackTo)
-        }
-        SqlStatement::Savepoint { .. } => Command::Transaction(TransactionCommand::Savepoint),
-        SqlStatement::ReleaseSavepoint { .. } => Command::Transaction(TransactionCommand::Release),
         SqlStatement::Discard { object_type } => {
             Command::Discard { what: object_type.to_string().to_ascii_uppercase() }
         }
@@ -509,10 +482,12 @@ fn classify_sql(statement: SqlStatement, sql: &str, facts: &SessionFacts, is_use
             };
             return Err(not_supported(what));
         }
-        SqlStatement::LISTEN { .. } => Command::Accepted { tag: "LISTEN", needs_block: false },
-        SqlStatement::UNLISTEN { .. } => Command::Accepted { tag: "UNLISTEN", needs_block: false },
-        SqlStatement::NOTIFY { .. } => Command::Accepted { tag: "NOTIFY", needs_block: false },
-        SqlStatement::Lock(_) => Command::Accepted { tag: "LOCK TABLE", needs_block: true },
+        SqlStatement::LISTEN { .. } => {
+            return Err(not_supported("LISTEN"));
+        }
+        SqlStatement::UNLISTEN { .. } => Command::Accepted { tag: "UNLISTEN" },
+        SqlStatement::NOTIFY { .. } => Command::Accepted { tag: "NOTIFY" },
+        SqlStatement::Lock(_) => Command::LockTable,
         SqlStatement::CreateRole(create) => Command::Role(create_role(create, is_user)?),
         SqlStatement::AlterRole { name, operation } => Command::Role(alter_role(&name, operation)?),
         SqlStatement::Drop { object_type: ObjectType::Role, if_exists, names, .. } => {
@@ -955,24 +930,6 @@ fn key_change(alter: AlterTable) -> Result<KeyChange> {
     }
 }
 
-fn transaction_modes(modes: &[TransactionMode]) -> TransactionModes {
-    let mut found = TransactionModes::default();
-    for mode in modes {
-        match mode {
-            TransactionMode::AccessMode(TransactionAccessMode::ReadOnly) => {
-                found.access = Some(AccessMode::ReadOnly);
-            }
-            TransactionMode::AccessMode(TransactionAccessMode::ReadWrite) => {
-                found.access = Some(AccessMode::ReadWrite);
-            }
-            TransactionMode::IsolationLevel(level) => {
-                found.isolation = Some(level.to_string().to_ascii_lowercase());
-            }
-        }
-    }
-    found
-}
-
 /// `RESET SESSION AUTHORIZATION` has a name of several words.
 fn reset_command(text: &str) -> Command {
     match reset_name(text) {
@@ -1021,12 +978,13 @@ fn classify_set(set: Set) -> Result<Command> {
     Ok(match set {
         Set::SingleAssignment { scope, variable, values, .. } => {
             let is_local = matches!(scope, Some(ContextModifier::Local));
+            let name = object_name(&variable);
             let values: Vec<Option<String>> = values.iter().map(setting_value).collect();
             let value = match values.as_slice() {
                 [None] => None,
-                _ => Some(values.into_iter().flatten().collect::<Vec<_>>().join(", ")),
+                _ => Some(joined(&name, values.into_iter().flatten().collect())?),
             };
-            Command::Set { name: object_name(&variable), value, is_local }
+            Command::Set { name, value, is_local }
         }
         Set::SetTimeZone { local, value } => {
             let value = setting_value(&value).filter(|v| !v.eq_ignore_ascii_case("local"));
@@ -1035,10 +993,6 @@ fn classify_set(set: Set) -> Result<Command> {
         Set::SetNames { charset_name, .. } => {
             Command::Set { name: "client_encoding".into(), value: Some(charset_name.value), is_local: false }
         }
-        Set::SetTransaction { modes, session, .. } => Command::Transaction(TransactionCommand::SetModes {
-            is_session: session,
-            modes: transaction_modes(&modes),
-        }),
         Set::SetRole { context_modifier, role_name } => Command::Set {
             name: "role".into(),
             value: Some(role_name.as_ref().map_or_else(|| "none".to_owned(), folded)),
@@ -1054,6 +1008,28 @@ fn classify_set(set: Set) -> Result<Command> {
         },
         other => return Err(not_supported(&first_words(&other.to_string()))),
     })
+}
+
+/// The values of a SET as one text. In a list of names each is quoted where it must be, as in PostgreSQL.
+fn joined(name: &str, values: Vec<String>) -> Result<String> {
+    const LISTS_OF_NAMES: [&str; 3] = ["search_path", "temp_tablespaces", "local_preload_libraries"];
+    if LISTS_OF_NAMES.contains(&name) {
+        let values: Vec<String> = values.iter().map(|value| quoted(value)).collect();
+        return Ok(values.join(", "));
+    }
+    if values.len() > 1 && name != "datestyle" {
+        return Err(Error::InvalidParameterValue { message: format!("SET {name} takes only one argument") });
+    }
+    Ok(values.join(", "))
+}
+
+fn quoted(name: &str) -> String {
+    let is_plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    match is_plain {
+        true => name.to_owned(),
+        false => format!("\"{}\"", name.replace('"', "\"\"")),
+    }
 }
 
 /// The text of a setting's value; `None` stands for DEFAULT.

@@ -152,8 +152,6 @@ impl VisitorMut for Adapter<'_> {
             // What it is ordered by goes away with its tables.
             query.order_by = None;
         }
-        // There is nothing to lock: readers never wait.
-        query.locks.clear();
         ControlFlow::Continue(())
     }
 

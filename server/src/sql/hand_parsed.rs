@@ -6,6 +6,7 @@ use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::classify::{Command, Fetch, Membership, RewriteTable};
+use super::transactions;
 
 /// The words of one statement.
 pub(super) struct Words<'a> {
@@ -108,6 +109,9 @@ pub(super) fn unexpected(token: Option<&Token>) -> Error {
 
 /// The command in `tokens`, when it is one of those read here.
 pub fn parse(tokens: &[TokenWithSpan]) -> Option<Result<Command>> {
+    if let Some(step) = transactions::parse(tokens) {
+        return Some(step.map(Command::Transaction));
+    }
     let mut words = Words::new(tokens);
     if words.take("fetch") {
         return Some(fetch(words, false));

@@ -17,12 +17,12 @@ mod parameters;
 mod parse;
 mod printed;
 mod tables;
+mod transactions;
 mod views;
 
 pub use classify::{
-    AccessMode, Command, CommentOn, CopyFormat, CopyIn, CopyOptions, CopyOut, DeclareCursor, Fetch, GrantOn,
-    Granting, KeyChange, Membership, Query, RewriteTable, RoleChange, RoleOptions, RoleSetting, SchemaChange,
-    TransactionCommand, TransactionModes,
+    Command, CommentOn, CopyFormat, CopyIn, CopyOptions, CopyOut, DeclareCursor, Fetch, GrantOn, Granting,
+    KeyChange, Membership, Query, RewriteTable, RoleChange, RoleOptions, RoleSetting, SchemaChange,
 };
 pub use dialect::{REPEATED, SessionFacts, SessionIdentity, quantify, tell_session};
 pub use explained::Explain;
@@ -37,4 +37,5 @@ pub use tables::{
     AlterStep, ColumnMake, InsertSource, RelationKind, RowChange, TableAlter, TableDrop, TableMake, Write,
     WriteTo, columns_of, distinct_counts_of, insert_of_files, name_columns, read_values,
 };
+pub use transactions::{AccessMode, TransactionCommand, TransactionModes};
 pub use views::{ViewMake, qualify_relations, view_query};

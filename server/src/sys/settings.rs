@@ -8,10 +8,10 @@ use crate::session;
 /// The settings of the session, and for superusers those of the server; secrets are hidden.
 pub fn settings(view: &View) -> RecordBatch {
     let values = &view.context.settings;
-    let of_session = session::descriptions().iter().map(|of| Setting {
+    let of_session = session::descriptions().map(|of| Setting {
         scope: "session",
         name: of.name.to_owned(),
-        value: values[of.name].clone(),
+        value: session::value_in(values, of).to_owned(),
         default: Some(of.default),
         description: Some(of.description),
     });

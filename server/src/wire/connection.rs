@@ -27,6 +27,7 @@ use super::portal::{Cursor, Portal, Progress};
 use super::sign_in::{self, Refused, SignedIn};
 use super::stream::Stream;
 use super::{extended_query, simple_query, startup};
+use crate::commands;
 use crate::coordinator::Coordinator;
 use crate::query::{self, QueryContext};
 use crate::session::{Charge, Notice, Scope, Session, SessionMemory, SettingDescription, Transaction};
@@ -215,8 +216,7 @@ impl Connection {
             )));
         }
         self.send(PgWireBackendMessage::Authentication(Authentication::Ok));
-        let reported: Vec<_> =
-            crate::session::descriptions().iter().filter(|setting| setting.is_reported).collect();
+        let reported: Vec<_> = crate::session::descriptions().filter(|setting| setting.is_reported).collect();
         self.report(&reported);
         let key = SecretKey::Bytes(Bytes::copy_from_slice(&secret));
         self.send(PgWireBackendMessage::BackendKeyData(BackendKeyData::new(self.session.process_id, key)));
@@ -234,7 +234,7 @@ impl Connection {
                 () = self.end.cancelled() => {
                     return self.last_words(&Error::ShuttingDown).await;
                 }
-                () = self.drain.cancelled(), if !self.session.transaction.is_block() => {
+                () = self.drain.cancelled(), if !self.session.transaction.is_going_on() => {
                     return self.last_words(&Error::ShuttingDown).await;
                 }
                 error = idle => return self.last_words(&error).await,
@@ -248,7 +248,7 @@ impl Connection {
                         _ if skip_to_sync => continue,
                         b'Q' => {
                             self.fail(&error);
-                            self.end_implicit_transaction();
+                            self.end_implicit_transaction().await;
                             self.ready();
                         }
                         b'P' | b'B' => {
@@ -277,7 +277,7 @@ impl Connection {
                 PgWireFrontendMessage::Query(query) => simple_query::run(self, &query.query).await,
                 PgWireFrontendMessage::Sync(_) => {
                     skip_to_sync = false;
-                    self.end_implicit_transaction();
+                    self.end_implicit_transaction().await;
                     self.ready();
                     let flushed = self.flush().await.map_err(|()| Left::Gone);
                     self.shrink();
@@ -341,10 +341,26 @@ impl Connection {
         self.reader.shrink();
     }
 
-    /// A statement outside a block has ended: its portals go, cursors WITH HOLD stay.
-    pub fn end_implicit_transaction(&mut self) {
-        if !self.session.transaction.is_block() {
-            self.end_portals(true);
+    /// A statement begins that is committed with those behind it, unless a transaction is going on.
+    pub fn begin_implicit(&mut self, transaction: Transaction) {
+        if !self.session.transaction.is_going_on() {
+            self.session.begin(transaction);
+        }
+    }
+
+    /// What a client sent together has ended: it is committed, unless it stands in a block. Its portals go, cursors WITH HOLD
+    /// stay.
+    pub async fn end_implicit_transaction(&mut self) {
+        if self.session.transaction.is_explicit() {
+            return;
+        }
+        let coordinator = Arc::clone(&self.coordinator);
+        match commands::transaction::finish(&coordinator, &mut self.session, true).await {
+            Ok(changed) => {
+                self.end_portals(true);
+                self.report(&changed);
+            }
+            Err(error) => self.fail(&error),
         }
     }
 
@@ -386,17 +402,25 @@ impl Connection {
             tracing::error!(message, "internal error");
         }
         self.session.transaction.fail();
-        // Whatever was half-read is over with the statement that failed, and gives its place back.
-        self.end_portals(false);
+        // Whatever was half-read is over with the statement that failed, and gives its place back; but what was opened
+        // before a savepoint goes on behind it.
+        match self.session.last_savepoint().filter(|_| self.session.transaction == Transaction::Failed) {
+            Some(number) => self.portals.retain(|_, portal| portal.savepoint < number || portal.is_kept()),
+            None => self.end_portals(false),
+        }
         self.session.effects.lock().clear();
         self.send(error_response::error(error, Severity::Error));
+        if !self.session.transaction.is_explicit() {
+            let changed = self.session.roll_back();
+            self.report(&changed);
+        }
     }
 
     /// Queues ReadyForQuery with the state of the transaction block.
     pub fn ready(&mut self) {
         let status = match self.session.transaction {
-            Transaction::Idle => TransactionStatus::Idle,
-            Transaction::Open => TransactionStatus::Transaction,
+            Transaction::Idle | Transaction::Pipelined => TransactionStatus::Idle,
+            Transaction::Open | Transaction::Implicit => TransactionStatus::Transaction,
             Transaction::Failed => TransactionStatus::Error,
         };
         self.send(PgWireBackendMessage::ReadyForQuery(ReadyForQuery::new(status)));
@@ -445,8 +469,8 @@ impl Connection {
     /// The statement is over.
     pub fn end_statement(&self) {
         let state = match self.session.transaction {
-            Transaction::Idle => "idle",
-            Transaction::Open => "idle in transaction",
+            Transaction::Idle | Transaction::Pipelined => "idle",
+            Transaction::Open | Transaction::Implicit => "idle in transaction",
             Transaction::Failed => "idle in transaction (aborted)",
         };
         self.coordinator.sessions_open.end_statement(self.session.process_id, state);
@@ -482,6 +506,11 @@ impl Connection {
     /// What the message that came last is charged with, for those who keep it.
     pub fn take_message_charge(&mut self) -> Option<Charge> {
         self.reader.take_charge()
+    }
+
+    /// True when the client has sent a Sync behind the message that is carried out now: nothing else is committed with it.
+    pub fn is_last_of_pipeline(&self) -> bool {
+        self.reader.next_tag() == Some(b'S')
     }
 
     /// The client's next message; safe to drop.
@@ -652,6 +681,10 @@ impl Connection {
                 let text = Arc::clone(&portal.prepared.sql);
                 let context =
                     QueryContext::new(&self.coordinator, &self.session, text, interrupts.cancel.clone());
+                let context = match portal.declared.take() {
+                    Some(declared) => context.seeing(&declared),
+                    None => context,
+                };
                 let single_row = portal.prepared.single_row.as_deref();
                 let rows = query::run_prepared(&context, query, single_row, &portal.parameters);
                 let rows = self.guarded(interrupts, rows).await?;
@@ -687,6 +720,6 @@ impl Connection {
 
     /// Where instants are shown.
     pub fn zone(&self) -> Zone {
-        Zone::of_setting(Some(self.session.settings.time_zone()))
+        Zone::of_setting(Some(&self.session.settings.time_zone()))
     }
 }

@@ -34,7 +34,14 @@ pub async fn declare(
     }
     extended_query::check_portals(connection, &declared.name)?;
     let command = Command::Query(Box::new(declared.query.clone()));
-    let text = Arc::from(declared.text.as_str());
+    let text: Arc<str> = Arc::from(declared.text.as_str());
+    // As in PostgreSQL it sees nothing of what happens between now and its first FETCH.
+    let seen = QueryContext::new(
+        &connection.coordinator,
+        &connection.session,
+        Arc::clone(&text),
+        interrupts.cancel.clone(),
+    );
     let prepared = extended_query::prepare(connection, text, Some(command), &[], interrupts).await?;
     if prepared.parameter_types.len() != parameters.len() {
         return Err(Error::UndefinedParameter { name: "$1".into() }.into());
@@ -49,6 +56,8 @@ pub async fn declare(
         progress: Progress::Bound,
         // Outside a block the statement is a transaction of its own, and it is about to be committed.
         hold: if declared.is_held { Hold::Wanted } else { Hold::No },
+        declared: Some(Box::new(seen)),
+        savepoint: connection.session.savepoints_set(),
         _charge: charge,
     };
     connection.portals.insert(declared.name.clone(), portal);
@@ -65,6 +74,11 @@ pub async fn fetch(
     interrupts: &Interrupts,
 ) -> StdResult<(), Left> {
     let missing = || Error::UndefinedCursor { name: fetch.cursor.clone() };
+    let is_between = |portal: &Portal| matches!(portal.progress, Progress::Suspended(_));
+    if fetch.count == Some(0) && connection.portals.get(&fetch.cursor).is_some_and(is_between) {
+        // It asks for the present row again, which is no longer here.
+        return Err(Error::NotSupported { message: "cursors can only scan forward".into() }.into());
+    }
     // Out of the map while it runs: a cursor that fails is gone.
     let mut portal = connection.portals.remove(&fetch.cursor).ok_or_else(missing)?;
     let columns = portal.prepared.columns.clone();
@@ -76,7 +90,7 @@ pub async fn fetch(
         connection.send(PgWireBackendMessage::RowDescription(description));
     }
     let mut passed = 0;
-    // FETCH 0 asks for the present row again, which a cursor that only goes forward no longer has.
+    // Before the first row and behind the last there is none.
     if fetch.count != Some(0)
         && let Some(mut cursor) = connection.open(&mut portal, interrupts).await?
     {

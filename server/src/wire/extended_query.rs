@@ -18,11 +18,11 @@ use super::encode::{self, DataRows, RowEncoder};
 use super::frames::{EVERYDAY_BYTES_MAX, checked_text};
 use super::parameters;
 use super::portal::{Hold, Portal, Progress};
-use super::simple_query::{check_transaction, explain_write, run_with_formats, run_write, tag};
+use super::simple_query::{enter, explain_write, run_with_formats, run_write, tag};
 use crate::commands;
 use crate::pg_catalog::types;
 use crate::query::{self, QueryContext};
-use crate::session::{Charge, Prepared};
+use crate::session::{Charge, Prepared, Transaction};
 use crate::sql::{self, Command};
 
 /// Binds of many bytes that are read at once, in the whole server.
@@ -79,7 +79,7 @@ async fn parse(connection: &mut Connection, message: Parse, interrupts: &Interru
     }
     let command = parsed.pop().map(|statement| statement.command);
     if let Some(command) = &command {
-        check_transaction(connection, command)?;
+        enter(connection, command)?;
     }
     let prepared = prepare(connection, text, command, &message.type_oids, interrupts).await?;
     connection.session.prepared.insert(name, Arc::new(prepared))?;
@@ -246,8 +246,16 @@ async fn bind(connection: &mut Connection, message: Bind) -> Result<()> {
         return Err(Error::DuplicatePortal { name });
     }
     check_portals(connection, &name)?;
-    let portal =
-        Portal { prepared, parameters, formats, progress: Progress::Bound, hold: Hold::No, _charge: charge };
+    let portal = Portal {
+        prepared,
+        parameters,
+        formats,
+        progress: Progress::Bound,
+        hold: Hold::No,
+        declared: None,
+        savepoint: connection.session.savepoints_set(),
+        _charge: charge,
+    };
     connection.portals.insert(name, portal);
     connection.send(PgWireBackendMessage::BindComplete(BindComplete::new()));
     Ok(())
@@ -263,7 +271,7 @@ async fn values(
     let mut charge = connection.memory.nothing();
     let (values, codes) = (&message.parameters, &message.parameter_format_codes);
     let bytes: usize = values.iter().flatten().map(bytes::Bytes::len).sum();
-    let zone = connection.session.settings.time_zone().to_owned();
+    let zone = connection.session.settings.time_zone().into_owned();
     if bytes <= EVERYDAY_BYTES_MAX {
         let values = parameters::decode(values, codes, prepared, &zone, &mut charge)?;
         charge.resize(parameters::held_bytes(&values, &prepared.sql))?;
@@ -317,7 +325,10 @@ async fn execute(
     let max_rows = usize::try_from(message.max_rows).unwrap_or(0);
     let prepared = Arc::clone(&portal.prepared);
     if let Some(command) = &prepared.command {
-        check_transaction(connection, command)?;
+        if command.is_undone() && !connection.is_last_of_pipeline() {
+            connection.begin_implicit(Transaction::Pipelined);
+        }
+        enter(connection, command)?;
     }
     match &prepared.command {
         None => connection.send(PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse::new())),

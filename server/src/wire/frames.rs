@@ -113,6 +113,11 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         !self.buffer.is_empty()
     }
 
+    /// The type of the next message, when it is here.
+    pub fn next_tag(&self) -> Option<u8> {
+        self.buffer.first().copied()
+    }
+
     /// The next message. `bytes_max` bounds its size; safe to drop. The one before it is no longer held.
     pub async fn next(&mut self, bytes_max: usize) -> std::result::Result<PgWireFrontendMessage, Broken> {
         if self.dropping.is_some() {

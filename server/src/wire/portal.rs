@@ -6,7 +6,7 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::common::ScalarValue;
 
 use super::encode::Format;
-use crate::query::Rows;
+use crate::query::{QueryContext, Rows};
 use crate::session::{Charge, Prepared};
 
 /// A portal: a prepared statement with values, and its rows once it runs.
@@ -22,6 +22,10 @@ pub struct Portal {
     pub progress: Progress,
     /// What SQL asked of it, when it is a cursor.
     pub hold: Hold,
+    /// What a cursor sees: what there was when it was declared.
+    pub declared: Option<Box<QueryContext>>,
+    /// How many savepoints its session had set before it was opened.
+    pub savepoint: u64,
     /// For its values.
     pub _charge: Charge,
 }
@@ -39,6 +43,11 @@ pub enum Hold {
 }
 
 impl Portal {
+    /// True when no transaction ends it.
+    pub fn is_kept(&self) -> bool {
+        self.hold == Hold::Kept
+    }
+
     /// What the end of a transaction leaves of it.
     pub fn survives(&mut self, is_commit: bool) -> bool {
         if self.hold == Hold::Wanted && is_commit {

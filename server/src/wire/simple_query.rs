@@ -26,7 +26,7 @@ pub async fn run(connection: &mut Connection, text: &str) -> StdResult<(), Left>
         Err(Left::Failed(error)) if !matches!(error, Error::ShuttingDown) => connection.fail(&error),
         Err(left) => return Err(left),
     }
-    connection.end_implicit_transaction();
+    connection.end_implicit_transaction().await;
     connection.ready();
     connection.flush().await.map_err(|()| Left::Gone)?;
     connection.shrink();
@@ -41,8 +41,13 @@ async fn statements(connection: &mut Connection, text: &str) -> StdResult<(), Le
         return Ok(());
     }
     let text: Arc<str> = Arc::from(text);
+    let are_several = parsed.len() > 1;
     for statement in parsed {
         connection.follow()?;
+        if are_several {
+            // As in PostgreSQL: what comes together is committed together, where nothing in it says otherwise.
+            connection.begin_implicit(Transaction::Implicit);
+        }
         let interrupts = connection.start_statement(&text);
         let outcome = one(connection, &text, &statement.command, &interrupts).await;
         connection.end_statement();
@@ -58,7 +63,7 @@ async fn one(
     command: &Command,
     interrupts: &Interrupts,
 ) -> StdResult<(), Left> {
-    check_transaction(connection, command)?;
+    enter(connection, command)?;
     let Command::Query(query) = command else {
         return run_command(connection, command, true, interrupts).await;
     };
@@ -85,16 +90,22 @@ pub fn tag(is_explain: bool, rows: usize) -> String {
     if is_explain { "EXPLAIN".to_owned() } else { format!("SELECT {rows}") }
 }
 
-/// In a failed block only its end is accepted.
-pub fn check_transaction(connection: &Connection, command: &Command) -> Result<()> {
+/// A statement begins. In a failed block only its end is accepted.
+pub fn enter(connection: &mut Connection, command: &Command) -> Result<()> {
     let ends_block = matches!(
         command,
         Command::Transaction(
-            TransactionCommand::Commit | TransactionCommand::Rollback | TransactionCommand::RollbackTo
+            TransactionCommand::Commit { .. }
+                | TransactionCommand::Rollback { .. }
+                | TransactionCommand::RollbackTo { .. }
         )
     );
     if connection.session.transaction == Transaction::Failed && !ends_block {
         return Err(Error::InFailedTransaction);
+    }
+    if command.looks() {
+        let coordinator = &connection.coordinator;
+        connection.session.look(|| coordinator.snapshot());
     }
     Ok(())
 }
@@ -230,8 +241,10 @@ async fn run_plain(
 ) -> StdResult<(), Left> {
     let coordinator = Arc::clone(&connection.coordinator);
     let outcome = commands::run(&coordinator, &mut connection.session, command).await;
-    let was_ended =
-        matches!(command, Command::Transaction(TransactionCommand::Commit | TransactionCommand::Rollback));
+    let was_ended = matches!(
+        command,
+        Command::Transaction(TransactionCommand::Commit { .. } | TransactionCommand::Rollback { .. })
+    ) && !connection.session.transaction.is_going_on();
     let outcome = match outcome {
         Ok(outcome) => outcome,
         Err(error) => {
@@ -243,6 +256,9 @@ async fn run_plain(
     };
     if let Some(is_commit) = outcome.ended {
         connection.end_portals(is_commit);
+    }
+    if let Some(number) = outcome.back_to {
+        connection.portals.retain(|_, portal| portal.savepoint < number);
     }
     if matches!(command, Command::Discard { what } if what == "ALL") {
         connection.portals.clear();

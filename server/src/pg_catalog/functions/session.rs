@@ -4,6 +4,7 @@ use engine::Error;
 
 use super::super::View;
 use super::{Body, Definition, Outcome, Value, acting, failed, function, of_nulls};
+use crate::session;
 
 /// The functions of this family.
 pub const FUNCTIONS: &[Definition] = &[
@@ -59,9 +60,8 @@ fn unknown(name: &str) -> Error {
 fn current_setting(view: &View, call: &[Value]) -> Outcome<String> {
     let Some(name) = call[0].text() else { return Ok(None) };
     let settings = &view.context.settings;
-    let found = settings.iter().find(|(known, _)| known.eq_ignore_ascii_case(&name));
-    match found {
-        Some((_, value)) => Ok(Some(value.clone())),
+    match session::described(&name) {
+        Some(setting) => Ok(Some(session::value_in(settings, setting).to_owned())),
         None if call.get(1) == Some(&Value::Bool(true)) => Ok(None),
         None => Err(failed(unknown(&name))),
     }
@@ -73,7 +73,7 @@ fn set_config(view: &View, call: &[Value]) -> Outcome<String> {
         let message = "SET requires parameter name".to_owned();
         return Err(failed(Error::InvalidParameterValue { message }));
     };
-    if !view.context.settings.iter().any(|(known, _)| known.eq_ignore_ascii_case(&name)) {
+    if session::described(&name).is_none() {
         return Err(failed(unknown(&name)));
     }
     let is_identity = ["role", "session_authorization"].iter().any(|known| known.eq_ignore_ascii_case(&name));

@@ -14,6 +14,11 @@ pub fn adapt(statement: &mut Statement) -> Result<()> {
         type Break = Error;
 
         fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
+            if !query.locks.is_empty() {
+                // A change that meets another one fails when it is committed: nobody waits for anybody.
+                let message = "SELECT … FOR UPDATE or SHARE is not supported: rows are not locked".to_owned();
+                return ControlFlow::Break(Error::NotSupported { message });
+            }
             rows::adapt_order(query.order_by.as_mut());
             told(documents::check_order(query.order_by.as_ref()))
         }
