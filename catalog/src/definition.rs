@@ -81,6 +81,9 @@ pub struct Materialized {
     pub inputs: Vec<(String, String, Option<String>)>,
     /// So many files, where it was said.
     pub partitions: Option<usize>,
+    /// Its rows were never computed: `WITH NO DATA`.
+    #[serde(default)]
+    pub is_unpopulated: bool,
 }
 
 /// How files that lie somewhere are read.

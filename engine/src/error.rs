@@ -98,6 +98,8 @@ pub enum Error {
     #[error("{message}")]
     ObjectInUse { message: String },
     #[error("{message}")]
+    NotInState { message: String },
+    #[error("{message}")]
     ReservedName { message: String },
     #[error("{message}")]
     InvalidDatetime { message: String },

@@ -73,6 +73,7 @@ impl Error {
             Error::InvalidGrant { .. } => b"0LP01",
             Error::FixedParameter { .. } => b"55P02",
             Error::ObjectInUse { .. } => b"55006",
+            Error::NotInState { .. } => b"55000",
             Error::ReservedName { .. } => b"42939",
             Error::InvalidDatetime { .. } => b"22007",
             Error::InvalidTableDefinition { .. } => b"42P16",

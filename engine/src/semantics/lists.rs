@@ -38,6 +38,15 @@ pub fn meant(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             }
             Ok(Transformed::no(Expr::AggregateFunction(function)))
         }
+        // Only the first items of arrays of arrays would be compared.
+        Expr::AggregateFunction(function) if ["min", "max"].contains(&function.func.name()) => {
+            let mut args = function.params.args.iter();
+            if args.any(|arg| type_of(arg, schema).is_some_and(|kind| depth(&kind) > 1)) {
+                let name = function.func.name();
+                return Err(unsupported(format!("{name} of arrays of several dimensions is not supported")));
+            }
+            Ok(Transformed::no(Expr::AggregateFunction(function)))
+        }
         other => Ok(Transformed::no(other)),
     }
 }
@@ -97,8 +106,10 @@ fn cast_meant(cast: Cast, schema: &DFSchema) -> Result<Transformed<Expr>> {
         };
         if depth(&source) == depth(&kind) && leaf_of(&source) == leaf_of(&kind) {
             // Nothing is read: at most the list's field has another name.
-            let is_fixed = matches!(target, DataType::FixedSizeList(..));
-            return Ok(if is_fixed {
+            // An array's type says nothing of its dimensions: `text[]` is that of arrays of arrays, too.
+            let is_as_it_is =
+                matches!(target, DataType::FixedSizeList(..)) || depth(&target) != depth(&source);
+            return Ok(if is_as_it_is {
                 Transformed::yes(*cast.expr)
             } else {
                 Transformed::no(Expr::Cast(cast))

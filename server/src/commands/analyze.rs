@@ -2,7 +2,7 @@
 //! bytes, bounds and nulls of each file are known since it was written; those of external tables are noted now,
 //! so that plans after a restart open no file for them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use catalog::lake::ManagedTable;
@@ -11,18 +11,38 @@ use datafusion::arrow::array::AsArray;
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, Int64Type};
 use datafusion::error::DataFusionError;
-use engine::Result;
+use engine::{Error, Result};
 
 use super::tables;
 use super::write::{self, Ready};
 use crate::query::{self, QueryContext};
 use crate::session::{Notice, TEMPORARY_SCHEMA};
-use crate::sql;
+use crate::sql::{self, NamedColumns};
 
 const TAG: &str = "ANALYZE";
 
+/// Refuses tables and columns that are not there.
+pub fn check_names(context: &QueryContext, names: &[NamedColumns]) -> Result<()> {
+    for NamedColumns { schema, table, columns } in names {
+        let found = write::find(context, schema.as_deref(), table)?;
+        let mut seen = HashSet::new();
+        for column in columns {
+            if found.position(column).is_none() {
+                let column = column.clone();
+                return Err(Error::UndefinedColumn { column, suggestion: None, position: None });
+            }
+            if !seen.insert(column) {
+                let message = format!("column \"{column}\" of relation \"{table}\" appears more than once");
+                return Err(Error::DuplicateColumn { message });
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Looks at the tables in `names`; at all that the role owns when there is none.
-pub async fn prepare(context: &QueryContext, names: &[(Option<String>, String)]) -> Result<Ready> {
+pub async fn prepare(context: &QueryContext, names: &[NamedColumns]) -> Result<Ready> {
+    check_names(context, names)?;
     let metadata = context.snapshot.metadata();
     let is_own = |table: &TableDefinition| {
         table.name.schema == TEMPORARY_SCHEMA
@@ -33,7 +53,7 @@ pub async fn prepare(context: &QueryContext, names: &[(Option<String>, String)])
         metadata.tables.values().filter(|table| table.view.is_none() && is_own(table)).cloned().collect()
     } else {
         let mut found = Vec::new();
-        for (schema, table) in names {
+        for NamedColumns { schema, table, .. } in names {
             let table = write::find(context, schema.as_deref(), table)?;
             let name = &table.name.table;
             let is_kept = table.name.schema == TEMPORARY_SCHEMA || metadata.tables.contains_key(&table.name);
@@ -54,7 +74,8 @@ pub async fn prepare(context: &QueryContext, names: &[(Option<String>, String)])
     for table in &tables {
         let is_unreadable =
             |managed: &Arc<ManagedTable>| managed.problem.is_some() || managed.damage.is_some();
-        if table.managed.as_ref().is_some_and(is_unreadable) {
+        let is_empty = metadata.materialized.get(&table.name).is_some_and(|of| of.is_unpopulated);
+        if is_empty || table.managed.as_ref().is_some_and(is_unreadable) {
             continue;
         }
         let Counts { rows, different } = counts(context, table).await?;

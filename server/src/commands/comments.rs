@@ -7,7 +7,7 @@ use super::{Outcome, change, current, metadata, must_own_schema, must_own_table,
 use crate::coordinator::Coordinator;
 use crate::pg_catalog;
 use crate::session::Session;
-use crate::sql::CommentOn;
+use crate::sql::{CommentOn, RelationKind};
 
 /// Sets a comment, or takes it away.
 pub async fn run(
@@ -27,8 +27,17 @@ pub async fn run(
         }
         CommentOn::Schema(name) => return Err(Error::UndefinedSchema { name: name.clone(), position: None }),
         CommentOn::Role(name) => CommentTarget::Role(role(&metadata, name)?.name.clone()),
-        CommentOn::Table(schema, table) => {
-            CommentTarget::Table(super::keys::find_table(coordinator, session, schema.as_deref(), table)?)
+        CommentOn::Relation(said, schema, table) => {
+            let name = super::keys::find_table(coordinator, session, schema.as_deref(), table)?;
+            if let Some(relation) = super::snapshot(coordinator, session).table(&name) {
+                let is = super::tables::kind_of(&metadata, relation);
+                if is != *said && *said == RelationKind::Table {
+                    let message = format!("\"{table}\" is not a table");
+                    return Err(Error::WrongObjectType { message });
+                }
+                super::must_be(&metadata, relation, *said)?;
+            }
+            CommentTarget::Table(name)
         }
         CommentOn::Column(schema, table, column) => {
             let name = super::keys::find_table(coordinator, session, schema.as_deref(), table)?;

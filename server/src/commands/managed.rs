@@ -11,6 +11,7 @@ use datafusion::arrow::datatypes::DataType;
 use engine::functions::partition;
 use engine::{Error, Result};
 
+use super::readers;
 use super::{
     Outcome, change, change_from, current, meant, metadata, must_be_member, must_own_table, owned, role_oid,
     snapshot,
@@ -20,7 +21,9 @@ use crate::pg_catalog;
 use crate::query::{QueryContext, check_may_look_into};
 use crate::session::{Notice, Session, TEMPORARY_SCHEMA};
 use crate::sql::input;
-use crate::sql::{AlterStep, ColumnMake, TableAlter, TableDrop, TableMake};
+use crate::sql::{
+    AlterStep, ColumnMake, DefaultValue, RelationKind, TableAlter, TableDrop, TableMake, check_column_name,
+};
 
 /// PostgreSQL's bound.
 const COLUMNS_MAX: usize = 1600;
@@ -50,7 +53,7 @@ pub async fn create(
         Named::Free(name) => name,
         Named::Exists(notice) => return Ok(Outcome::with_notices(TAG, vec![notice])),
     };
-    let columns = make.columns.iter().map(new_column).collect();
+    let columns = make.columns.iter().map(new_column).collect::<Result<_>>()?;
     let table = Arc::new(new_table(&name, columns, make)?);
     defined(&context, &table)?;
     let seen = Arc::clone(context.snapshot.metadata());
@@ -137,32 +140,37 @@ fn check_temporary(context: &QueryContext, schema: Option<&str>) -> Result<()> {
     Err(Error::PermissionDenied { message })
 }
 
-fn new_column(column: &ColumnMake) -> NewColumn {
-    NewColumn {
+fn new_column(column: &ColumnMake) -> Result<NewColumn> {
+    Ok(NewColumn {
         name: column.name.clone(),
         data_type: column.data_type.clone(),
         is_nullable: column.is_nullable,
-        default: stored_default(column.default.as_deref(), &column.data_type),
-    }
+        default: stored_default(column.default.as_ref(), &column.name, &column.data_type)?,
+    })
 }
 
 /// The text of a default as DuckLake keeps it; none for null.
-fn stored_default(text: Option<&str>, data_type: &DataType) -> Option<String> {
-    let text = text.filter(|text| *text != "NULL")?;
-    Some(match data_type {
-        DataType::Timestamp(..) => input::instant(text),
-        DataType::Date32 => input::date(text).to_owned(),
-        DataType::Binary => match input::bytea(text) {
+fn stored_default(
+    default: Option<&DefaultValue>,
+    column: &str,
+    data_type: &DataType,
+) -> Result<Option<String>> {
+    let Some(default) = default else { return Ok(None) };
+    let text = default.text_for(column, data_type)?;
+    Ok(Some(match data_type {
+        DataType::Timestamp(..) => input::instant(&text),
+        DataType::Date32 => input::date(&text).to_owned(),
+        DataType::Binary => match input::bytea(&text) {
             Some(bytes) => bytes.iter().map(|byte| format!("{byte:02X}")).collect(),
-            None => text.to_owned(),
+            None => text,
         },
         DataType::Boolean => match text.to_ascii_lowercase().as_str() {
             "t" | "true" | "on" | "yes" | "y" | "1" => "1".to_owned(),
             "f" | "false" | "off" | "no" | "n" | "0" => "0".to_owned(),
-            _ => text.to_owned(),
+            _ => text,
         },
-        _ => text.to_owned(),
-    })
+        _ => text,
+    }))
 }
 
 /// A table of `columns`, cut and sorted as `make` says.
@@ -174,6 +182,7 @@ pub fn new_table(name: &TableName, columns: Vec<NewColumn>, make: &TableMake) ->
     let mut seen = HashSet::new();
     for column in &columns {
         check_name(&column.name)?;
+        check_column_name(&column.name)?;
         // Others that read the lake take names that differ in case for one.
         if !seen.insert(column.name.to_lowercase()) {
             return Err(duplicate_column(&column.name));
@@ -340,12 +349,21 @@ pub async fn truncate(
 }
 
 /// `ALTER TABLE`, save for keys.
-pub async fn alter(coordinator: &Coordinator, session: &mut Session, wanted: &TableAlter) -> Result<Outcome> {
-    const TAG: &str = "ALTER TABLE";
+pub async fn alter(
+    coordinator: &Arc<Coordinator>,
+    session: &mut Session,
+    wanted: &TableAlter,
+) -> Result<Outcome> {
+    let tag = match wanted.said {
+        RelationKind::Table => "ALTER TABLE",
+        RelationKind::View => "ALTER VIEW",
+        RelationKind::MaterializedView => "ALTER MATERIALIZED VIEW",
+    };
     let seen = metadata(coordinator, session);
     let names = [(wanted.schema.clone(), wanted.table.clone())];
     let (tables, mut notices) = named(coordinator, session, &names, wanted.if_exists)?;
-    let Some(table) = tables.into_iter().next() else { return Ok(Outcome::with_notices(TAG, notices)) };
+    let Some(table) = tables.into_iter().next() else { return Ok(Outcome::with_notices(tag, notices)) };
+    super::must_be(&seen, &table, wanted.said)?;
     if table.name.schema == TEMPORARY_SCHEMA {
         let message = "ALTER TABLE of a temporary table is not supported".to_owned();
         return Err(Error::NotSupported { message });
@@ -359,6 +377,7 @@ pub async fn alter(coordinator: &Coordinator, session: &mut Session, wanted: &Ta
     }
     must_own_table(&seen, session, &table.name)?;
     let mut changes = Vec::new();
+    let mut views = readers::Readers::of(coordinator, session, &table.name)?;
     // Each step is looked at on top of those before it.
     let mut next = Metadata::clone(&seen);
     let mut name = table.name.clone();
@@ -381,7 +400,12 @@ pub async fn alter(coordinator: &Coordinator, session: &mut Session, wanted: &Ta
                     return Err(Error::DuplicateTable { name: other.table.clone() });
                 }
                 let from = std::mem::replace(&mut name, to.clone());
-                Change::RenameTable { from, to }
+                let rename = Change::RenameTable { from: from.clone(), to: to.clone() };
+                for change in views.renamed(&next, &from, &to)? {
+                    next.apply(&change);
+                    changes.push(change);
+                }
+                rename
             }
             AlterStep::OwnerTo { role: wanted } => {
                 let owner = meant(&seen, session, wanted)?;
@@ -401,10 +425,13 @@ pub async fn alter(coordinator: &Coordinator, session: &mut Session, wanted: &Ta
                 let table = next.tables.get(&name).ok_or_else(|| Error::internal("a table went away"))?;
                 refuse_materialized(&next, table)?;
                 let table = writable(table)?;
-                match column_change(&table, step, &mut notices)? {
-                    Some(change) => Change::Columns { table: name.clone(), change },
-                    None => continue,
+                let Some(change) = column_change(&table, step, &mut notices)? else { continue };
+                let change = Change::Columns { table: name.clone(), change };
+                for dropped in views.kept(&next, &change, step).await? {
+                    next.apply(&dropped);
+                    changes.push(dropped);
                 }
+                change
             }
         };
         next.apply(&change);
@@ -412,9 +439,10 @@ pub async fn alter(coordinator: &Coordinator, session: &mut Session, wanted: &Ta
     }
     if !changes.is_empty() {
         refuse_after_rows(session, &table.name, &changes)?;
-        change(coordinator, session, changes, TAG).await?;
+        change(coordinator, session, changes, tag).await?;
     }
-    Ok(Outcome::with_notices(TAG, notices))
+    notices.extend(views.notice());
+    Ok(Outcome::with_notices(tag, notices))
 }
 
 /// Refuses a name that `role` could not have given (42501).
@@ -477,7 +505,7 @@ fn column_change(
                 }
                 return Err(Error::DuplicateColumn { message });
             }
-            let new = new_column(column);
+            let new = new_column(column)?;
             check_default(&new)?;
             if !new.is_nullable && new.default.is_none() && managed.rows() > 0 {
                 let message =
@@ -490,7 +518,7 @@ fn column_change(
             }
             ColumnChange::Add(new)
         }
-        AlterStep::DropColumn { name, if_exists } => {
+        AlterStep::DropColumn { name, if_exists, .. } => {
             let Some(column) = find(name) else {
                 if *if_exists {
                     let message =
@@ -512,6 +540,7 @@ fn column_change(
         AlterStep::RenameColumn { name, to } => {
             found(name)?;
             check_name(to)?;
+            check_column_name(to)?;
             if alike(to) && name.to_lowercase() != to.to_lowercase() {
                 let message = format!("column \"{to}\" of relation \"{relation}\" already exists");
                 return Err(Error::DuplicateColumn { message });
@@ -555,7 +584,7 @@ fn column_change(
         }
         AlterStep::SetDefault { name, default } => {
             let column = found(name)?;
-            let default = stored_default(default.as_deref(), column.field.data_type());
+            let default = stored_default(default.as_ref(), name, column.field.data_type())?;
             check_default(&NewColumn {
                 name: name.clone(),
                 data_type: column.field.data_type().clone(),

@@ -7,7 +7,9 @@ mod export;
 mod grants;
 mod keys;
 mod layout;
+mod locks;
 mod managed;
+mod readers;
 pub mod rewrite;
 mod roles;
 mod schemas;
@@ -20,7 +22,7 @@ pub mod write;
 
 use std::sync::Arc;
 
-use catalog::{Change, GrantObject, Metadata, Role, Snapshot, TableName};
+use catalog::{Change, GrantObject, Metadata, Role, Snapshot, TableDefinition, TableName};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use engine::{Error, Result};
@@ -29,7 +31,7 @@ use crate::coordinator::Coordinator;
 use crate::session::{
     Notice, Session, SettingDescription, TEMPORARY_SCHEMA, Temporary, Transaction, is_temporary,
 };
-use crate::sql::Command;
+use crate::sql::{Command, RelationKind};
 
 /// The columns a command gives, when it gives rows.
 pub fn columns(command: &Command) -> Option<SchemaRef> {
@@ -83,7 +85,6 @@ pub async fn run(
         Command::Deallocate { name } => settings::deallocate(session, name.as_deref()),
         Command::Transaction(step) => transaction::run(coordinator, session, step).await,
         Command::Accepted { tag } => Ok(Outcome::tag(*tag)),
-        Command::LockTable => lock_table(session),
         Command::Role(change) => roles::run(coordinator, session, change).await,
         Command::Membership(change) => roles::membership(coordinator, session, change).await,
         Command::Granting(granting) => grants::run(coordinator, session, granting).await,
@@ -98,7 +99,8 @@ pub async fn run(
         Command::CheckLayout { schema, table } => {
             layout::check(coordinator, session, schema.as_deref(), table).await
         }
-        Command::Vacuum => vacuum::run(coordinator, session).await,
+        Command::Vacuum { tables, analyzes } => vacuum::run(coordinator, session, tables, *analyzes).await,
+        Command::Lock(tables) => locks::run(coordinator, session, tables),
         Command::Schema(change) => schemas::run(coordinator, session, change).await,
         Command::MakeTable(make) => managed::create(coordinator, session, make).await,
         Command::Truncate(names) => managed::truncate(coordinator, session, names).await,
@@ -129,17 +131,6 @@ fn must_be_outside_of_block(session: &Session, what: &str) -> Result<()> {
         _ => format!("{what} cannot run inside a transaction block"),
     };
     Err(Error::ActiveTransaction { message })
-}
-
-/// Nobody is kept from a table: what two transactions change of the same rows fails for the later one.
-fn lock_table(session: &Session) -> Result<Outcome> {
-    if !session.transaction.is_block() {
-        let message = "LOCK TABLE can only be used in transaction blocks".to_owned();
-        return Err(Error::NoActiveTransaction { message });
-    }
-    let message = "LOCK TABLE is not supported: BEGIN ISOLATION LEVEL SERIALIZABLE fails the later one of two transactions \
-                   that change the catalog";
-    Err(Error::NotSupported { message: message.to_owned() })
 }
 
 /// The catalog as the session sees it, its block's own changes included.
@@ -274,6 +265,22 @@ fn must_own_table(metadata: &Metadata, session: &Session, table: &TableName) -> 
     }
     let kind = kind_of(metadata, table);
     Err(Error::PermissionDenied { message: format!("must be owner of {kind} {}", table.table) })
+}
+
+/// Refuses a relation of another kind than it is said to be (42809). A table may be anything.
+fn must_be(metadata: &Metadata, relation: &TableDefinition, said: RelationKind) -> Result<()> {
+    let is = tables::kind_of(metadata, relation);
+    let kind = match said {
+        RelationKind::View => "view",
+        RelationKind::MaterializedView => "materialized view",
+        RelationKind::Table => return Ok(()),
+    };
+    match is == said {
+        true => Ok(()),
+        false => {
+            Err(Error::WrongObjectType { message: format!("\"{}\" is not a {kind}", relation.name.table) })
+        }
+    }
 }
 
 /// What PostgreSQL calls the kind of a relation.

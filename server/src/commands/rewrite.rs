@@ -103,7 +103,8 @@ pub fn materialized(
         inputs.insert((table.name.schema.clone(), table.name.table.clone()), table.contents());
     }
     let inputs = inputs.into_iter().map(|((schema, table), contents)| (schema, table, contents)).collect();
-    Ok(Materialized { sql, snapshot: context.snapshot.version(), inputs, partitions })
+    let snapshot = context.snapshot.version();
+    Ok(Materialized { sql, snapshot, inputs, partitions, is_unpopulated: false })
 }
 
 async fn optimize(

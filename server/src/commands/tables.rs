@@ -266,6 +266,14 @@ pub async fn drop(coordinator: &Coordinator, session: &mut Session, wanted: &Tab
         let schemas = schema.clone().map_or_else(path, |schema| vec![schema]);
         let mut names = schemas.into_iter().map(|schema| TableName::new(schema, table.as_str()));
         let Some(found) = names.find_map(|name| snapshot.table(&name).cloned()) else {
+            let is_known = |schema: &String| {
+                snapshot.has_schema(schema)
+                    || pg_catalog::is_system_schema(schema)
+                    || schema == TEMPORARY_SCHEMA
+            };
+            if let (false, Some(schema)) = (wanted.if_exists, schema.as_ref().filter(|s| !is_known(s))) {
+                return Err(Error::UndefinedSchema { name: schema.clone(), position: None });
+            }
             if !wanted.if_exists {
                 return Err(Error::UndefinedTable { name: table.clone(), position: None });
             }
@@ -284,7 +292,9 @@ pub async fn drop(coordinator: &Coordinator, session: &mut Session, wanted: &Tab
         if must_own_schema(&metadata, session, &found.name.schema).is_err() {
             must_own_table(&metadata, session, &found.name)?;
         }
-        dropped.push(found.name.clone());
+        if !dropped.contains(&found.name) {
+            dropped.push(found.name.clone());
+        }
     }
     let dependents = views::dependents(&metadata, &session.facts(), &dropped);
     if let (false, Some(view)) = (wanted.is_cascade, dependents.first()) {
@@ -306,7 +316,7 @@ pub async fn drop(coordinator: &Coordinator, session: &mut Session, wanted: &Tab
 }
 
 /// What `relation` is.
-fn kind_of(metadata: &Metadata, relation: &TableDefinition) -> RelationKind {
+pub(super) fn kind_of(metadata: &Metadata, relation: &TableDefinition) -> RelationKind {
     match (relation.view.is_some(), metadata.materialized.contains_key(&relation.name)) {
         (true, _) => RelationKind::View,
         (false, true) => RelationKind::MaterializedView,

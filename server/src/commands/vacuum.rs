@@ -2,6 +2,7 @@
 //! snapshot knows: those that only they knew, and those that nobody ever committed.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use catalog::table::managed::split;
@@ -12,17 +13,36 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
-use super::{Outcome, current, metadata};
+use super::{Outcome, analyze, current, metadata, write};
 use crate::coordinator::Coordinator;
+use crate::query::QueryContext;
 use crate::session::{Notice, Session};
+use crate::sql::NamedColumns;
 
 const TAG: &str = "VACUUM";
 /// A file that nobody committed is taken for forgotten when it is so old: a statement may still write it.
 const ORPHAN_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Forgets and removes.
-pub async fn run(coordinator: &Coordinator, session: &mut Session) -> Result<Outcome> {
+/// Forgets and removes, and looks at the tables in `names` where that `analyzes` as well.
+pub async fn run(
+    coordinator: &Arc<Coordinator>,
+    session: &mut Session,
+    names: &[NamedColumns],
+    analyzes: bool,
+) -> Result<Outcome> {
     super::must_be_outside_of_block(session, TAG)?;
+    let context = QueryContext::new(coordinator, session, Arc::from(TAG), Default::default());
+    analyze::check_names(&context, names)?;
+    let mut outcome = clean(coordinator, session).await?;
+    if analyzes {
+        let context = QueryContext::new(coordinator, session, Arc::from(TAG), Default::default());
+        let ready = analyze::prepare(&context, names).await?;
+        outcome.notices.extend(write::commit(&context, session, ready).await?.notices);
+    }
+    Ok(outcome)
+}
+
+async fn clean(coordinator: &Coordinator, session: &mut Session) -> Result<Outcome> {
     let metadata = metadata(coordinator, session);
     if !current(&metadata, session)?.is_superuser {
         return Err(Error::PermissionDenied { message: "must be superuser to vacuum".to_owned() });

@@ -160,25 +160,30 @@ fn check_keeps(old: &Schema, new: &Schema) -> Result<()> {
     Ok(())
 }
 
-/// The views that read any of `names`, and those that read them, however far.
-pub fn dependents(metadata: &Metadata, facts: &SessionFacts, names: &[TableName]) -> Vec<TableName> {
-    let reads = |view: &TableDefinition, name: &TableName| {
-        let Some(text) = view.view.as_ref().map(|view| &view.sql) else { return false };
+/// The views and materialized views whose queries name `relation`, with their texts.
+pub fn readers(metadata: &Metadata, facts: &SessionFacts, relation: &TableName) -> Vec<(TableName, String)> {
+    let reads = |text: &str| {
         let Ok(query) = sql::view_query(text, facts) else { return false };
         query.tables.iter().any(|table| {
-            table.table == name.table
-                && table.schema.as_deref().unwrap_or(catalog::DEFAULT_SCHEMA) == name.schema
+            table.table == relation.table
+                && table.schema.as_deref().unwrap_or(catalog::DEFAULT_SCHEMA) == relation.schema
         })
     };
-    let views: Vec<&TableDefinition> =
-        metadata.tables.values().map(AsRef::as_ref).filter(|table| table.view.is_some()).collect();
+    let views = metadata.tables.values().filter_map(|table| Some((&table.name, &table.view.as_ref()?.sql)));
+    let kept = metadata.materialized.iter().map(|(name, of)| (name, &of.sql));
+    let all = views.chain(kept).filter(|(_, text)| reads(text));
+    all.map(|(name, text)| (name.clone(), text.clone())).collect()
+}
+
+/// The views that read any of `names`, and those that read them, however far.
+pub fn dependents(metadata: &Metadata, facts: &SessionFacts, names: &[TableName]) -> Vec<TableName> {
     let mut found: Vec<TableName> = Vec::new();
     let mut looked_at = names.to_vec();
     while let Some(name) = looked_at.pop() {
-        for view in &views {
-            if !names.contains(&view.name) && !found.contains(&view.name) && reads(view, &name) {
-                found.push(view.name.clone());
-                looked_at.push(view.name.clone());
+        for (view, _) in readers(metadata, facts, &name) {
+            if !names.contains(&view) && !found.contains(&view) {
+                found.push(view.clone());
+                looked_at.push(view);
             }
         }
     }

@@ -179,6 +179,7 @@ async fn create(
         let mut of = rewrite::materialized(context, &query, sql, make.partitions)?;
         if write.query.is_empty {
             // It was computed of nothing: it has changed since.
+            of.is_unpopulated = true;
             of.inputs.iter_mut().for_each(|(.., contents)| *contents = Some(String::new()));
         }
         changes.push(Change::PutMaterialized { table: name, of: Arc::new(of) });

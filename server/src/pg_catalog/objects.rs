@@ -307,7 +307,7 @@ pub fn pg_matviews(view: &View) -> RecordBatch {
         .name("matviewname", known.iter().map(|(t, _)| t.name.table.as_str()))
         .name("matviewowner", known.iter().map(|(table, _)| owner_name(view, table)))
         .bool("hasindexes", known.iter().map(|_| false))
-        .bool("ispopulated", known.iter().map(|_| true))
+        .bool("ispopulated", known.iter().map(|(_, of)| !of.is_unpopulated))
         .text("definition", known.iter().map(|(_, of)| of.sql.as_str()))
         .finish_as(PG_CATALOG, "pg_matviews")
 }

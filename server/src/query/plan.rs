@@ -309,6 +309,13 @@ impl Planner {
         destination: Destination,
         settings: StatementSettings,
     ) -> Result<(SessionState, LogicalPlan)> {
+        // Who asks for the columns alone may know them.
+        if !self.query.is_empty {
+            let metadata = self.snapshot.metadata();
+            // The first is the table that is written to, where one is.
+            let mut read = self.names.tables.iter().skip(usize::from(self.writes));
+            read.try_for_each(|table| check_populated(metadata, &table.name))?;
+        }
         let views = PlannedViews::default();
         let state = self.session_state(destination, &settings, &views);
         let expansion = self.expansion(&state, &views).await?;
@@ -328,7 +335,7 @@ impl Planner {
     async fn planned(&self, state: &SessionState) -> Result<LogicalPlan> {
         let mut statement = self.statement();
         if let Some(target) = self.names.tables.first() {
-            read_values(&mut statement, target);
+            read_values(&mut statement, target)?;
         }
         if let (Some(source), Some(target)) = (InsertSource::of(&statement), self.names.tables.first()) {
             let width = match source {
@@ -465,6 +472,16 @@ struct ViewUse {
     definition: Arc<TableDefinition>,
     query: Query,
     schemas: Schemas,
+}
+
+/// Refuses a materialized view whose rows were never computed (55000).
+fn check_populated(metadata: &Metadata, name: &TableName) -> Result<()> {
+    match metadata.materialized.get(name) {
+        Some(of) if of.is_unpopulated => Err(Error::NotInState {
+            message: format!("materialized view \"{}\" has not been populated", name.table),
+        }),
+        _ => Ok(()),
+    }
 }
 
 impl Names {

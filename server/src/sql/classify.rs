@@ -1,20 +1,22 @@
 //! Sorts statements: queries go to the planner, the rest to `commands/`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use datafusion::sql::parser::Statement;
 use engine::{Error, Result};
 use sqlparser::ast::{
     AlterRoleOperation, AlterSchemaOperation, AlterTable, AlterTableOperation, CascadeOption, CloseCursor,
-    CommentObject, ContextModifier, CopyLegacyCsvOption, CopyLegacyOption, CopyOption, CopySource,
-    CopyTarget, CreateRole, Declare, Expr, GrantObjects, Grantee, GranteeName, GranteesType, Ident,
-    IndexColumn, ObjectName, ObjectNamePart, ObjectType, Owner, Password, Privileges, Reset, ResetConfig,
-    RoleOption, SchemaName, SelectItem, Set, SetConfigValue, SetExpr, SetSessionAuthorizationParamKind,
-    Statement as SqlStatement, TableConstraint, TableFactor, Value, WildcardAdditionalOptions,
+    CommentObject, ContextModifier, CopySource, CopyTarget, CreateRole, Declare, Expr, GrantObjects, Grantee,
+    GranteeName, GranteesType, Ident, IndexColumn, ObjectName, ObjectNamePart, ObjectType, Owner, Password,
+    Privileges, Reset, ResetConfig, RoleOption, SchemaName, SelectItem, Set, SetConfigValue, SetExpr,
+    SetSessionAuthorizationParamKind, Statement as SqlStatement, TableConstraint, TableFactor, Value,
+    WildcardAdditionalOptions,
 };
 
+use super::clauses;
 use super::copy_files::CopyFiles;
+use super::copy_options::{self, CopyOptions};
 use super::dialect::{self, SessionFacts};
 use super::explained::Explain;
 use super::export;
@@ -22,6 +24,7 @@ use super::external::{self, CopyFrom, ExternalTable};
 use super::limits;
 use super::names::{self, TableReference};
 use super::parameters;
+use super::references;
 use super::tables::{
     self, Clauses, RelationKind, RowChange, TableAlter, TableDrop, TableMake, Write, WriteTo,
 };
@@ -62,10 +65,10 @@ pub enum Command {
     CopyIn(Box<CopyIn>),
     /// `COPY … FROM 'location'`.
     CopyFrom(Box<CopyFrom>),
+    /// `LOCK`: it is refused, but the tables must be there.
+    Lock(Vec<(Option<String>, String)>),
     /// `NOTIFY` and `UNLISTEN`, where nobody can listen. The tag of its answer.
     Accepted { tag: &'static str },
-    /// `LOCK TABLE`.
-    LockTable,
     /// `CREATE`, `ALTER` and `DROP ROLE`.
     Role(RoleChange),
     /// `GRANT role TO role` and its opposite.
@@ -93,11 +96,12 @@ pub enum Command {
     /// `OPTIMIZE TABLE`, `REFRESH MATERIALIZED VIEW`: a table's files are written again.
     Rewrite(RewriteTable),
     /// `ANALYZE`; of every table when none is named.
-    Analyze(Vec<(Option<String>, String)>),
+    Analyze(Vec<NamedColumns>),
     /// `CHECK LAYOUT`.
     CheckLayout { schema: Option<String>, table: String },
-    /// `VACUUM`, of the whole catalog whatever it names.
-    Vacuum,
+    /// `VACUUM`, of the whole catalog whatever it names, which must be there; what it names is analyzed, too, where it
+    /// says so.
+    Vacuum { tables: Vec<NamedColumns>, analyzes: bool },
     /// `TRUNCATE`.
     Truncate(TableDrop),
     /// `ALTER TABLE`, save for keys.
@@ -121,14 +125,25 @@ impl Command {
                 | Self::Reset { .. }
                 | Self::Fetch(_)
                 | Self::Accepted { .. }
-                | Self::LockTable
+                | Self::Lock(_)
         )
     }
 
     /// True for what a transaction can take back, and may stand in one.
     pub fn is_undone(&self) -> bool {
-        !matches!(self, Self::Transaction(_) | Self::Vacuum | Self::Discard { .. })
+        !matches!(self, Self::Transaction(_) | Self::Vacuum { .. } | Self::Discard { .. })
     }
+}
+
+/// A relation and columns of it, as written; none for all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedColumns {
+    /// The schema, when the name has one.
+    pub schema: Option<String>,
+    /// The relation.
+    pub table: String,
+    /// Its columns.
+    pub columns: Vec<String>,
 }
 
 /// A cursor to be declared.
@@ -181,29 +196,6 @@ pub struct CopyIn {
     pub options: CopyOptions,
     /// The client's text.
     pub text: Arc<str>,
-}
-
-/// The formats of COPY.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum CopyFormat {
-    Text,
-    Csv,
-    Binary,
-}
-
-/// The options of `COPY … TO`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(missing_docs)] // PostgreSQL's words.
-pub struct CopyOptions {
-    pub format: CopyFormat,
-    pub delimiter: u8,
-    pub null: String,
-    pub has_header: bool,
-    pub quote: u8,
-    pub escape: u8,
-    /// Columns quoted whether they need it or not; one `*` for all.
-    pub force_quote: Vec<String>,
 }
 
 /// What a role is to become.
@@ -313,7 +305,7 @@ pub struct Granting {
 pub enum CommentOn {
     Database(String),
     Schema(String),
-    Table(Option<String>, String),
+    Relation(RelationKind, Option<String>, String),
     Column(Option<String>, String, String),
     Role(String),
 }
@@ -393,6 +385,8 @@ pub fn classify(
     if let Statement::Statement(inner) = &statement {
         limits::check_columns(inner)?;
         limits::check_reads(inner)?;
+        clauses::check(inner)?;
+        references::check(inner)?;
     }
     match statement {
         Statement::Statement(inner) => match *inner {
@@ -445,6 +439,10 @@ fn classify_sql(statement: SqlStatement, sql: &str, facts: &SessionFacts, is_use
         SqlStatement::Execute { name: Some(name), parameters, immediate: false, .. } => {
             let arguments = match parameters.as_slice() {
                 [] => None,
+                values if values.iter().any(tables::holds_query) => {
+                    let message = "cannot use subquery in EXECUTE parameter".to_owned();
+                    return Err(Error::NotSupported { message });
+                }
                 _ => Some(Box::new(query(one_row(parameters), sql, facts))),
             };
             Command::Execute { name: last_name(&name), arguments }
@@ -452,9 +450,9 @@ fn classify_sql(statement: SqlStatement, sql: &str, facts: &SessionFacts, is_use
         SqlStatement::Copy {
             source, to: true, target: CopyTarget::Stdout, options, legacy_options, ..
         } => {
-            let statement = copy_source(source);
+            let statement = copy_source(source)?;
             let text = statement.to_string();
-            let options = copy_options(&options, &legacy_options)?;
+            let options = copy_options::of(&options, &legacy_options, copy_options::Direction::To)?;
             Command::Copy(Box::new(CopyOut { query: query(statement, sql, facts), text, options }))
         }
         SqlStatement::Copy {
@@ -470,7 +468,7 @@ fn classify_sql(statement: SqlStatement, sql: &str, facts: &SessionFacts, is_use
                 schema,
                 table,
                 columns: columns.iter().map(folded).collect(),
-                options: copy_options(&options, &legacy_options)?,
+                options: copy_options::of(&options, &legacy_options, copy_options::Direction::From)?,
                 text: Arc::from(sql),
             }))
         }
@@ -487,7 +485,9 @@ fn classify_sql(statement: SqlStatement, sql: &str, facts: &SessionFacts, is_use
         }
         SqlStatement::UNLISTEN { .. } => Command::Accepted { tag: "UNLISTEN" },
         SqlStatement::NOTIFY { .. } => Command::Accepted { tag: "NOTIFY" },
-        SqlStatement::Lock(_) => Command::LockTable,
+        SqlStatement::Lock(lock) => {
+            Command::Lock(lock.tables.iter().map(|target| schema_and_name(&target.name)).collect())
+        }
         SqlStatement::CreateRole(create) => Command::Role(create_role(create, is_user)?),
         SqlStatement::AlterRole { name, operation } => Command::Role(alter_role(&name, operation)?),
         SqlStatement::Drop { object_type: ObjectType::Role, if_exists, names, .. } => {
@@ -606,7 +606,7 @@ fn declare(statements: Vec<Declare>, sql: &str, facts: &SessionFacts) -> Result<
 }
 
 /// `SELECT a, b` of the arguments of an EXECUTE.
-fn one_row(values: Vec<Expr>) -> SqlStatement {
+pub(super) fn one_row(values: Vec<Expr>) -> SqlStatement {
     let item = |(at, expr)| SelectItem::ExprWithAlias { expr, alias: Ident::new(format!("p{at}")) };
     template("SELECT NULL", values.into_iter().enumerate().map(item).collect(), None)
 }
@@ -631,7 +631,7 @@ fn template(text: &str, columns: Vec<SelectItem>, relation: Option<ObjectName>) 
 /// `COPY … TO 'location'` and `COPY … FROM 'location'`.
 fn copy_files(source: CopySource, files: CopyFiles, sql: &str, facts: &SessionFacts) -> Result<Command> {
     if files.is_to {
-        let query = query(copy_source(source), sql, facts);
+        let query = query(copy_source(source)?, sql, facts);
         let to = WriteTo::Location(Box::new(export::export(files)?));
         return Ok(Command::Write(Box::new(Write { to, query, text: Arc::from(sql) })));
     }
@@ -644,10 +644,15 @@ fn copy_files(source: CopySource, files: CopyFiles, sql: &str, facts: &SessionFa
     Ok(Command::CopyFrom(Box::new(CopyFrom { schema, table, columns, from: external::copied(files)?, text })))
 }
 
-fn copy_source(source: CopySource) -> SqlStatement {
-    match source {
+fn copy_source(source: CopySource) -> Result<SqlStatement> {
+    Ok(match source {
         CopySource::Query(query) => SqlStatement::Query(query),
         CopySource::Table { table_name, columns } => {
+            let mut seen = HashSet::new();
+            if let Some(twice) = columns.iter().find(|column| !seen.insert(folded(column))) {
+                let message = format!("column \"{}\" specified more than once", folded(twice));
+                return Err(Error::DuplicateColumn { message });
+            }
             let columns = match columns.is_empty() {
                 true => vec![SelectItem::Wildcard(WildcardAdditionalOptions::default())],
                 false => {
@@ -656,94 +661,7 @@ fn copy_source(source: CopySource) -> SqlStatement {
             };
             template("SELECT * FROM t", columns, Some(table_name))
         }
-    }
-}
-
-fn copy_options(options: &[CopyOption], legacy: &[CopyLegacyOption]) -> Result<CopyOptions> {
-    let invalid = |message: String| Error::InvalidParameterValue { message };
-    let mut format = CopyFormat::Text;
-    for option in legacy {
-        match option {
-            CopyLegacyOption::Binary => format = CopyFormat::Binary,
-            CopyLegacyOption::Csv(_) => format = CopyFormat::Csv,
-            _ => {}
-        }
-    }
-    for option in options {
-        if let CopyOption::Format(name) = option {
-            format = match name.value.to_ascii_lowercase().as_str() {
-                "text" => CopyFormat::Text,
-                "csv" => CopyFormat::Csv,
-                "binary" => CopyFormat::Binary,
-                _ => return Err(invalid(format!("COPY format \"{}\" not recognized", name.value))),
-            };
-        }
-    }
-    let is_csv = format == CopyFormat::Csv;
-    let mut found = CopyOptions {
-        format,
-        delimiter: if is_csv { b',' } else { b'\t' },
-        null: if is_csv { String::new() } else { "\\N".to_owned() },
-        has_header: false,
-        quote: b'"',
-        escape: b'"',
-        force_quote: Vec::new(),
-    };
-    let byte = |letter: char, what: &str| {
-        u8::try_from(letter)
-            .ok()
-            .filter(u8::is_ascii)
-            .ok_or_else(|| invalid(format!("COPY {what} must be a single one-byte character")))
-    };
-    let mut escape = None;
-    for option in legacy {
-        match option {
-            CopyLegacyOption::Binary => {}
-            CopyLegacyOption::Delimiter(letter) => found.delimiter = byte(*letter, "delimiter")?,
-            CopyLegacyOption::Null(text) => found.null = text.clone(),
-            CopyLegacyOption::Header => found.has_header = true,
-            CopyLegacyOption::Csv(options) => {
-                for option in options {
-                    match option {
-                        CopyLegacyCsvOption::Header => found.has_header = true,
-                        CopyLegacyCsvOption::Quote(letter) => found.quote = byte(*letter, "quote")?,
-                        CopyLegacyCsvOption::Escape(letter) => escape = Some(byte(*letter, "escape")?),
-                        CopyLegacyCsvOption::ForceQuote(columns) => {
-                            found.force_quote = columns.iter().map(folded).collect();
-                        }
-                        CopyLegacyCsvOption::ForceNotNull(_) => {
-                            return Err(not_supported("FORCE NOT NULL with COPY TO"));
-                        }
-                    }
-                }
-            }
-            other => return Err(not_supported(&format!("COPY option {other}"))),
-        }
-    }
-    for option in options {
-        match option {
-            CopyOption::Format(_) | CopyOption::Freeze(false) => {}
-            CopyOption::Delimiter(letter) => found.delimiter = byte(*letter, "delimiter")?,
-            CopyOption::Null(text) => found.null = text.clone(),
-            CopyOption::Header(flag) => found.has_header = *flag,
-            CopyOption::Quote(letter) if is_csv => found.quote = byte(*letter, "quote")?,
-            CopyOption::Escape(letter) if is_csv => escape = Some(byte(*letter, "escape")?),
-            CopyOption::ForceQuote(columns) if is_csv => {
-                found.force_quote = columns.iter().map(folded).collect();
-            }
-            CopyOption::Encoding(name)
-                if name.eq_ignore_ascii_case("utf8") || name.eq_ignore_ascii_case("utf-8") => {}
-            other => return Err(not_supported(&format!("COPY option {other}"))),
-        }
-    }
-    found.escape = escape.unwrap_or(found.quote);
-    if format == CopyFormat::Binary && (found.has_header || options.len() > 1) {
-        return Err(invalid("COPY in binary mode takes no other options".into()));
-    }
-    if [b'\r', b'\n', b'\\'].contains(&found.delimiter) && !is_csv {
-        return Err(invalid("COPY delimiter cannot be newline, carriage return or a backslash".into()));
-    }
-    Ok(found)
+    })
 }
 
 fn text_of(expr: &Expr) -> Result<String> {
@@ -884,7 +802,9 @@ fn comment_on(kind: &CommentObject, name: &ObjectName) -> Result<CommentOn> {
     Ok(match kind {
         CommentObject::Database => CommentOn::Database(last),
         CommentObject::Schema => CommentOn::Schema(last),
-        CommentObject::Table => CommentOn::Table(schema, last),
+        CommentObject::Table => CommentOn::Relation(RelationKind::Table, schema, last),
+        CommentObject::View => CommentOn::Relation(RelationKind::View, schema, last),
+        CommentObject::MaterializedView => CommentOn::Relation(RelationKind::MaterializedView, schema, last),
         CommentObject::Role | CommentObject::User => CommentOn::Role(last),
         CommentObject::Column => {
             let mut parts: Vec<String> =

@@ -20,6 +20,7 @@ pub use quantified::adapt as quantify;
 mod repeated;
 pub use repeated::REPEATED;
 mod rows;
+mod set_returning;
 mod subscripts;
 mod system;
 mod texts;

@@ -40,8 +40,9 @@ pub fn take(tokens: &mut Vec<TokenWithSpan>) -> Result<Option<Explain>> {
         skip_space(tokens, &mut at);
         at += 1;
         let mut summary = None;
+        let mut measured = Vec::new();
         loop {
-            option(tokens, &mut at, &mut explain, &mut summary)?;
+            option(tokens, &mut at, &mut explain, (&mut summary, &mut measured))?;
             skip_space(tokens, &mut at);
             match tokens.get(at).map(|token| &token.token) {
                 Some(Token::Comma) => at += 1,
@@ -51,6 +52,10 @@ pub fn take(tokens: &mut Vec<TokenWithSpan>) -> Result<Option<Explain>> {
         }
         at += 1;
         explain.summary = summary.unwrap_or(explain.summary);
+        if let (false, Some(name)) = (explain.is_analyze, measured.first()) {
+            let message = format!("EXPLAIN option {} requires ANALYZE", name.to_ascii_uppercase());
+            return Err(Error::InvalidParameterValue { message });
+        }
     } else {
         explain.is_analyze = takes(tokens, &mut at, "analyze") || takes(tokens, &mut at, "analyse");
         explain.is_verbose = takes(tokens, &mut at, "verbose");
@@ -108,7 +113,7 @@ fn option(
     tokens: &[TokenWithSpan],
     at: &mut usize,
     explain: &mut Explain,
-    summary: &mut Option<bool>,
+    (summary, measured): (&mut Option<bool>, &mut Vec<&'static str>),
 ) -> Result<()> {
     let name = match word(tokens, at) {
         Some(name) => name,
@@ -123,10 +128,9 @@ fn option(
                 return Err(Error::NotSupported { message: format!("EXPLAIN (FORMAT {other})") });
             }
             other => {
-                return Err(unrecognized(&format!(
-                    "value for EXPLAIN option \"format\": \"{}\"",
-                    other.unwrap_or("")
-                )));
+                let value = other.unwrap_or_default();
+                let message = format!("unrecognized value for EXPLAIN option \"format\": \"{value}\"");
+                return Err(Error::InvalidParameterValue { message });
             }
         };
         return Ok(());
@@ -145,10 +149,14 @@ fn option(
         "analyze" | "analyse" => explain.is_analyze = is_on,
         "verbose" => explain.is_verbose = is_on,
         "costs" => explain.costs = is_on,
-        "timing" => explain.timing = is_on,
+        "timing" => {
+            explain.timing = is_on;
+            measured.extend(is_on.then_some("timing"));
+        }
         "summary" => *summary = Some(is_on),
+        "wal" => measured.extend(is_on.then_some("wal")),
         // Clients ask for them always; there is nothing of the kind here.
-        "settings" | "buffers" | "wal" | "generic_plan" => {}
+        "settings" | "buffers" | "generic_plan" => {}
         other => return Err(unrecognized(&format!("EXPLAIN option \"{other}\""))),
     }
     Ok(())

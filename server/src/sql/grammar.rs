@@ -4,7 +4,7 @@
 
 use std::any::TypeId;
 
-use sqlparser::ast::{Expr, TrimWhereField, UnaryOperator};
+use sqlparser::ast::{CastKind, ColumnOption, DataType, Expr, TrimWhereField, UnaryOperator, Value};
 use sqlparser::dialect::{Dialect, PostgreSqlDialect, Precedence};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
@@ -58,11 +58,42 @@ fn trim_of_blanks(parser: &mut Parser<'_>) -> Option<Result<Expr, ParserError>> 
     }))
 }
 
+/// `interval(0) '…'`, whose digits the parser would drop.
+fn interval_of_digits(parser: &mut Parser<'_>) -> Option<Expr> {
+    let token = |at| &parser.peek_nth_token_ref(at).token;
+    let (Token::LParen, Token::Number(digits, _), Token::RParen, Token::SingleQuotedString(text)) =
+        (token(1), token(2), token(3), token(4))
+    else {
+        return None;
+    };
+    let precision = digits.parse().ok()?;
+    let expr = Box::new(Expr::value(Value::SingleQuotedString(text.clone())));
+    for _ in 0..5 {
+        parser.next_token();
+    }
+    let data_type = DataType::Interval { fields: None, precision: Some(precision) };
+    Some(Expr::Cast { kind: CastKind::Cast, expr, data_type, array: false, format: None })
+}
+
 macro_rules! as_in_base {
     ($($name:ident),* $(,)?) => { $(fn $name(&self) -> bool { BASE.$name() })* };
 }
 
 impl Dialect for Grammar {
+    /// Words of other systems, which the parser would pass over and then not heed.
+    fn parse_column_option(
+        &self,
+        parser: &mut Parser<'_>,
+    ) -> Result<Option<Result<Option<ColumnOption>, ParserError>>, ParserError> {
+        use Keyword::{AS, ASC, AUTO_INCREMENT, AUTOINCREMENT, DESC, IDENTITY, ON, SRID};
+        match words(parser)[0] {
+            AUTO_INCREMENT | AUTOINCREMENT | ASC | DESC | ON | AS | SRID | IDENTITY => {
+                parser.expected_ref("',' or ')' after column definition", parser.peek_token_ref())
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// The parser takes it for PostgreSQL's where it asks for the type.
     fn dialect(&self) -> TypeId {
         TypeId::of::<PostgreSqlDialect>()
@@ -114,6 +145,9 @@ impl Dialect for Grammar {
             Token::Tilde => UnaryOperator::BitwiseNot,
             Token::Word(word) if word.keyword == Keyword::TRIM && word.quote_style.is_none() => {
                 return trim_of_blanks(parser);
+            }
+            Token::Word(word) if word.keyword == Keyword::INTERVAL && word.quote_style.is_none() => {
+                return interval_of_digits(parser).map(Ok);
             }
             _ => return BASE.parse_prefix(parser),
         };

@@ -5,7 +5,7 @@ use engine::{Error, Result};
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::classify::{Command, Fetch, Membership, RewriteTable};
+use super::classify::{Command, Fetch, Membership, NamedColumns, RewriteTable};
 use super::transactions;
 
 /// The words of one statement.
@@ -238,18 +238,24 @@ fn rewrite(mut words: Words<'_>, tokens: &[TokenWithSpan], is_refresh: bool) -> 
 
 /// `ANALYZE [(option, …)] [VERBOSE] [table, …]`.
 fn analyze(mut words: Words<'_>) -> Result<Command> {
-    options(&mut words)?;
+    const OPTIONS: &[&str] = &["verbose", "skip_locked"];
+    options(&mut words, "ANALYZE", OPTIONS)?;
     words.take("verbose");
+    Ok(Command::Analyze(relations(words)?))
+}
+
+/// `name [(column, …)], …` to the end.
+fn relations(mut words: Words<'_>) -> Result<Vec<NamedColumns>> {
     let mut tables = Vec::new();
     while words.peek().is_some() {
-        tables.push(relation(&mut words)?);
-        columns(&mut words)?;
+        let (schema, table) = relation(&mut words)?;
+        tables.push(NamedColumns { schema, table, columns: columns(&mut words)? });
         if !words.take_comma() {
             break;
         }
     }
     words.end()?;
-    Ok(Command::Analyze(tables))
+    Ok(tables)
 }
 
 /// `CHECK LAYOUT [OF] [schema.]name`.
@@ -261,51 +267,82 @@ fn check_layout(mut words: Words<'_>) -> Result<Command> {
 }
 
 /// `(column, …)` behind a relation: all are looked at in any case.
-fn columns(words: &mut Words<'_>) -> Result<()> {
-    if words.take_token(&Token::LParen) {
-        words.names()?;
-        if !words.take_token(&Token::RParen) {
-            return Err(unexpected(words.peek()));
-        }
+fn columns(words: &mut Words<'_>) -> Result<Vec<String>> {
+    if !words.take_token(&Token::LParen) {
+        return Ok(Vec::new());
     }
-    Ok(())
+    let names = words.names()?;
+    match words.take_token(&Token::RParen) {
+        true => Ok(names),
+        false => Err(unexpected(words.peek())),
+    }
 }
 
-/// `(option [value], …)`, which says nothing here.
-fn options(words: &mut Words<'_>) -> Result<()> {
+/// `(option [value], …)`: those that are on. They say nothing here, but for ANALYZE.
+fn options(words: &mut Words<'_>, statement: &str, known: &[&str]) -> Result<Vec<String>> {
+    let mut on = Vec::new();
     if !words.take_token(&Token::LParen) {
-        return Ok(());
+        return Ok(on);
     }
     loop {
-        words.name()?;
-        if !matches!(words.peek(), None | Some(Token::Comma | Token::RParen)) {
-            words.skip();
+        let name = words.name()?;
+        if !known.contains(&name.as_str()) {
+            let message = format!("unrecognized {statement} option \"{name}\"");
+            return Err(Error::Syntax { message, position: None });
+        }
+        let value = match words.peek() {
+            None | Some(Token::Comma | Token::RParen) => None,
+            Some(token) => {
+                words.skip();
+                Some(token.to_string().trim_matches('\'').to_ascii_lowercase())
+            }
+        };
+        match value.as_deref() {
+            None | Some("true" | "on" | "1") => on.push(name),
+            Some("false" | "off" | "0") => {}
+            Some(_) if matches!(name.as_str(), "parallel" | "index_cleanup") => {}
+            Some(_) => {
+                let message = format!("{name} requires a Boolean value");
+                return Err(Error::Syntax { message, position: None });
+            }
         }
         if !words.take_comma() {
             break;
         }
     }
     match words.take_token(&Token::RParen) {
-        true => Ok(()),
+        true => Ok(on),
         false => Err(unexpected(words.peek())),
     }
 }
 
 /// `VACUUM [(option, …)] [FULL] [FREEZE] [VERBOSE] [ANALYZE] [table, …]`.
 fn vacuum(mut words: Words<'_>) -> Result<Command> {
-    options(&mut words)?;
+    const OPTIONS: &[&str] = &[
+        "full",
+        "freeze",
+        "verbose",
+        "analyze",
+        "disable_page_skipping",
+        "skip_locked",
+        "index_cleanup",
+        "process_toast",
+        "truncate",
+        "parallel",
+    ];
+    let on = options(&mut words, "VACUUM", OPTIONS)?;
+    let mut analyzes = on.iter().any(|option| option == "analyze");
     for word in ["full", "freeze", "verbose", "analyze"] {
-        words.take(word);
+        let is_there = words.take(word);
+        analyzes |= is_there && word == "analyze";
     }
-    while words.peek().is_some() {
-        relation(&mut words)?;
-        columns(&mut words)?;
-        if !words.take_comma() {
-            break;
-        }
+    let tables = relations(words)?;
+    if !analyzes && tables.iter().any(|table| !table.columns.is_empty()) {
+        return Err(Error::NotSupported {
+            message: "ANALYZE option must be specified when a column list is provided".to_owned(),
+        });
     }
-    words.end()?;
-    Ok(Command::Vacuum)
+    Ok(Command::Vacuum { tables, analyzes })
 }
 
 fn refused(what: &str) -> Error {

@@ -1,7 +1,11 @@
 //! From the text of a client to statements: the one room that knows the SQL parser.
 
 mod classify;
+mod clauses;
 mod copy_files;
+mod copy_options;
+mod copy_words;
+mod defaults;
 mod dialect;
 mod distribute;
 mod explained;
@@ -11,19 +15,23 @@ mod grammar;
 mod hand_parsed;
 mod history;
 pub mod input;
+mod inserts;
 mod limits;
 mod names;
 mod parameters;
 mod parse;
 mod printed;
+mod references;
 mod tables;
 mod transactions;
 mod views;
 
 pub use classify::{
-    Command, CommentOn, CopyFormat, CopyIn, CopyOptions, CopyOut, DeclareCursor, Fetch, GrantOn, Granting,
-    KeyChange, Membership, Query, RewriteTable, RoleChange, RoleOptions, RoleSetting, SchemaChange,
+    Command, CommentOn, CopyIn, CopyOut, DeclareCursor, Fetch, GrantOn, Granting, KeyChange, Membership,
+    NamedColumns, Query, RewriteTable, RoleChange, RoleOptions, RoleSetting, SchemaChange,
 };
+pub use copy_options::{CopyFormat, CopyOptions};
+pub use defaults::DefaultValue;
 pub use dialect::{REPEATED, SessionFacts, SessionIdentity, quantify, tell_session};
 pub use explained::Explain;
 pub use export::ExportTo;
@@ -35,7 +43,10 @@ pub use parameters::{read_bytea, type_arrays};
 pub use parse::parse;
 pub use tables::{
     AlterStep, ColumnMake, InsertSource, RelationKind, RowChange, TableAlter, TableDrop, TableMake, Write,
-    WriteTo, columns_of, distinct_counts_of, insert_of_files, name_columns, read_values,
+    WriteTo, check_column_name, columns_of, distinct_counts_of, insert_of_files, name_columns, read_values,
+};
+pub use views::{
+    Reads, ViewMake, qualify_relations, renamed as view_of_renamed, view_query,
+    with_renamed_column as view_of_renamed_column,
 };
 pub use transactions::{AccessMode, TransactionCommand, TransactionModes};
-pub use views::{ViewMake, qualify_relations, view_query};

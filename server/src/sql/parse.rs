@@ -11,7 +11,8 @@ use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use super::classify::{Command, classify};
 use super::dialect::{self, SessionFacts};
-use super::{distribute, explained, hand_parsed, history, limits, tables};
+use super::tables::{self, RelationKind};
+use super::{copy_words, distribute, explained, hand_parsed, history, limits};
 
 /// How deep the parser itself may recurse; it runs on a large stack.
 pub(super) const PARSER_DEPTH_MAX: usize = 600;
@@ -111,7 +112,8 @@ fn parse_one(
     }
     let is_user = spell_user_as_role(&mut tokens);
     let is_option_only = hand_parsed::take_option_for(&mut tokens);
-    spell_view_as_table(&mut tokens);
+    let said = spell_view_as_table(&mut tokens);
+    copy_words::spell(&mut tokens);
     history::take_moments(&mut tokens)?;
     distribute::take_counts(&mut tokens)?;
     let clauses = tables::take_clauses(&mut tokens)?;
@@ -121,10 +123,12 @@ fn parse_one(
     });
     // DataFusion's own COPY knows neither STDIN nor STDOUT.
     let mut statement = if first == Some(Keyword::COPY) {
-        Parser::new(dialect)
-            .with_recursion_limit(PARSER_DEPTH_MAX)
-            .with_tokens_with_locations(tokens)
+        let mut parser =
+            Parser::new(dialect).with_recursion_limit(PARSER_DEPTH_MAX).with_tokens_with_locations(tokens);
+        parser
             .parse_statement()
+            // What is left was not read at all.
+            .and_then(|statement| parser.expect_token(&Token::EOF).map(|_| statement))
             .map(|statement| Statement::Statement(Box::new(statement)))
             .map_err(|error| syntax_error(sql, DataFusionError::from(error).into()))?
     } else {
@@ -144,11 +148,15 @@ fn parse_one(
     if let Command::Granting(granting) = &mut command {
         granting.with_grant_option |= is_option_only;
     }
+    if let (Command::AlterTable(alter), Some(said)) = (&mut command, said) {
+        alter.said = said;
+    }
     Ok(command)
 }
 
-/// `ALTER [MATERIALIZED] VIEW v RENAME TO w` is what `ALTER TABLE` does as well; the parser reads the latter.
-fn spell_view_as_table(tokens: &mut Vec<TokenWithSpan>) {
+/// `ALTER [MATERIALIZED] VIEW v RENAME TO w` is what `ALTER TABLE` does as well; the parser reads the latter. What was said
+/// in place of a table.
+fn spell_view_as_table(tokens: &mut Vec<TokenWithSpan>) -> Option<RelationKind> {
     let is_space = |token: &TokenWithSpan| matches!(token.token, Token::Whitespace(_));
     let words: Vec<usize> = (0..tokens.len()).filter(|at| !is_space(&tokens[*at])).take(3).collect();
     let keyword = |place: usize| match words.get(place).map(|at| &tokens[*at].token) {
@@ -160,11 +168,15 @@ fn spell_view_as_table(tokens: &mut Vec<TokenWithSpan>) {
         (Some(Keyword::ALTER), Some(Keyword::MATERIALIZED), Some(Keyword::VIEW)) => {
             (Some(words[1]), words[2])
         }
-        _ => return,
+        _ => return None,
     };
     tokens[view].token = Token::make_keyword("TABLE");
-    if let Some(removed) = removed {
-        tokens.remove(removed);
+    match removed {
+        Some(removed) => {
+            tokens.remove(removed);
+            Some(RelationKind::MaterializedView)
+        }
+        None => Some(RelationKind::View),
     }
 }
 

@@ -30,11 +30,6 @@ pub fn name(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// A text as a literal.
-pub fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
-}
-
 fn exact<T: VisitMut + Clone + PartialEq + Display>(
     node: &T,
     read: impl Fn(&mut Parser<'_>) -> std::result::Result<T, ParserError>,

@@ -12,18 +12,21 @@ use engine::{Error, Result};
 use sqlparser::ast::{
     AlterColumnOperation, AlterTable, AlterTableOperation, ArrayElemTypeDef, AssignmentTarget,
     BinaryOperator, ColumnDef, ColumnOption, CreateTable, CreateTableOptions, CreateView,
-    DataType as SqlType, Delete, ExactNumberInfo, Expr, FromTable, Function, FunctionArg, FunctionArgExpr,
-    FunctionArguments, Ident, Insert, ObjectName, OnCommit, RenameTableNameKind, SelectItem, SetExpr,
-    SqlOption, Statement as SqlStatement, TableFactor, TableObject, TableWithJoins, Truncate, Update, Value,
-    Visit, Visitor,
+    DataType as SqlType, Delete, DropBehavior, ExactNumberInfo, Expr, FromTable, Function, FunctionArg,
+    FunctionArgExpr, FunctionArguments, Ident, Insert, ObjectName, ObjectNamePart, OnCommit,
+    RenameTableNameKind, SelectItem, SetExpr, SqlOption, Statement as SqlStatement, TableFactor, TableObject,
+    TableWithJoins, Truncate, Update, Visit, Visitor,
 };
+use sqlparser::keywords::Keyword;
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::classify::{Command, Query, folded, last_name, not_supported, owner_name, query, schema_and_name};
 use super::copy_files::{self, CopyFiles};
+use super::defaults::{self, DefaultValue};
 use super::dialect::{self, SessionFacts};
 use super::export::ExportTo;
+use super::inserts;
 use super::printed::{self, name as quote};
 use super::views::{self, ViewMake};
 use crate::pg_catalog::types;
@@ -83,7 +86,14 @@ pub struct ColumnMake {
     /// It may be null.
     pub is_nullable: bool,
     /// The literal that stands where a row names no value.
-    pub default: Option<String>,
+    pub default: Option<DefaultValue>,
+}
+
+impl ColumnMake {
+    /// A name for a query's column.
+    fn named(name: String) -> Self {
+        Self { name, data_type: DataType::Null, is_nullable: true, default: None }
+    }
 }
 
 /// Rows to be written.
@@ -155,6 +165,8 @@ pub struct TableAlter {
     pub schema: Option<String>,
     /// The table.
     pub table: String,
+    /// What it is said to be: a table may be anything, where it can be done to it.
+    pub said: RelationKind,
     /// No table of that name is fine.
     pub if_exists: bool,
     /// What is done, in order.
@@ -168,18 +180,16 @@ pub enum AlterStep {
     Rename { to: String },
     OwnerTo { role: String },
     AddColumn { column: ColumnMake, if_not_exists: bool },
-    DropColumn { name: String, if_exists: bool },
+    DropColumn { name: String, if_exists: bool, is_cascade: bool },
     RenameColumn { name: String, to: String },
     SetType { name: String, data_type: DataType },
-    SetDefault { name: String, default: Option<String> },
+    SetDefault { name: String, default: Option<DefaultValue> },
     SetNullable { name: String, is_nullable: bool },
 }
 
 /// `CREATE TABLE`, with columns or `AS` a query.
 pub fn create(create: CreateTable, clauses: Clauses, sql: &str, facts: &SessionFacts) -> Result<Command> {
     let refused = [
-        (create.or_replace, "OR REPLACE"),
-        (create.transient || create.volatile || create.external, "that kind of table"),
         (create.like.is_some(), "LIKE"),
         (create.inherits.is_some(), "INHERITS"),
         (create.partition_of.is_some(), "PARTITION OF"),
@@ -191,11 +201,22 @@ pub fn create(create: CreateTable, clauses: Clauses, sql: &str, facts: &SessionF
     if let Some((_, what)) = refused.into_iter().find(|(is_asked, _)| *is_asked) {
         return Err(not_supported(&format!("CREATE TABLE with {what}")));
     }
-    let (schema, table) = schema_and_name(&create.name);
-    let mut columns = Vec::with_capacity(create.columns.len());
-    for column in &create.columns {
-        columns.push(column_make(column, create.query.is_some())?);
+    if create.on_commit.is_some() && !create.temporary {
+        let message = "ON COMMIT can only be used on temporary tables".to_owned();
+        return Err(Error::InvalidTableDefinition { message });
     }
+    if create.query.is_some() && !create.columns.is_empty() {
+        // The types are those of the query. Names alone were taken out before it was parsed.
+        let message = "syntax error at or near \"AS\"".to_owned();
+        return Err(Error::Syntax { message, position: None });
+    }
+    let (schema, table) = schema_and_name(&create.name);
+    let columns = match create.query {
+        Some(_) => clauses.names.into_iter().map(ColumnMake::named).collect(),
+        None => {
+            create.columns.iter().map(|column| column_make(column, &table)).collect::<Result<Vec<_>>>()?
+        }
+    };
     let make = TableMake {
         schema,
         table,
@@ -226,10 +247,8 @@ pub fn insert(insert: Insert, sql: &str, facts: &SessionFacts) -> Result<Command
     let refused = [
         (insert.on.is_some(), "ON CONFLICT (there are no unique keys)"),
         (insert.returning.is_some(), "RETURNING"),
-        (insert.overwrite || insert.replace_into, "OVERWRITE"),
         (insert.source.is_none(), "DEFAULT VALUES"),
         (insert.table_alias.is_some(), "an alias"),
-        (insert.partitioned.is_some(), "PARTITION"),
     ];
     if let Some((_, what)) = refused.into_iter().find(|(is_asked, _)| *is_asked) {
         return Err(not_supported(&format!("INSERT with {what}")));
@@ -238,8 +257,11 @@ pub fn insert(insert: Insert, sql: &str, facts: &SessionFacts) -> Result<Command
         return Err(not_supported("INSERT into anything but a table"));
     };
     let (schema, table) = schema_and_name(name);
+    inserts::check_columns(&insert.columns)?;
+    inserts::check_widths(&insert)?;
     let mut insert = insert;
     if let Some(source) = &mut insert.source {
+        inserts::select_values(&mut source.body);
         name_outputs(&mut source.body);
     }
     let query = query(SqlStatement::Insert(insert), sql, facts);
@@ -341,37 +363,41 @@ fn name_outputs(body: &mut SetExpr) {
 }
 
 /// Reads the literals among the values of an INSERT as what the columns of `target` take for them.
-pub fn read_values(statement: &mut Statement, target: &TableDefinition) {
-    let Statement::Statement(statement) = statement else { return };
-    let SqlStatement::Insert(insert) = statement.as_mut() else { return };
+pub fn read_values(statement: &mut Statement, target: &TableDefinition) -> Result<()> {
+    let Statement::Statement(statement) = statement else { return Ok(()) };
+    let SqlStatement::Insert(insert) = statement.as_mut() else { return Ok(()) };
     let named: Vec<Option<usize>> =
         insert.columns.iter().map(|column| target.position(&last_name(column))).collect();
     let fields = target.fields();
-    let kind = |at: usize| {
-        let place = if named.is_empty() { Some(at) } else { named.get(at).copied().flatten() };
-        place.and_then(|place| fields.get(place)).map(Field::data_type)
+    let place = |at: usize| if named.is_empty() { Some(at) } else { named.get(at).copied().flatten() };
+    let kind = |at: usize| place(at).and_then(|place| fields.get(place)).map(Field::data_type);
+    let read = |at: usize, value: &Expr, is_default: bool| match (is_default, place(at)) {
+        (true, Some(place)) => inserts::default_of(target, place).map(Some),
+        _ if kind(at) == Some(&DataType::Binary) => Ok(dialect::bytea(value)),
+        _ => Ok(None),
     };
-    let Some(SetExpr::Values(values)) = insert.source.as_mut().map(|source| source.body.as_mut()) else {
-        return;
+    let values = match insert.source.as_mut().map(|source| source.body.as_mut()) {
+        Some(SetExpr::Values(values)) => values,
+        Some(body) => {
+            return inserts::read_selects(body, &|at, value| {
+                read(at, value, inserts::is_marked_default(value))
+            });
+        }
+        None => return Ok(()),
     };
     for row in &mut values.rows {
         for (at, value) in row.content.iter_mut().enumerate() {
-            if kind(at) == Some(&DataType::Binary)
-                && let Some(read) = dialect::bytea(value)
-            {
-                *value = read;
+            if let Some(other) = read(at, value, inserts::is_default(value))? {
+                *value = other;
             }
         }
     }
+    Ok(())
 }
 
 /// `DELETE FROM`.
 pub fn delete(delete: Delete, sql: &str, facts: &SessionFacts) -> Result<Command> {
-    let refused = [
-        (delete.using.is_some() || !delete.tables.is_empty(), "USING"),
-        (delete.returning.is_some(), "RETURNING"),
-        (!delete.order_by.is_empty() || delete.limit.is_some(), "ORDER BY or LIMIT"),
-    ];
+    let refused = [(delete.using.is_some(), "USING"), (delete.returning.is_some(), "RETURNING")];
     if let Some((_, what)) = refused.into_iter().find(|(is_asked, _)| *is_asked) {
         return Err(not_supported(&format!("DELETE with {what}")));
     }
@@ -381,20 +407,21 @@ pub fn delete(delete: Delete, sql: &str, facts: &SessionFacts) -> Result<Command
 
 /// `UPDATE`.
 pub fn update(update: Update, sql: &str, facts: &SessionFacts) -> Result<Command> {
-    let refused = [
-        (update.from.is_some(), "FROM"),
-        (update.returning.is_some(), "RETURNING"),
-        (!update.order_by.is_empty() || update.limit.is_some(), "ORDER BY or LIMIT"),
-    ];
+    let refused = [(update.from.is_some(), "FROM"), (update.returning.is_some(), "RETURNING")];
     if let Some((_, what)) = refused.into_iter().find(|(is_asked, _)| *is_asked) {
         return Err(not_supported(&format!("UPDATE with {what}")));
     }
     let mut assignments: Vec<(String, Expr)> = Vec::new();
     for assignment in update.assignments {
         let pairs: Vec<(String, Expr)> = match (assignment.target, assignment.value) {
-            (AssignmentTarget::ColumnName(name), value) => vec![(last_name(&name), value)],
+            (AssignmentTarget::ColumnName(name), value) => vec![(assigned_column(&name)?, value)],
             (AssignmentTarget::Tuple(names), Expr::Tuple(values)) if names.len() == values.len() => {
-                names.iter().map(last_name).zip(values).collect()
+                let names = names.iter().map(assigned_column).collect::<Result<Vec<_>>>()?;
+                names.into_iter().zip(values).collect()
+            }
+            (AssignmentTarget::Tuple(_), Expr::Tuple(_)) => {
+                let message = "number of columns does not match number of values".to_owned();
+                return Err(Error::Syntax { message, position: None });
             }
             (AssignmentTarget::Tuple(_), _) => return Err(not_supported("UPDATE with a row of columns")),
         };
@@ -409,6 +436,17 @@ pub fn update(update: Update, sql: &str, facts: &SessionFacts) -> Result<Command
     change(vec![update.table], update.selection, Some(assignments), sql, facts)
 }
 
+/// The column that an UPDATE sets: a name before it would be that of a column, and it a field's.
+fn assigned_column(name: &ObjectName) -> Result<String> {
+    match name.0.as_slice() {
+        [ObjectNamePart::Identifier(column)] => Ok(folded(column)),
+        [ObjectNamePart::Identifier(column), ..] => {
+            Err(Error::UndefinedColumn { column: folded(column), suggestion: None, position: None })
+        }
+        _ => Err(not_supported("UPDATE of such a column")),
+    }
+}
+
 fn change(
     from: Vec<TableWithJoins>,
     selection: Option<Expr>,
@@ -420,6 +458,15 @@ fn change(
         from.as_slice()
     else {
         return Err(not_supported("DELETE and UPDATE of anything but one table"));
+    };
+    // `UPDATE ONLY t` is read as of a table `only` under another name, which must be quoted to be one. No table inherits.
+    let (name, alias) = match (name.0.as_slice(), alias) {
+        ([ObjectNamePart::Identifier(only)], Some(table))
+            if only.quote_style.is_none() && !table.explicit && only.value.eq_ignore_ascii_case("only") =>
+        {
+            (&ObjectName::from(vec![table.name.clone()]), &None)
+        }
+        _ => (name, alias),
     };
     if !joins.is_empty() {
         return Err(not_supported("DELETE and UPDATE of a join"));
@@ -668,21 +715,13 @@ impl RowChange {
 
 /// The text of an assigned value; `DEFAULT` is the column's own.
 fn assigned(table: &TableDefinition, field: &Field, value: &Expr) -> Result<String> {
-    let is_default = matches!(value, Expr::Identifier(ident)
-        if ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("default"));
-    if !is_default {
-        return printed::expression(value);
+    match table.position(field.name()).filter(|_| inserts::is_default(value)) {
+        Some(place) => printed::expression(&inserts::default_of(table, place)?),
+        None => printed::expression(value),
     }
-    let managed = table.managed.as_ref();
-    let column = managed
-        .and_then(|managed| managed.current_columns().find(|column| column.field.name() == field.name()));
-    Ok(match column.and_then(|column| column.default.as_ref()) {
-        Some(text) => printed::literal(text),
-        None => "NULL".to_owned(),
-    })
 }
 
-fn holds_query(expr: &Expr) -> bool {
+pub(super) fn holds_query(expr: &Expr) -> bool {
     struct Finder(bool);
     impl Visitor for Finder {
         type Break = ();
@@ -719,12 +758,7 @@ pub fn materialized(
         return Err(not_supported("CREATE OR REPLACE MATERIALIZED VIEW"));
     }
     let view = views::create(CreateView { options: CreateTableOptions::None, ..create }, sql, facts)?;
-    let column = |name: &String| ColumnMake {
-        name: name.clone(),
-        data_type: DataType::Null,
-        is_nullable: true,
-        default: None,
-    };
+    let column = |name: &String| ColumnMake::named(name.clone());
     let make = TableMake {
         schema: view.schema.clone(),
         table: view.view.clone(),
@@ -780,13 +814,18 @@ pub fn alter(alter: &AlterTable) -> Result<Command> {
             }
             AlterTableOperation::AddColumn { column_def, if_not_exists, .. } => {
                 steps.push(AlterStep::AddColumn {
-                    column: column_make(column_def, false)?,
+                    column: column_make(column_def, &table)?,
                     if_not_exists: *if_not_exists,
                 })
             }
-            AlterTableOperation::DropColumn { column_names, if_exists, .. } => {
+            AlterTableOperation::DropColumn { column_names, if_exists, drop_behavior, .. } => {
+                let is_cascade = matches!(drop_behavior, Some(DropBehavior::Cascade));
                 for name in column_names {
-                    steps.push(AlterStep::DropColumn { name: folded(name), if_exists: *if_exists });
+                    steps.push(AlterStep::DropColumn {
+                        name: folded(name),
+                        if_exists: *if_exists,
+                        is_cascade,
+                    });
                 }
             }
             AlterTableOperation::RenameColumn { old_column_name, new_column_name } => {
@@ -802,7 +841,8 @@ pub fn alter(alter: &AlterTable) -> Result<Command> {
             _ => return Err(not_supported("this ALTER TABLE")),
         }
     }
-    Ok(Command::AlterTable(TableAlter { schema, table, if_exists: alter.if_exists, steps }))
+    let said = RelationKind::Table;
+    Ok(Command::AlterTable(TableAlter { schema, table, said, if_exists: alter.if_exists, steps }))
 }
 
 fn alter_column(name: String, operation: &AlterColumnOperation) -> Result<AlterStep> {
@@ -810,7 +850,7 @@ fn alter_column(name: String, operation: &AlterColumnOperation) -> Result<AlterS
         AlterColumnOperation::SetNotNull => AlterStep::SetNullable { name, is_nullable: false },
         AlterColumnOperation::DropNotNull => AlterStep::SetNullable { name, is_nullable: true },
         AlterColumnOperation::SetDefault { value } => {
-            AlterStep::SetDefault { name, default: Some(literal(value)?) }
+            AlterStep::SetDefault { name, default: defaults::literal(value)? }
         }
         AlterColumnOperation::DropDefault => AlterStep::SetDefault { name, default: None },
         AlterColumnOperation::SetDataType { data_type, using: None, .. } => {
@@ -820,22 +860,32 @@ fn alter_column(name: String, operation: &AlterColumnOperation) -> Result<AlterS
     })
 }
 
-fn column_make(column: &ColumnDef, is_of_query: bool) -> Result<ColumnMake> {
-    let mut make = ColumnMake {
-        name: folded(&column.name),
-        data_type: DataType::Null,
-        is_nullable: true,
-        default: None,
+fn column_make(column: &ColumnDef, table: &str) -> Result<ColumnMake> {
+    let mut make = ColumnMake::named(folded(&column.name));
+    let name = make.name.clone();
+    check_column_name(&name)?;
+    make.data_type = column_type(&column.data_type)?;
+    let wrong = |what: &str| Error::Syntax {
+        message: format!("{what} for column \"{name}\" of table \"{table}\""),
+        position: None,
     };
-    if !is_of_query {
-        make.data_type = column_type(&column.data_type)?;
-    }
+    let (mut is_null, mut has_default) = (None, false);
     for option in &column.options {
         match &option.option {
-            ColumnOption::Null => {}
-            ColumnOption::NotNull => make.is_nullable = false,
-            ColumnOption::Default(value) => make.default = Some(literal(value)?),
-            ColumnOption::Collation(_) => {}
+            ColumnOption::Null | ColumnOption::NotNull => {
+                let said = matches!(option.option, ColumnOption::Null);
+                if is_null.replace(said).is_some_and(|before| before != said) {
+                    return Err(wrong("conflicting NULL/NOT NULL declarations"));
+                }
+                make.is_nullable = said;
+            }
+            ColumnOption::Default(value) => {
+                if std::mem::replace(&mut has_default, true) {
+                    return Err(wrong("multiple default values specified"));
+                }
+                make.default = defaults::literal(value)?;
+            }
+            ColumnOption::Collation(collation) => check_collation(collation, &make.data_type)?,
             other => {
                 let what = format!("column option {other}");
                 return Err(not_supported(&what));
@@ -845,23 +895,30 @@ fn column_make(column: &ColumnDef, is_of_query: bool) -> Result<ColumnMake> {
     Ok(make)
 }
 
-/// A default's literal, as DuckLake keeps it.
-fn literal(value: &Expr) -> Result<String> {
-    let refused = || not_supported("a default that is not a literal");
-    match value {
-        Expr::Value(value) => match &value.value {
-            Value::Number(text, _) => Ok(text.clone()),
-            Value::Boolean(flag) => Ok(u8::from(*flag).to_string()),
-            Value::Null => Ok("NULL".to_owned()),
-            other => other.clone().into_string().ok_or_else(refused),
-        },
-        Expr::UnaryOp { expr, .. } => match expr.as_ref() {
-            Expr::Value(_) => Ok(value.to_string().replace(' ', "")),
-            _ => Err(refused()),
-        },
-        Expr::Cast { expr, .. } => literal(expr),
-        Expr::TypedString(typed) => typed.value.value.clone().into_string().ok_or_else(refused),
-        _ => Err(refused()),
+/// Refuses the name of a column that every table of PostgreSQL's has (42701).
+pub fn check_column_name(name: &str) -> Result<()> {
+    const SYSTEM: [&str; 6] = ["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
+    match SYSTEM.contains(&name) {
+        false => Ok(()),
+        true => Err(Error::DuplicateColumn {
+            message: format!("column name \"{name}\" conflicts with a system column name"),
+        }),
+    }
+}
+
+/// Texts are ordered byte by byte, and in no other way.
+fn check_collation(collation: &ObjectName, of: &DataType) -> Result<()> {
+    let (schema, name) = schema_and_name(collation);
+    if *of != DataType::Utf8 {
+        let (oid, _) = types::oid_and_size(of);
+        let kind = types::format(oid.into(), -1);
+        let message = format!("collations are not supported by type {kind}");
+        return Err(Error::TypeMismatch { message });
+    }
+    let is_known = schema.as_deref().is_none_or(|schema| schema == "pg_catalog");
+    match is_known && matches!(name.as_str(), "C" | "POSIX" | "default" | "ucs_basic") {
+        true => Ok(()),
+        false => Err(not_supported(&format!("the collation \"{name}\" (there is \"C\")"))),
     }
 }
 
@@ -924,6 +981,8 @@ pub struct Clauses {
     partitioned_by: Vec<(String, String)>,
     /// `SORTED BY (column [ASC | DESC] [NULLS FIRST | LAST])`.
     sorted_by: Vec<(String, bool, bool)>,
+    /// `CREATE TABLE name (a, b) AS`: names for the query's columns.
+    names: Vec<String>,
     /// `WITH NO DATA`.
     with_no_data: bool,
 }
@@ -952,6 +1011,7 @@ pub fn take_clauses(tokens: &mut Vec<TokenWithSpan>) -> Result<Clauses> {
     if makes.iter().all(|wanted| words(tokens, 0, wanted).is_none()) {
         return Ok(clauses);
     }
+    clauses.names = take_names(tokens);
     let mut depth = 0_usize;
     let mut at = 0;
     while at < tokens.len() {
@@ -988,6 +1048,38 @@ pub fn take_clauses(tokens: &mut Vec<TokenWithSpan>) -> Result<Clauses> {
         }
     }
     Ok(clauses)
+}
+
+/// Takes the names of columns out of `CREATE TABLE name (a, b) …`, which the parser wants types with: whoever wrote no types
+/// wrote names of a query's.
+fn take_names(tokens: &mut Vec<TokenWithSpan>) -> Vec<String> {
+    let Some(open) = tokens.iter().position(|token| token.token == Token::LParen) else { return Vec::new() };
+    let ends = |token: &TokenWithSpan| token.token == Token::RParen;
+    let Some(close) = tokens[open..].iter().position(ends).map(|at| open + at) else { return Vec::new() };
+    let is_as =
+        |token: &TokenWithSpan| matches!(&token.token, Token::Word(word) if word.keyword == Keyword::AS);
+    // In CREATE MATERIALIZED VIEW the parser reads them itself; behind AS they are the query's.
+    let is_view =
+        |token: &TokenWithSpan| matches!(&token.token, Token::Word(word) if word.keyword == Keyword::VIEW);
+    if tokens[..open].iter().any(|token| is_as(token) || is_view(token)) {
+        return Vec::new();
+    }
+    let mut names = Vec::new();
+    let inner: Vec<&TokenWithSpan> =
+        tokens[open + 1..close].iter().filter(|t| !matches!(t.token, Token::Whitespace(_))).collect();
+    for (at, token) in inner.iter().enumerate() {
+        match (&token.token, at % 2) {
+            (Token::Word(word), 0) => {
+                names.push(catalog::identifier::fold(&word.value, word.quote_style.is_some()));
+            }
+            (Token::Comma, 1) => {}
+            _ => return Vec::new(),
+        }
+    }
+    if inner.len() % 2 == 1 {
+        tokens.drain(open..=close);
+    }
+    names
 }
 
 pub(super) fn next_token(tokens: &[TokenWithSpan], from: usize) -> Option<usize> {

@@ -1,6 +1,7 @@
 //! `CREATE VIEW` and its kin. A view is kept as text whose names have their schemas, so that it means the same
 //! whatever the search path of who reads it.
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -9,8 +10,9 @@ use catalog::identifier;
 use datafusion::sql::parser::Statement;
 use engine::{Error, Result};
 use sqlparser::ast::{
-    CreateTableOptions, CreateView, Expr, Ident, ObjectName, ObjectNamePart, Query as SqlQuery, SelectItem,
-    SetExpr, SqlOption, Statement as SqlStatement, TableAlias, TableFactor, VisitMut, VisitorMut,
+    CreateTableOptions, CreateView, Expr, Ident, Join, JoinConstraint, JoinOperator, ObjectName,
+    ObjectNamePart, Query as SqlQuery, Select, SelectItem, SetExpr, SqlOption, Statement as SqlStatement,
+    TableAlias, TableFactor, Visit, VisitMut, Visitor, VisitorMut,
 };
 use sqlparser::parser::Parser;
 
@@ -42,15 +44,8 @@ pub struct ViewMake {
 
 /// `CREATE VIEW`.
 pub fn create(create: CreateView, sql: &str, facts: &SessionFacts) -> Result<ViewMake> {
-    let refused = [
-        (create.temporary, "TEMPORARY"),
-        (create.or_alter || create.secure, "that kind of view"),
-        (create.to.is_some(), "TO"),
-        (!create.cluster_by.is_empty(), "CLUSTER BY"),
-        (create.with_no_schema_binding, "NO SCHEMA BINDING"),
-    ];
-    if let Some((_, what)) = refused.into_iter().find(|(is_asked, _)| *is_asked) {
-        return Err(not_supported(&format!("CREATE VIEW with {what}")));
+    if create.temporary {
+        return Err(not_supported("CREATE VIEW with TEMPORARY"));
     }
     check_options(&create.options)?;
     let (schema, view) = schema_and_name(&create.name);
@@ -152,6 +147,215 @@ pub fn view_query(text: &str, facts: &SessionFacts) -> Result<Query> {
         // DuckDB keeps the whole statement.
         Ok(SqlStatement::CreateView(create)) => Ok(query(SqlStatement::Query(create.query), text, facts)),
         _ => Err(unreadable()),
+    }
+}
+
+/// A view's text with the relation `from` under its new name; `None` where a column is written with the relation's schema.
+pub fn renamed(text: &str, from: (&str, &str), to: &str) -> Result<Option<String>> {
+    let mut body = parsed(text)?;
+    match VisitMut::visit(&mut body, &mut Renamer { from, to }) {
+        ControlFlow::Continue(()) => printed::query(&body).map(Some),
+        ControlFlow::Break(()) => Ok(None),
+    }
+}
+
+/// The query in a view's text.
+fn parsed(text: &str) -> Result<SqlQuery> {
+    let unreadable = || Error::InvalidQuery { message: "a view's text cannot be read".to_owned() };
+    let parser = Parser::new(&Grammar).with_recursion_limit(PARSER_DEPTH_MAX);
+    let mut parser = parser.try_with_sql(text).map_err(|_| unreadable())?;
+    match parser.parse_statement() {
+        Ok(SqlStatement::Query(query)) => Ok(*query),
+        Ok(SqlStatement::CreateView(create)) => Ok(*create.query),
+        _ => Err(unreadable()),
+    }
+}
+
+/// The text of a view of one table, whose column `name` is called `to`; `None` where it is not plain what a name stands for.
+pub fn with_renamed_column(text: &str, name: &str, to: &str) -> Result<Option<String>> {
+    let mut body = parsed(text)?;
+    let SetExpr::Select(select) = body.body.as_mut() else { return Ok(None) };
+    let is_one_table = matches!(select.from.as_slice(),
+        [from] if from.joins.is_empty() && matches!(from.relation, TableFactor::Table { args: None, .. }));
+    let is_plain = |item: &SelectItem| match item {
+        SelectItem::UnnamedExpr(_) => true,
+        // The column itself may be shown by either name.
+        SelectItem::ExprWithAlias { alias, expr } => {
+            ![name, to].contains(&folded(alias).as_str()) || is_column(expr, name)
+        }
+        _ => false,
+    };
+    if !is_one_table || !select.projection.iter().all(is_plain) {
+        return Ok(None);
+    }
+    for item in &mut select.projection {
+        if let SelectItem::UnnamedExpr(expr) = item
+            && is_column(expr, name)
+        {
+            let alias = Ident::with_quote('"', name);
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+        }
+    }
+    let mut renamer = ColumnRenamer { name, to, queries: 0 };
+    let _ = VisitMut::visit(&mut body, &mut renamer);
+    if renamer.queries > 1 {
+        return Ok(None);
+    }
+    printed::query(&body).map(Some)
+}
+
+fn is_column(expr: &Expr, name: &str) -> bool {
+    match expr {
+        Expr::Identifier(last) => folded(last) == name,
+        Expr::CompoundIdentifier(parts) => parts.last().is_some_and(|last| folded(last) == name),
+        _ => false,
+    }
+}
+
+fn last_part(expr: &mut Expr) -> Option<&mut Ident> {
+    match expr {
+        Expr::Identifier(last) => Some(last),
+        Expr::CompoundIdentifier(parts) => parts.last_mut(),
+        _ => None,
+    }
+}
+
+struct ColumnRenamer<'a> {
+    name: &'a str,
+    to: &'a str,
+    queries: usize,
+}
+
+impl VisitorMut for ColumnRenamer<'_> {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _: &mut SqlQuery) -> ControlFlow<()> {
+        self.queries += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Some(last) = last_part(expr)
+            && folded(last) == self.name
+        {
+            *last = Ident::with_quote('"', self.to);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+struct Renamer<'a> {
+    from: (&'a str, &'a str),
+    to: &'a str,
+}
+
+impl Renamer<'_> {
+    fn is_it(&self, parts: &[&Ident]) -> bool {
+        matches!(parts, [schema, table, ..] if (folded(schema).as_str(), folded(table).as_str()) == self.from)
+    }
+}
+
+impl VisitorMut for Renamer<'_> {
+    type Break = ();
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        let TableFactor::Table { name, alias, args: None, .. } = factor else {
+            return ControlFlow::Continue(());
+        };
+        let parts: Vec<&Ident> = name.0.iter().filter_map(ObjectNamePart::as_ident).collect();
+        if parts.len() != 2 || !self.is_it(&parts) {
+            return ControlFlow::Continue(());
+        }
+        let (schema, table) = (parts[0].clone(), parts[1].clone());
+        *name = ObjectName::from(vec![schema, Ident::with_quote('"', self.to)]);
+        // Its columns are still called as they were.
+        if alias.is_none() {
+            *alias = Some(TableAlias { explicit: true, name: table, columns: Vec::new(), at: None });
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        match expr {
+            Expr::CompoundIdentifier(parts)
+                if parts.len() > 2 && self.is_it(&parts.iter().collect::<Vec<_>>()) =>
+            {
+                ControlFlow::Break(())
+            }
+            Expr::QualifiedWildcard(name, _) if name.0.len() > 1 => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+}
+
+/// What a view's text says of columns, by which a change of a table might make it mean another one.
+#[derive(Debug, Default)]
+pub struct Reads {
+    /// Names of columns, without those of tables before them.
+    names: HashSet<String>,
+    /// Tables are joined by the names that they share.
+    pub has_natural_joins: bool,
+    /// A name that one query does not know may be that of the query around it.
+    pub has_subqueries: bool,
+}
+
+impl Reads {
+    /// What `text` says.
+    pub fn of(text: &str) -> Result<Self> {
+        let mut reads = Self::default();
+        let _ = parsed(text)?.visit(&mut reads);
+        Ok(reads)
+    }
+
+    /// True when a column is called so.
+    pub fn mentions(&self, name: &str) -> bool {
+        self.names.contains(name)
+    }
+}
+
+impl Visitor for Reads {
+    type Break = ();
+
+    fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
+        let joins = select.from.iter().flat_map(|from| &from.joins);
+        self.has_natural_joins |= joins.into_iter().any(is_natural);
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+        match factor {
+            TableFactor::Derived { lateral, .. } => self.has_subqueries |= *lateral,
+            TableFactor::NestedJoin { table_with_joins, .. } => {
+                self.has_natural_joins |= table_with_joins.joins.iter().any(is_natural);
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        match expr {
+            Expr::Identifier(name) => {
+                self.names.insert(folded(name));
+            }
+            Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => self.has_subqueries = true,
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn is_natural(join: &Join) -> bool {
+    use JoinOperator as Op;
+    match &join.join_operator {
+        Op::Join(constraint)
+        | Op::Inner(constraint)
+        | Op::Left(constraint)
+        | Op::LeftOuter(constraint)
+        | Op::Right(constraint)
+        | Op::RightOuter(constraint)
+        | Op::FullOuter(constraint) => matches!(constraint, JoinConstraint::Natural),
+        _ => false,
     }
 }
 

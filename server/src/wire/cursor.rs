@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use engine::{Error, Result};
 use pgwire::messages::PgWireBackendMessage;
@@ -159,12 +160,40 @@ pub async fn bind(
     };
     if values.len() != prepared.parameter_types.len() {
         let message = format!("wrong number of parameters for prepared statement \"{name}\"");
-        return Err(Error::InvalidQuery { message }.into());
+        return Err(Error::Syntax { message, position: None }.into());
     }
-    let cast = |(value, wanted): (ScalarValue, &_)| value.cast_to(wanted).map_err(Error::from);
+    let given = values.into_iter().zip(&prepared.parameter_types).enumerate();
     let parameters =
-        values.into_iter().zip(&prepared.parameter_types).map(cast).collect::<Result<Vec<_>>>()?;
+        given.map(|(at, (value, wanted))| argument(at, value, wanted)).collect::<Result<Vec<_>>>()?;
     Ok((prepared, parameters))
+}
+
+/// The value of an EXECUTE as the parameter's type, as it would be assigned to a column of it.
+fn argument(at: usize, value: ScalarValue, wanted: &DataType) -> Result<ScalarValue> {
+    let given = value.data_type();
+    let is_text = |kind: &DataType| matches!(kind, DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8);
+    let is_flag = |kind: &DataType| *kind == DataType::Boolean;
+    // Only a text, which may be a literal of any type, becomes a flag; a flag becomes only a text.
+    if is_flag(&given) != is_flag(wanted) && ![&given, wanted].into_iter().any(|k| is_text(k) || k.is_null())
+    {
+        let name = |kind: &DataType| types::format(types::oid_and_size(kind).0.into(), -1);
+        let message = format!(
+            "parameter ${} of type {} cannot be coerced to the expected type {}",
+            at + 1,
+            name(&given),
+            name(wanted)
+        );
+        return Err(Error::TypeMismatch { message });
+    }
+    // Numbers are rounded, where Arrow would cut them off.
+    let value = match value {
+        ScalarValue::Float64(Some(number)) if wanted.is_integer() => {
+            ScalarValue::Float64(Some(number.round_ties_even()))
+        }
+        value if given.is_decimal() && wanted.is_integer() => value.cast_to(&DataType::Decimal128(38, 0))?,
+        value => value,
+    };
+    value.cast_to(wanted).map_err(Error::from)
 }
 
 /// The values of a query of one row.
@@ -198,6 +227,9 @@ pub async fn execute(
     let _charge = connection.memory.charge(parameters::held_bytes(&parameters, &prepared.sql))?;
     let (Some(Command::Query(query)), Some(columns)) = (&prepared.command, &prepared.columns) else {
         let Some(command) = &prepared.command else { return Ok(()) };
+        if matches!(command, Command::Write(_) | Command::ChangeRows(_)) {
+            return super::simple_query::run_write(connection, command, &parameters, interrupts).await;
+        }
         return super::simple_query::run_command(connection, command, formats.is_none(), interrupts).await;
     };
     let describes = formats.is_none();

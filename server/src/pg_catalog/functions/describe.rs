@@ -6,6 +6,7 @@ use datafusion::arrow::datatypes::Int64Type;
 use super::super::objects::key_definition;
 use super::super::shapes::static_rows;
 use super::super::{View, database, types};
+use super::names::regclass;
 use super::{Body, Definition, Outcome, Value, function, of_nulls};
 
 /// The functions of this family.
@@ -56,7 +57,8 @@ fn nothing(_: &View, _: &[Value]) -> Outcome<String> {
 }
 
 fn view_definition(view: &View, call: &[Value]) -> Outcome<String> {
-    let table = call[0].int().and_then(|oid| view.snapshot.table_by_oid(oid));
+    // By number, or by name.
+    let table = regclass(view, call)?.and_then(|oid| view.snapshot.table_by_oid(oid));
     let kept = |name| view.snapshot.metadata().materialized.get(name).map(|of| of.sql.as_str());
     let sql = table.and_then(|table| match &table.view {
         Some(view) => Some(view.sql.as_str()),

@@ -42,6 +42,8 @@ pub enum Value {
     Int(i64),
     /// A number with a fraction.
     Float(f64),
+    /// A number with all its digits.
+    Number(String),
     /// Text.
     Text(String),
     /// A truth value.
@@ -56,7 +58,7 @@ impl Value {
         match self {
             Self::Int(value) => Some(*value),
             Self::Float(value) => Some(*value as i64),
-            Self::Text(text) => text.trim().parse().ok(),
+            Self::Text(text) | Self::Number(text) => text.trim().parse().ok(),
             _ => None,
         }
     }
@@ -64,7 +66,7 @@ impl Value {
     /// The text, or that of a number.
     fn text(&self) -> Option<String> {
         match self {
-            Self::Text(text) => Some(text.clone()),
+            Self::Text(text) | Self::Number(text) => Some(text.clone()),
             Self::Int(value) => Some(value.to_string()),
             Self::Float(value) => Some(value.to_string()),
             Self::Bool(value) => Some(if *value { "true" } else { "false" }.to_owned()),
@@ -320,9 +322,10 @@ fn value(array: &ArrayRef, row: usize) -> DataFusionResult<Value> {
             let items = array.as_list::<i32>().value(row);
             Value::List((0..items.len()).map(|at| value(&items, at)).collect::<DataFusionResult<_>>()?)
         }
-        _ => {
+        kind => {
             let one = cast(&array.slice(row, 1), &DataType::Utf8)?;
-            Value::Text(one.as_string::<i32>().value(0).to_owned())
+            let text = one.as_string::<i32>().value(0).to_owned();
+            if kind.is_decimal() { Value::Number(text) } else { Value::Text(text) }
         }
     })
 }

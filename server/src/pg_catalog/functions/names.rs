@@ -136,7 +136,8 @@ fn undefined(kind: &'static str) -> impl FnOnce(String) -> Error {
     move |name| Error::UndefinedObject { message: format!("{kind} \"{name}\" does not exist") }
 }
 
-fn regclass(view: &View, call: &[Value]) -> Outcome<i64> {
+/// The number of a relation that must be there.
+pub(super) fn regclass(view: &View, call: &[Value]) -> Outcome<i64> {
     required(to_regclass(view, call)?, |name| Error::UndefinedTable { name, position: None }, call)
 }
 

@@ -104,7 +104,10 @@ fn json(value: &Value) -> String {
     match value {
         Value::Null => "null".to_owned(),
         Value::Int(number) => number.to_string(),
+        // JSON has no such numbers.
+        Value::Float(number) if !number.is_finite() => format!("\"{}\"", shown(*number)),
         Value::Float(number) => number.to_string(),
+        Value::Number(digits) => digits.clone(),
         Value::Bool(flag) => flag.to_string(),
         Value::List(items) => format!("[{}]", items.iter().map(json).collect::<Vec<_>>().join(",")),
         Value::Text(text) => {
@@ -116,16 +119,32 @@ fn json(value: &Value) -> String {
     }
 }
 
-fn json_object(_: &View, call: &[Value]) -> Outcome<String> {
-    if !call.len().is_multiple_of(2) {
-        let message = "argument list must have even number of elements".to_owned();
-        return Err(failed(Error::InvalidParameterValue { message }));
+/// A number that is none, in PostgreSQL's words.
+fn shown(number: f64) -> &'static str {
+    if number.is_nan() {
+        "NaN"
+    } else if number > 0.0 {
+        "Infinity"
+    } else {
+        "-Infinity"
     }
-    let pairs = call.chunks(2).map(|pair| {
-        let key = serde_json::Value::from(pair[0].text().unwrap_or_default()).to_string();
-        format!("{key} : {}", json(&pair[1]))
-    });
-    Ok(Some(format!("{{{}}}", pairs.collect::<Vec<_>>().join(", "))))
+}
+
+fn json_object(_: &View, call: &[Value]) -> Outcome<String> {
+    let invalid = |message: String| failed(Error::InvalidParameterValue { message });
+    if !call.len().is_multiple_of(2) {
+        return Err(invalid("argument list must have even number of elements".to_owned()));
+    }
+    let pair = |(at, pair): (usize, &[Value])| match &pair[0] {
+        Value::Null => Err(invalid(format!("argument {} cannot be null", 2 * at + 1))),
+        Value::List(_) => Err(invalid("key value must be scalar, not array, composite, or json".to_owned())),
+        key => {
+            let key = serde_json::Value::from(key.text().unwrap_or_default()).to_string();
+            Ok(format!("{key} : {}", json(&pair[1])))
+        }
+    };
+    let pairs = call.chunks(2).enumerate().map(pair).collect::<Result<Vec<_>, _>>()?;
+    Ok(Some(format!("{{{}}}", pairs.join(", "))))
 }
 
 fn json_array(_: &View, call: &[Value]) -> Outcome<String> {

@@ -5,7 +5,7 @@ use engine::functions::instants::{IntervalFields, interval_text};
 use engine::{Error, Result};
 use sqlparser::ast::{
     DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgOperator, FunctionArguments, Ident,
-    Interval, ObjectName, ObjectNamePart, TimezoneInfo, Value,
+    Interval, ObjectName, ObjectNamePart, TimezoneInfo, UnaryOperator, Value,
 };
 
 use super::{call, cast, take};
@@ -17,6 +17,10 @@ pub fn adapt(expr: &mut Expr) -> Result<()> {
             *expr = call("timezone", vec![take(time_zone), take(timestamp)]);
         }
         Expr::Interval(interval) => *expr = of_literal(interval)?,
+        // The planner would put the sign before the first part of the text, and negate that alone.
+        Expr::UnaryOp { op: UnaryOperator::Minus, expr: inner } if matches!(**inner, Expr::Interval(_)) => {
+            **inner = Expr::Nested(Box::new(take(inner)));
+        }
         Expr::Cast { expr: inner, data_type: DataType::Interval { fields, precision }, .. } => {
             let text = text(inner).map(str::to_owned);
             let Some(text) = text else {

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use engine::{Error, Result};
 use sqlparser::ast::{Expr, Query, Select, Statement, TableFactor, VisitMut, VisitorMut};
 
-use super::{bags, documents, instants, repeated, rows, subscripts, texts, using, windows};
+use super::{bags, documents, instants, repeated, rows, set_returning, subscripts, texts, using, windows};
 
 /// Gives every part of `statement` its meaning. Refuses (0A000) what cannot have it.
 pub fn adapt(statement: &mut Statement) -> Result<()> {
@@ -20,7 +20,10 @@ pub fn adapt(statement: &mut Statement) -> Result<()> {
                 return ControlFlow::Break(Error::NotSupported { message });
             }
             rows::adapt_order(query.order_by.as_mut());
-            told(documents::check_order(query.order_by.as_ref()))
+            told(
+                set_returning::check_query(query)
+                    .and_then(|()| documents::check_order(query.order_by.as_ref())),
+            )
         }
 
         fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
@@ -32,6 +35,7 @@ pub fn adapt(statement: &mut Statement) -> Result<()> {
         fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
             told(
                 texts::check_escape(expr)
+                    .and_then(|()| set_returning::check_call(expr))
                     .and_then(|()| documents::check(expr))
                     .and_then(|()| rows::adapt(expr))
                     .and_then(|()| subscripts::adapt(expr)),
