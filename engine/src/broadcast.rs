@@ -27,6 +27,7 @@ use datafusion::physical_plan::joins::{CrossJoinExec, HashJoinExec, NestedLoopJo
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, replace_children_if_necessary};
 
+use crate::empty_inputs::EmptyInputs;
 use crate::operators::KeptSide;
 use crate::optimize_projections::careful;
 
@@ -36,6 +37,7 @@ pub fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let choice = rules.iter().position(|rule| rule.name() == "join_selection");
     rules.insert(choice.map_or(0, |at| at + 1), Arc::new(SafeBroadcasts));
     rules.push(Arc::new(KeptSides));
+    rules.push(Arc::new(EmptyInputs));
     rules
 }
 

@@ -8,7 +8,85 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use datafusion::execution::cache::cache_manager::FileMetadataCache;
+use catalog::table::trusted::trusted;
+use datafusion::common::{HashMap as DataFusionHashMap, TableReference};
+use datafusion::datasource::physical_plan::parquet::CachedParquetMetaData;
+use datafusion::error::Result;
+use datafusion::execution::cache::cache_manager::{CachedFileMetadataEntry, FileMetadataCache};
+use datafusion::execution::cache::default_cache::DefaultCache;
+use datafusion::execution::cache::{Cache, CacheEntryInfo};
+use object_store::path::Path;
+
+/// Footers of at most `bytes_max`, with what may be believed of each: it is worked out once.
+pub fn cache(bytes_max: usize) -> Arc<FileMetadataCache> {
+    Arc::new(Believed { inner: DefaultCache::new(bytes_max) })
+}
+
+struct Believed {
+    inner: DefaultCache<Path, CachedFileMetadataEntry>,
+}
+
+impl Cache<Path, CachedFileMetadataEntry> for Believed {
+    fn get(&self, path: &Path) -> Option<CachedFileMetadataEntry> {
+        self.inner.get(path)
+    }
+
+    fn put(&self, path: &Path, entry: CachedFileMetadataEntry) -> Option<CachedFileMetadataEntry> {
+        let told = entry.file_metadata.as_any().downcast_ref::<CachedParquetMetaData>();
+        let believed = told.map(|told| trusted(Arc::clone(told.parquet_metadata())));
+        let entry = match believed {
+            Some(footer) => {
+                CachedFileMetadataEntry::new(entry.meta, Arc::new(CachedParquetMetaData::new(footer)))
+            }
+            None => entry,
+        };
+        self.inner.put(path, entry)
+    }
+
+    fn remove(&self, path: &Path) -> Option<CachedFileMetadataEntry> {
+        self.inner.remove(path)
+    }
+
+    fn contains_key(&self, path: &Path) -> bool {
+        self.inner.contains_key(path)
+    }
+
+    fn len(&self) -> usize {
+        self.inner.len()
+    }
+
+    fn clear(&self) {
+        self.inner.clear();
+    }
+
+    fn name(&self) -> String {
+        self.inner.name()
+    }
+
+    fn cache_limit(&self) -> usize {
+        self.inner.cache_limit()
+    }
+
+    fn update_cache_limit(&self, limit: usize) {
+        self.inner.update_cache_limit(limit);
+    }
+
+    fn cache_ttl(&self) -> Option<Duration> {
+        self.inner.cache_ttl()
+    }
+
+    fn update_cache_ttl(&self, ttl: Option<Duration>) {
+        self.inner.update_cache_ttl(ttl);
+    }
+
+    fn drop_table_entries(&self, table: &TableReference) -> Result<()> {
+        self.inner.drop_table_entries(table)
+    }
+
+    fn list_entries(&self) -> DataFusionHashMap<Path, CacheEntryInfo<CachedFileMetadataEntry>> {
+        self.inner.list_entries()
+    }
+}
 
 /// One that was not asked for from one look to the next is let go.
 const LOOK_EVERY: Duration = Duration::from_secs(300);
@@ -56,10 +134,8 @@ impl Seen {
 mod tests {
     use std::any::Any;
 
-    use datafusion::execution::cache::cache_manager::{CachedFileMetadataEntry, FileMetadata};
-    use datafusion::execution::cache::default_cache::DefaultCache;
+    use datafusion::execution::cache::cache_manager::FileMetadata;
     use object_store::ObjectMeta;
-    use object_store::path::Path;
 
     use super::*;
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
+use datafusion::execution::cache::cache_manager::CacheManagerConfig;
 use datafusion::execution::disk_manager::{DiskManager, DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{SpillFile, TempFileFactory};
@@ -84,10 +85,14 @@ impl NodeRuntime {
             .with_mode(DiskManagerMode::Directories(vec![spill_folder]))
             .with_max_temp_directory_size(spill_bytes_max.0)
             .with_max_spill_merge_fan_in(fan_in(pool.limit_bytes()));
+        let footer_bytes = ByteSize(cap.0 / METADATA_CACHE_SHARE).as_usize();
+        let caches =
+            CacheManagerConfig::default().with_file_metadata_cache(Some(footers::cache(footer_bytes)));
         let env = RuntimeEnvBuilder::new()
+            .with_cache_manager(caches)
             .with_memory_pool(Arc::clone(&pool) as _)
             .with_disk_manager_builder(disk)
-            .with_metadata_cache_limit(ByteSize(cap.0 / METADATA_CACHE_SHARE).as_usize())
+            .with_metadata_cache_limit(footer_bytes)
             .with_file_statistics_cache_limit(ByteSize(cap.0 / STATISTICS_CACHE_SHARE).as_usize())
             .with_object_list_cache_limit(ByteSize(cap.0 / LISTING_CACHE_SHARE).as_usize())
             .with_object_list_cache_ttl(Some(LISTING_LIFETIME))

@@ -283,9 +283,8 @@ pub async fn analyzed(session: &dyn Session, definition: &TableDefinition) -> Re
         let (format, store) = (format_of(&definition.files), Arc::clone(&store));
         let shown = place.shown(&meta.location);
         async move {
-            let columns = Arc::clone(&definition.file_schema);
             check_file(session, &store, format.as_ref(), &meta, definition, &shown).await?;
-            let told = format.infer_stats_and_ordering(session, &store, columns, &meta).await;
+            let told = footer::told(session, &store, format.as_ref(), &meta, &definition.file_schema).await;
             let told = told.map_err(|source| unreadable(Some(shown), source))?;
             FileStatistics::of(&meta, &told)
         }
@@ -361,6 +360,9 @@ pub(super) async fn check_file(
         ExternalFormat::Parquet => Some(footer::checked(session, store, file).await.map_err(unreadable)?),
         _ => None,
     };
+    if let Some(column) = footer.as_deref().and_then(footer::name_of_two) {
+        return Err(misfit(format!("it has two columns \"{column}\"")));
+    }
     let columns = footer::caught(format.infer_schema(session, store, std::slice::from_ref(file)));
     let columns = columns.await.map_err(unreadable)?;
     widening::check_fits(&table.file_schema, &columns, table.files.is_declared).map_err(misfit)?;
@@ -394,6 +396,9 @@ impl Files<'_> {
                     true => Some(footer::checked(self.session, self.store, &file).await.map_err(unreadable)?),
                     false => None,
                 };
+                if let Some(column) = footer.as_deref().and_then(footer::name_of_two) {
+                    return Err(self.misfit(&shown, &format!("has two columns \"{column}\"")));
+                }
                 let files = std::slice::from_ref(&file);
                 let schema = footer::caught(self.format.infer_schema(self.session, self.store, files));
                 let schema = schema.await.map_err(unreadable)?;

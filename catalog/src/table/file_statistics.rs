@@ -90,7 +90,11 @@ impl FileStatistics {
             return None;
         }
         let column = |(told, field): (&ColumnTold, &FieldRef)| {
-            let bound = |told: &Option<(String, bool)>| value(told, field.data_type());
+            // Bounds of floats are none (`trusted`), though they were noted once.
+            let bound = |told: &Option<(String, bool)>| match field.data_type().is_floating() {
+                true => Precision::Absent,
+                false => value(told, field.data_type()),
+            };
             ColumnStatistics {
                 null_count: precision(told.nulls),
                 byte_size: precision(told.bytes),

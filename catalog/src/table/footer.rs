@@ -1,12 +1,17 @@
 //! What a Parquet file's footer must say for its rows to be what is counted: a file that contradicts itself is refused
 //! as a whole, whether its rows are read or only counted.
 
+use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DataType, Schema, TimeUnit};
+use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit};
 use datafusion::catalog::Session;
-use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
+use datafusion::datasource::file_format::parquet::ParquetFormat;
+use datafusion::datasource::file_format::{FileFormat, FileMeta};
+use datafusion::datasource::physical_plan::parquet::metadata::{
+    DFParquetMetadata, ordering_from_parquet_metadata,
+};
 use datafusion::error::DataFusionError;
 use datafusion::parquet::errors::ParquetError;
 use datafusion::parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
@@ -15,6 +20,7 @@ use futures::FutureExt;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 
 use super::footer_shape::{self, TRAILER_BYTES};
+use super::trusted::{has_other_type, trusted, whole};
 
 /// What a schema of as many columns as are read may take.
 const SCHEMA_BYTES_MAX: u64 = 1 << 20;
@@ -39,7 +45,28 @@ pub async fn checked(
     let reader = DFParquetMetadata::new(store, file).with_file_metadata_cache(Some(cache));
     let footer = caught(reader.fetch_metadata()).await.map_err(in_plain_words)?;
     check(&footer, file.size).map_err(|problem| damaged(&problem))?;
-    Ok(footer)
+    Ok(trusted(footer))
+}
+
+/// What the footer of `file` tells of its rows and their order, for the columns of `schema`, as far as it is to be believed.
+/// `format` tells of files that are no Parquet.
+pub async fn told(
+    session: &dyn Session,
+    store: &Arc<dyn ObjectStore>,
+    format: &dyn FileFormat,
+    file: &ObjectMeta,
+    schema: &SchemaRef,
+) -> Result<FileMeta, DataFusionError> {
+    if !format.is::<ParquetFormat>() {
+        return caught(format.infer_stats_and_ordering(session, store, Arc::clone(schema), file)).await;
+    }
+    let footer = checked(session, store, file).await?;
+    let statistics = DFParquetMetadata::statistics_from_parquet_metadata(&footer, schema)?;
+    // Texts of numbers, say, are in another order than the numbers that the file has.
+    let ordering = ordering_from_parquet_metadata(&footer, schema)?;
+    let is_as_told = !(0..schema.fields().len()).any(|at| has_other_type(&statistics, at));
+    let ordering = ordering.filter(|_| is_as_told);
+    Ok(FileMeta::new(whole(statistics, &footer, schema)).with_ordering(ordering))
 }
 
 /// Refuses a file whose footer says too much of its columns to be decoded.
@@ -78,6 +105,13 @@ fn in_plain_words(error: DataFusionError) -> DataFusionError {
         false => format!("its footer cannot be read ({})", told.lines().next().unwrap_or_default().trim()),
     };
     DataFusionError::ParquetError(Box::new(ParquetError::General(told)))
+}
+
+/// The name that two columns of a file have.
+pub fn name_of_two(footer: &ParquetMetaData) -> Option<&str> {
+    let columns = footer.file_metadata().schema_descr().root_schema().get_fields();
+    let mut names = HashSet::new();
+    columns.iter().map(|column| column.name()).find(|name| !names.insert(*name))
 }
 
 /// Refuses a footer whose numbers cannot all be true of a file of so many bytes.

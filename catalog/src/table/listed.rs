@@ -39,6 +39,7 @@ use super::external::{check_file, compression_of, format_of, of_table};
 use super::file_statistics::{self, KnownFiles};
 use super::files::{self, Place};
 use super::footer;
+use super::trusted::has_other_type;
 use crate::definition::{Compression, ExternalFormat, TableDefinition};
 use crate::{CatalogError, DATABASE};
 
@@ -286,28 +287,20 @@ impl Listed {
             return Ok(with_statistics(file, Arc::clone(&kept.statistics), kept.ordering.clone()));
         }
         self.check(session, store, meta).await?;
-        let columns = Arc::clone(&self.file_schema);
-        let told = footer::caught(self.format.infer_stats_and_ordering(session, store, columns, meta));
+        let told = footer::told(session, store, self.format.as_ref(), meta, &self.file_schema);
         let told = told.await.map_err(|source| {
             let shown = self.place.shown(&meta.location);
             let name = self.definition.name.table.clone();
             let error = CatalogError::Unreadable { name, file: Some(shown), source };
             DataFusionError::External(Box::new(error))
         })?;
-        // Texts of numbers, say, are in another order than the numbers that the file has.
-        let ordering = told.ordering.filter(|_| self.has_table_types(&told.statistics));
-        let statistics = Arc::new(told.statistics);
+        let (statistics, ordering) = (Arc::new(told.statistics), told.ordering);
         if let Some(cache) = cache {
             let (meta, fingerprint) = (meta.clone(), Arc::clone(&self.fingerprint));
             let kept = CachedFileMetadata::new(meta, fingerprint, Arc::clone(&statistics), ordering.clone());
             cache.put(&key, kept);
         }
         Ok(with_statistics(file, statistics, ordering))
-    }
-
-    /// True when a file of which `told` is known has every column in the table's own type.
-    fn has_table_types(&self, told: &Statistics) -> bool {
-        !(0..self.file_schema.fields().len()).any(|at| has_other_type(told, at))
     }
 
     async fn check(
@@ -393,15 +386,7 @@ fn without_pruning() -> Arc<dyn FileFormat> {
     Arc::new(ParquetFormat::default().with_options(options))
 }
 
-/// True for a file whose column `at` has values, and bounds that are null: DataFusion says so of a file in which the column
-/// has another type than the table's, and takes the other files' bounds for those of all.
+/// The same of a file.
 fn hides_bounds(file: &PartitionedFile, at: usize) -> bool {
     file.statistics.as_ref().is_some_and(|statistics| has_other_type(statistics, at))
-}
-
-fn has_other_type(statistics: &Statistics, at: usize) -> bool {
-    let Some(column) = statistics.column_statistics.get(at) else { return false };
-    let is_null = |bound: &Precision<ScalarValue>| bound.get_value().is_some_and(|value| value.is_null());
-    let has_values = column.null_count != statistics.num_rows;
-    has_values && (is_null(&column.min_value) || is_null(&column.max_value))
 }

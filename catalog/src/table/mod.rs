@@ -8,6 +8,7 @@ mod footer_shape;
 mod listed;
 pub mod managed;
 pub mod recorded;
+pub mod trusted;
 pub mod view;
 pub mod widening;
 

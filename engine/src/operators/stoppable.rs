@@ -45,6 +45,7 @@ use super::bounded_projection::BoundedProjection;
 use super::{claimed_sizes, guards, stalled_filters, wide_rows};
 use crate::Error;
 use crate::cache_counts::CacheCounts;
+use crate::functions::numbers::zeros::one_no_number;
 use crate::scope::Scope;
 
 /// The same plan, which ends in [`Error::Cancelled`] after `stop`. It shows and counts itself as before.
@@ -191,6 +192,8 @@ impl ExecutionPlan for Stoppable {
         };
         let mut batches = scope.during(|| self.inner.execute(partition, context))?;
         let (schema, stop, reads) = (batches.schema(), self.stop.clone(), self.reads.clone());
+        let has_floats =
+            reads.is_some() && schema.fields().iter().any(|field| field.data_type().is_floating());
         // What comes after it gathers rows, to so many at once.
         let rows = wide_rows::has_any_size(&schema).then_some(rows);
         let checked = futures::stream::poll_fn(move |context| {
@@ -201,6 +204,10 @@ impl ExecutionPlan for Stoppable {
             let polled = match &reads {
                 Some(reads) => reads.during(poll),
                 None => poll(),
+            };
+            let polled = match polled {
+                Poll::Ready(Some(Ok(batch))) if has_floats => Poll::Ready(Some(one_no_number(batch))),
+                polled => polled,
             };
             if let (Poll::Ready(Some(Ok(batch))), Some(rows)) = (&polled, rows)
                 && let Err(error) = wide_rows::check_average(batch, rows)

@@ -23,21 +23,16 @@ mod watchdog;
 use std::sync::Arc;
 
 use catalog::TableDefinition;
-use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::TreeNode;
-use datafusion::physical_expr::window::StandardWindowExpr;
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::placeholder_row::PlaceholderRowExec;
-use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::union::UnionExec;
-use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
 use datafusion_proto::physical_plan::AsExecutionPlan;
 use datafusion_proto::protobuf::PhysicalPlanNode;
 use engine::config::{Config, Secret};
 use engine::runtime::NodeRuntime;
 use engine::strain::Strain;
-use engine::{ByteSize, ClusterIdentity, ExecutorId, Result, codec, priority};
+use engine::{ByteSize, ClusterIdentity, ExecutorId, Result, codec, priority, travel};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -133,30 +128,8 @@ impl Cluster {
         if has(|node| node.is::<UnionExec>()) && has(|node| node.is::<PlaceholderRowExec>()) {
             return Some("it unites rows of tables with a row of constants".to_owned());
         }
-        // What says so is lost on the way to them.
-        let groups_nothing = |node: &Arc<dyn ExecutionPlan>| {
-            node.downcast_ref::<AggregateExec>().is_some_and(|aggregate| {
-                aggregate.group_expr().is_empty() && aggregate.group_expr().has_grouping_set()
-            })
-        };
-        if plan.physical.exists(|node| Ok(groups_nothing(node))).unwrap_or(true) {
-            return Some("it groups by an empty grouping set alone".to_owned());
-        }
-        if has(loses_part_of_a_window) {
-            return Some("it has a window function of which a part is lost when it is sent".to_owned());
-        }
-        // What is sent may nest only so far.
-        let has_deep_type = |node: &Arc<dyn ExecutionPlan>| {
-            node.schema().fields().iter().any(|f| depth(f.data_type()) > DEPTH_MAX)
-        };
-        if plan.physical.exists(|node| Ok(has_deep_type(node))).unwrap_or(true) {
-            return Some("it has a type that is nested too deep to be sent".to_owned());
-        }
-        // Batches without columns lose the number of their rows.
-        let exchanges_no_columns =
-            |node: &Arc<dyn ExecutionPlan>| node.is::<RepartitionExec>() && node.schema().fields().is_empty();
-        if plan.physical.exists(|node| Ok(exchanges_no_columns(node))).unwrap_or(true) {
-            return Some("it exchanges rows without columns".to_owned());
+        if let Some(reason) = travel::loss(&plan.physical) {
+            return Some(reason.to_owned());
         }
         let encoded =
             PhysicalPlanNode::try_from_physical_plan(Arc::clone(&plan.physical), codec::physical().as_ref());
@@ -246,42 +219,5 @@ impl Cluster {
     /// Runs `plan` as a job and gives its rows once it has succeeded.
     pub async fn run(&self, context: &QueryContext, plan: Plan, permit: Permit) -> Result<Rows> {
         submit::run(self, context, plan, permit).await
-    }
-}
-
-/// True for windows that say what messages do not carry: the FILTER of an aggregate, IGNORE NULLS, and that rows are read
-/// from the last, which makes LEAD of LAG.
-fn loses_part_of_a_window(node: &Arc<dyn ExecutionPlan>) -> bool {
-    let windows = node
-        .downcast_ref::<WindowAggExec>()
-        .map(WindowAggExec::window_expr)
-        .or_else(|| node.downcast_ref::<BoundedWindowAggExec>().map(BoundedWindowAggExec::window_expr));
-    windows.is_some_and(|windows| {
-        windows.iter().any(|window| match window.as_any().downcast_ref::<StandardWindowExpr>() {
-            // Its function tells no other way.
-            Some(window) => {
-                let function = format!("{:?}", window.get_standard_func_expr());
-                !function.ends_with("is_reversed: false, ignore_nulls: false }")
-            }
-            None => !format!("{window:?}").ends_with("filter: None }"),
-        })
-    })
-}
-
-/// Types within each other that are sent; two of the 64 levels of a message are taken by each.
-const DEPTH_MAX: usize = 24;
-
-fn depth(kind: &DataType) -> usize {
-    match kind {
-        DataType::List(inner)
-        | DataType::LargeList(inner)
-        | DataType::FixedSizeList(inner, _)
-        | DataType::ListView(inner)
-        | DataType::LargeListView(inner)
-        | DataType::Map(inner, _) => 1 + depth(inner.data_type()),
-        DataType::Struct(fields) => {
-            1 + fields.iter().map(|field| depth(field.data_type())).max().unwrap_or(0)
-        }
-        _ => 0,
     }
 }

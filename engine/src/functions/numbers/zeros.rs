@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::datatypes::{DataType, Float32Type, Float64Type};
+use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::expr::ScalarFunction;
@@ -63,6 +64,39 @@ impl ScalarUDFImpl for OneZero {
                 ColumnarValue::Scalar(ScalarValue::try_from_array(&values, 0)?)
             }
         })
+    }
+}
+
+/// `batch` in which what is no number is the same everywhere. By its bits, with a sign it is less than all numbers.
+pub fn one_no_number(batch: RecordBatch) -> Result<RecordBatch> {
+    if !batch.columns().iter().any(|column| has_signed_no_number(column)) {
+        return Ok(batch);
+    }
+    let columns = batch.columns().iter().map(|column| match column.data_type() {
+        DataType::Float32 => {
+            let change = |value: f32| if value.is_nan() { f32::NAN } else { value };
+            Arc::new(column.as_primitive::<Float32Type>().unary::<_, Float32Type>(change)) as ArrayRef
+        }
+        DataType::Float64 => {
+            let change = |value: f64| if value.is_nan() { f64::NAN } else { value };
+            Arc::new(column.as_primitive::<Float64Type>().unary::<_, Float64Type>(change)) as ArrayRef
+        }
+        _ => Arc::clone(column),
+    });
+    Ok(RecordBatch::try_new(batch.schema(), columns.collect())?)
+}
+
+fn has_signed_no_number(values: &ArrayRef) -> bool {
+    match values.data_type() {
+        DataType::Float32 => {
+            let floats = values.as_primitive::<Float32Type>().values();
+            floats.iter().any(|value| value.is_nan() && value.is_sign_negative())
+        }
+        DataType::Float64 => {
+            let floats = values.as_primitive::<Float64Type>().values();
+            floats.iter().any(|value| value.is_nan() && value.is_sign_negative())
+        }
+        _ => false,
     }
 }
 
