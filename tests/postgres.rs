@@ -8,15 +8,19 @@ use std::path::Path;
 use rand::RngExt;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use sql_tests::questions::{Answer, Family, Question, Verdict};
+use sql_tests::questions::{Answer, Family, Question, Verdict, shrinking};
 use sql_tests::{Options, Oracle, TestCluster};
 use tokio_postgres::{Client, Config, NoTls};
 
 const ZONES: [&str; 4] = ["UTC", "America/New_York", "Asia/Kolkata", "Europe/Berlin"];
 /// Of so many questions one is asked on executors, too.
 const ON_EXECUTORS: usize = 10;
+/// Of so many one is answered in binary, too.
+const IN_BINARY: usize = 5;
 /// Of so many, what differs is shown.
 const SHOWN: usize = 60;
+/// Of so many, in its smallest form.
+const SHRUNK: usize = 10;
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
@@ -33,6 +37,15 @@ async fn session(config: &Config, options: &str) -> Client {
     let (client, connection) = config.clone().options(options).connect(NoTls).await.expect("a session");
     tokio::spawn(connection);
     client
+}
+
+/// A statement with fewer parts about which both differ as they do about `sql`.
+async fn smallest(sql: &str, postgres: &Client, here: &Client, answers: (&Answer, &Answer)) -> String {
+    let smallest = shrinking::smallest(sql, async |fewer| {
+        let (expected, answer) = (Answer::of(postgres, fewer).await, Answer::of(here, fewer).await);
+        answer.beside(&expected) == Verdict::Wrong && expected.is_like(answers.0) && answer.is_like(answers.1)
+    });
+    format!("\n    smallest: {}", smallest.await)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -69,14 +82,26 @@ async fn invented_expressions_mean_what_they_mean_in_postgres() {
             if at % ON_EXECUTORS == 0 {
                 answers.push(("cluster", Answer::of(&remote, &on_executors).await));
             }
-            for (route, answer) in answers {
+            let mut compared: Vec<_> =
+                answers.into_iter().map(|(route, answer)| (route, answer, expected.clone())).collect();
+            if at % IN_BINARY == 0 {
+                let (expected, answer) =
+                    (Answer::binary(&postgres, &sql).await, Answer::binary(&local, &sql).await);
+                compared.push(("binary", answer, expected));
+            }
+            for (route, answer, expected) in compared {
                 let verdict = answer.beside(&expected);
                 *verdicts.entry(format!("{route} {verdict:?}")).or_default() += 1;
                 let is_told = matches!(verdict, Verdict::Wrong)
                     || (verdict != Verdict::Same && std::env::var_os("SLUICE_TEST_VERBOSE").is_some());
                 if is_told {
+                    let smallest = match wrong.len() < SHRUNK && verdict == Verdict::Wrong && route == "local"
+                    {
+                        true => smallest(&sql, &postgres, &local, (&expected, &answer)).await,
+                        false => String::new(),
+                    };
                     wrong.push(format!(
-                        "{route}, {zone}: {sql}\n    PostgreSQL: {expected:?}\n    here: {answer:?}"
+                        "{route}, {zone}: {sql}\n    PostgreSQL: {expected:?}\n    here: {answer:?}{smallest}"
                     ));
                 }
             }

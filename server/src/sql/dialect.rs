@@ -25,6 +25,7 @@ mod subscripts;
 mod system;
 mod texts;
 mod unnest;
+mod untyped;
 mod using;
 mod windows;
 

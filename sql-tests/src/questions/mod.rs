@@ -3,15 +3,20 @@
 //! A question is right when both give the same rows, or the same error; it is refused when Sluice has an error where PostgreSQL has
 //! rows, which is no wrong answer. Everything else is wrong.
 
+mod groups;
+mod joins;
 mod lists;
 mod moments;
 mod numbers;
+pub mod shrinking;
 mod subqueries;
 mod templates;
 mod texts;
+mod windows;
 
 use rand::rngs::StdRng;
-use tokio_postgres::{Client, SimpleQueryMessage};
+use tokio_postgres::types::{FromSql, Type};
+use tokio_postgres::{Client, Row, SimpleQueryMessage};
 
 /// A family of questions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +33,12 @@ pub enum Family {
     Lists,
     /// Subqueries in all places.
     Subqueries,
+    /// Joins of all kinds, and what names mean above them.
+    Joins,
+    /// Window functions.
+    Windows,
+    /// Groups, sets, DISTINCT, CTEs.
+    Groups,
 }
 
 /// A question: the same statement for both, but for a table that brings it to executors.
@@ -41,14 +52,24 @@ pub struct Question {
 
 impl Family {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Templates, Self::Moments, Self::Numbers, Self::Texts, Self::Lists, Self::Subqueries];
+    pub const ALL: [Self; 9] = [
+        Self::Templates,
+        Self::Moments,
+        Self::Numbers,
+        Self::Texts,
+        Self::Lists,
+        Self::Subqueries,
+        Self::Joins,
+        Self::Windows,
+        Self::Groups,
+    ];
 
     /// What makes the tables that the questions are about, on both servers.
     pub fn tables() -> impl Iterator<Item = &'static str> {
         ["create table one (x int)", "insert into one values (1)"]
             .into_iter()
             .chain(subqueries::TABLES.iter().copied())
+            .chain(joins::TABLES.iter().copied())
     }
 
     /// A question.
@@ -60,6 +81,9 @@ impl Family {
             Self::Texts => of_expression(&texts::invent(chance)),
             Self::Lists => of_expression(&lists::invent(chance)),
             Self::Subqueries => of_statement(subqueries::invent(chance)),
+            Self::Joins => of_statement(joins::invent(chance)),
+            Self::Windows => of_statement(windows::invent(chance)),
+            Self::Groups => of_statement(groups::invent(chance)),
         }
     }
 }
@@ -79,6 +103,23 @@ pub enum Answer {
     Rows(Vec<Vec<String>>),
     /// A SQLSTATE.
     Refused(String),
+}
+
+/// A value as it is sent.
+struct Raw(Option<Vec<u8>>);
+
+impl<'a> FromSql<'a> for Raw {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+        Ok(Self(Some(raw.to_vec())))
+    }
+
+    fn from_sql_null(_: &Type) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+        Ok(Self(None))
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
 }
 
 /// How two answers differ.
@@ -111,6 +152,31 @@ impl Answer {
                 Self::Rows(rows)
             }
             Err(error) => Self::Refused(error.code().map_or("no code", |code| code.code()).to_owned()),
+        }
+    }
+
+    /// Asks one server for its binary answer: every column begins with the OID of its type.
+    pub async fn binary(client: &Client, sql: &str) -> Self {
+        match client.query(sql, &[]).await {
+            Ok(found) => {
+                let value = |row: &Row, at: usize| match row.get::<_, Raw>(at) {
+                    Raw(Some(bytes)) => format!("{} {bytes:02x?}", row.columns()[at].type_().oid()),
+                    Raw(None) => format!("{} NULL", row.columns()[at].type_().oid()),
+                };
+                let mut rows: Vec<Vec<String>> =
+                    found.iter().map(|row| (0..row.len()).map(|at| value(row, at)).collect()).collect();
+                rows.sort();
+                Self::Rows(rows)
+            }
+            Err(error) => Self::Refused(error.code().map_or("no code", |code| code.code()).to_owned()),
+        }
+    }
+
+    /// True when both are rows, or the same error.
+    pub fn is_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Rows(_), Self::Rows(_)) => true,
+            (ours, theirs) => ours == theirs,
         }
     }
 

@@ -5,7 +5,9 @@ use std::ops::ControlFlow;
 use engine::{Error, Result};
 use sqlparser::ast::{Expr, Query, Select, Statement, TableFactor, VisitMut, VisitorMut};
 
-use super::{bags, documents, instants, repeated, rows, set_returning, subscripts, texts, using, windows};
+use super::{
+    bags, documents, instants, repeated, rows, set_returning, subscripts, texts, untyped, using, windows,
+};
 
 /// Gives every part of `statement` its meaning. Refuses (0A000) what cannot have it.
 pub fn adapt(statement: &mut Statement) -> Result<()> {
@@ -43,6 +45,7 @@ pub fn adapt(statement: &mut Statement) -> Result<()> {
         }
 
         fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
+            untyped::in_query(query);
             told(
                 windows::adapt(query)
                     .and_then(|()| using::adapt(query))
@@ -51,10 +54,12 @@ pub fn adapt(statement: &mut Statement) -> Result<()> {
         }
 
         fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
+            untyped::in_expr(expr);
             told(instants::adapt(expr))
         }
 
         fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Error> {
+            untyped::in_table(factor);
             if let Err(error) = subscripts::check(factor) {
                 return ControlFlow::Break(error);
             }
