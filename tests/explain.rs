@@ -226,7 +226,7 @@ async fn what_explain_refuses() {
     let client = cluster.connect().await.expect("a session");
     for (statement, code) in [
         ("explain (format xml) select 1", "0A000"),
-        ("explain (format toast) select 1", "42601"),
+        ("explain (format toast) select 1", "22023"),
         ("explain (depth) select 1", "42601"),
         ("explain (analyze maybe) select 1", "42601"),
         ("explain (analyze select 1", "42601"),

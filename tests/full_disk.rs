@@ -297,7 +297,9 @@ impl Experiment {
             .await
             .unwrap_or_else(|e| panic!("{}: {e:?}", kind.name));
         // Free for the next kind, too.
-        self.watcher.batch_execute("set sluice.snapshot_retention = '0s'; vacuum").await.expect("vacuum");
+        for statement in ["set sluice.snapshot_retention = '0s'", "vacuum"] {
+            self.watcher.batch_execute(statement).await.expect("vacuum");
+        }
         failures
     }
 }

@@ -163,7 +163,8 @@ async fn what_is_said_is_true_and_what_is_true_is_said() {
     client.batch_execute(TABLES).await.expect("tables");
     let (mut right, mut wrong, mut missed) = (0, Vec::new(), Vec::new());
     for case in cases() {
-        client.batch_execute("discard all; set sluice.lint = notice").await.expect("a fresh session");
+        client.batch_execute("discard all").await.expect("a fresh session");
+        client.batch_execute("set sluice.lint = notice").await.expect("a setting");
         client.batch_execute(case.settings).await.expect("settings");
         told.lock().expect("no panic").clear();
         for statement in case.sql.split(';').filter(|statement| !statement.trim().is_empty()) {

@@ -47,6 +47,7 @@ async fn lake_suite(store: &CatalogStore) {
     let name = TableName::new("public", "events");
     let tags = DataType::new_list(DataType::Utf8, true);
     let column = |name: &str, data_type: DataType| NewColumn {
+        declared: None,
         name: name.into(),
         data_type,
         is_nullable: name != "id",
@@ -78,7 +79,7 @@ async fn lake_suite(store: &CatalogStore) {
     at = committed(store, &at, &[files(vec![], vec![file("x/2.parquet", 5, None)])]).await;
     let before = at.clone();
     let columns = |change| Change::Columns { table: name.clone(), change };
-    let widen = ColumnChange::Widen { name: "id".into(), data_type: DataType::Int64 };
+    let widen = ColumnChange::Widen { name: "id".into(), data_type: DataType::Int64, declared: None };
     at = committed(store, &at, &[columns(widen)]).await;
     let rename = ColumnChange::Rename { name: "price".into(), to: "cost".into() };
     let drop = ColumnChange::Drop { name: "tags \"x\"".into() };

@@ -6,9 +6,15 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use serde::{Deserialize, Serialize};
 
-use crate::lake::ManagedTable;
+use crate::lake::{DeclaredType, ManagedTable};
 use crate::table::file_statistics::FileStatistics;
 use crate::{CatalogError, Result, Unavailable};
+
+/// The key of a field's metadata that names its PostgreSQL type, where Arrow has no such type.
+pub const PG_TYPE: &str = "sluice.pg_type";
+
+/// The key of a field's metadata that holds its type modifier, where Arrow's type does not say it.
+pub const PG_TYPMOD: &str = "sluice.pg_typmod";
 
 /// A table's name within the one database: schema and table, already folded.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -284,6 +290,32 @@ impl TableDefinition {
         let in_folders =
             self.partition_columns.iter().map(|(name, kind)| Field::new(name, kind.clone(), true));
         in_files.chain(in_folders).collect()
+    }
+
+    /// The same, told the types that statements named for them, where Arrow has no such types.
+    pub fn declared_fields(&self) -> Vec<Field> {
+        let mut fields = self.fields();
+        for (at, field) in fields.iter_mut().enumerate() {
+            if let Some(declared) = self.declared(at) {
+                let name = declared.told_name(field.data_type());
+                let metadata = [(PG_TYPE, name), (PG_TYPMOD, declared.modifier.to_string())];
+                let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value));
+                field.set_metadata(metadata.collect());
+            }
+        }
+        fields
+    }
+
+    /// The type that a statement named for the column `at` of [`Self::fields`], where Arrow has no such type.
+    pub fn declared(&self, at: usize) -> Option<&DeclaredType> {
+        self.managed.as_ref()?.current_columns().nth(at)?.declared.as_ref()
+    }
+
+    /// Whether there is such a column.
+    pub fn has_declared(&self) -> bool {
+        self.managed
+            .as_ref()
+            .is_some_and(|managed| managed.current_columns().any(|column| column.declared.is_some()))
     }
 
     /// The place of a column among [`Self::fields`], counted from 0.

@@ -20,8 +20,8 @@ pub mod table;
 mod unavailable;
 
 pub use definition::{
-    Compression, CsvReading, ExternalFiles, ExternalFormat, Materialized, TableDefinition, TableName,
-    TableStatistics, View, stable_oid,
+    Compression, CsvReading, ExternalFiles, ExternalFormat, Materialized, PG_TYPE, PG_TYPMOD,
+    TableDefinition, TableName, TableStatistics, View, stable_oid,
 };
 pub use discover::{DiscoveredTable, check_apart_from_foreign, discover};
 pub use error::{CatalogError, Result};

@@ -6,6 +6,7 @@
 pub mod broadcast;
 pub mod cache_counts;
 pub mod cardinality;
+pub mod casts;
 mod cluster_identity;
 pub mod codec;
 pub mod config;

@@ -21,7 +21,9 @@ use datafusion::prelude::SessionConfig;
 use crate::broadcast::physical_rules;
 use crate::exchange;
 use crate::functions::lists::ListPlanner;
-use crate::functions::{self, bounded, documents, formatting, gathering, instants, lists, numbers, texts};
+use crate::functions::{
+    self, bounded, bytes, declared, documents, formatting, gathering, instants, lists, numbers, texts,
+};
 use crate::optimize_projections::careful;
 use crate::planner_rules::watched;
 use crate::runtime::NodeRuntime;
@@ -223,6 +225,8 @@ fn with_bounded_functions(mut state: SessionState) -> SessionState {
     let ours = [
         formatting::functions(),
         lists::functions(),
+        bytes::functions(),
+        vec![declared::function()],
         documents::functions(),
         numbers::named_functions(),
         texts::named_functions(),
@@ -300,6 +304,9 @@ fn common(config: SessionConfig) -> SessionConfig {
     options.execution.time_zone = Some(functions::ZONE.to_owned());
     // 0.06 + 0.01 must be 0.07, as in PostgreSQL.
     options.sql_parser.parse_float_as_decimal = true;
+    // A CASE whose condition keeps NULL out has a column without NULL in the one schema and with NULL in the other: groups over it
+    // were refused.
+    options.execution.skip_physical_aggregate_schema_check = true;
     // What reads a subquery gets its rows in their order, as in PostgreSQL.
     options.sql_parser.enable_subquery_sort_elimination = false;
     options.sql_parser.collect_spans = true;

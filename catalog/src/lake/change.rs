@@ -6,7 +6,7 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema};
 
 use super::columns::{numbered, type_name};
-use super::{Column, DataFile, ManagedTable, NewFile, PartitionKey, Partitioning, SortColumn};
+use super::{Column, DataFile, DeclaredType, ManagedTable, NewFile, PartitionKey, Partitioning, SortColumn};
 use crate::definition::{ExternalFiles, TableDefinition, TableName, TableStatistics, stable_oid};
 
 /// A table to be made.
@@ -35,6 +35,8 @@ pub struct NewColumn {
     pub is_nullable: bool,
     /// What a row gets that names no value, in DuckLake's text.
     pub default: Option<String>,
+    /// The type that the statement named, where DuckLake's name does not say it.
+    pub declared: Option<DeclaredType>,
 }
 
 /// A change of a table's columns.
@@ -53,6 +55,7 @@ pub enum ColumnChange {
     Widen {
         name: String,
         data_type: DataType,
+        declared: Option<DeclaredType>,
     },
     SetNullable {
         name: String,
@@ -102,6 +105,7 @@ impl NewColumn {
             order,
             initial_default: None,
             default: self.default.clone(),
+            declared: self.declared.clone(),
             begin_snapshot: snapshot,
             end_snapshot: None,
         })
@@ -223,7 +227,8 @@ pub fn with_columns(
             ColumnChange::Rename { name, to } => replace(managed, name, snapshot, |column| {
                 column.field = Arc::new(column.field.as_ref().clone().with_name(to));
             }),
-            ColumnChange::Widen { name, data_type } => replace(managed, name, snapshot, |column| {
+            ColumnChange::Widen { name, data_type, declared } => replace(managed, name, snapshot, |column| {
+                column.declared.clone_from(declared);
                 column.field = Arc::new(column.field.as_ref().clone().with_data_type(data_type.clone()));
                 column.type_name = type_name(&column.field);
             }),

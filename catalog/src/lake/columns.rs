@@ -23,10 +23,55 @@ pub struct Column {
     pub initial_default: Option<String>,
     /// What a row gets that names no value: a literal's text.
     pub default: Option<String>,
+    /// The type that its statement named, where DuckLake's name does not say it.
+    pub declared: Option<DeclaredType>,
     /// The snapshot it begins with.
     pub begin_snapshot: u64,
     /// The snapshot it is no more in.
     pub end_snapshot: Option<u64>,
+}
+
+/// A type that PostgreSQL has and DuckLake has not: `character(5)` is `bpchar` with the modifier 9.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeclaredType {
+    /// `pg_type.typname`; of an array that of its elements.
+    pub name: String,
+    /// `pg_attribute.atttypmod`; -1 for none.
+    pub modifier: i32,
+}
+
+impl DeclaredType {
+    /// The key of the tags of columns that hold them.
+    pub const TAG: &str = "sluice.declared_type";
+
+    /// Whether it says more of a column that DuckLake calls `type_name`, whose parts are `parts`: other engines may have
+    /// changed the column since.
+    pub fn fits(&self, type_name: &str, parts: &[ColumnRow]) -> bool {
+        let is_of = |name: &str| match self.name.as_str() {
+            "time" => name == "time",
+            "timestamp" => name == "timestamp",
+            "timestamptz" => name == "timestamptz",
+            _ => name == "varchar" || name == "json",
+        };
+        is_of(type_name) || type_name == "list" && parts.iter().any(|part| is_of(&part.type_name))
+    }
+
+    /// `pg_type.typname` of a column that is kept as `kind`.
+    pub fn told_name(&self, kind: &DataType) -> String {
+        let is_array = matches!(kind, DataType::List(_));
+        format!("{}{}", if is_array { "_" } else { "" }, self.name)
+    }
+
+    /// The text that the catalog keeps: `bpchar 9`.
+    pub fn to_text(&self) -> String {
+        format!("{} {}", self.name, self.modifier)
+    }
+
+    /// What [`Self::to_text`] gave. `None` for any other text.
+    pub fn from_text(text: &str) -> Option<Self> {
+        let (name, modifier) = text.split_once(' ')?;
+        Some(Self { name: name.to_owned(), modifier: modifier.parse().ok()? })
+    }
 }
 
 /// One row of `ducklake_column`.
@@ -197,6 +242,7 @@ mod tests {
             order: 1,
             initial_default: None,
             default: None,
+            declared: None,
             begin_snapshot: 1,
             end_snapshot: None,
         };

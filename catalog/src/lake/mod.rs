@@ -15,7 +15,7 @@ use datafusion::arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
 use serde::{Deserialize, Serialize};
 
 pub use change::{ColumnChange, NewColumn, NewTable, define, with_columns, with_files};
-pub use columns::{Column, ColumnRow, FileLayout, field_of, rows as column_rows};
+pub use columns::{Column, ColumnRow, DeclaredType, FileLayout, field_of, rows as column_rows};
 
 /// The key of a field's metadata that holds its identifier, as Arrow's Parquet writer reads it.
 pub const FIELD_ID: &str = "PARQUET:field_id";

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Connection, Dialect, Value, insert, run};
 use crate::definition::TableDefinition;
-use crate::lake::{self, Column, DataFile, ManagedTable};
+use crate::lake::{self, Column, DataFile, DeclaredType, ManagedTable};
 use crate::metadata::Metadata;
 use crate::{CatalogError, Result};
 
@@ -256,7 +256,8 @@ impl Lake<'_> {
         for column in were.iter().filter(|column| !are.contains(column)) {
             for part in lake::column_rows(column) {
                 let which = vec![Value::Int(Some(new.id)), Value::Int(Some(part.id))];
-                self.end("ducklake_column", "table_id = $2 and column_id = $3", which).await?;
+                self.end("ducklake_column", "table_id = $2 and column_id = $3", which.clone()).await?;
+                self.end("ducklake_column_tag", "table_id = $2 and column_id = $3", which).await?;
             }
             is_altered = true;
         }
@@ -326,7 +327,17 @@ impl Lake<'_> {
             "ducklake_column(column_id, begin_snapshot, table_id, column_order, column_name, column_type,
              initial_default, default_value, nulls_allowed, parent_column, default_value_type,
              default_value_dialect)";
-        self.insert(columns, &rows).await
+        self.insert(columns, &rows).await?;
+        let Some(declared) = &column.declared else { return Ok(()) };
+        let tag = vec![
+            Value::Int(Some(table)),
+            Value::Int(Some(column.id)),
+            self.now(),
+            Value::text(DeclaredType::TAG),
+            Value::text(&declared.to_text()),
+        ];
+        let columns = "ducklake_column_tag(table_id, column_id, begin_snapshot, \"key\", \"value\")";
+        self.insert(columns, &[tag]).await
     }
 
     async fn files(

@@ -9,8 +9,8 @@ use sqlx::any::AnyRow;
 use super::{Connection, Value, consistency, fetch, maybe_number, maybe_text, number, text};
 use crate::definition::{TableDefinition, TableName, View};
 use crate::lake::{
-    self, Column, ColumnRow, DataFile, DeleteFile, FileColumn, FileValue, LakeSchema, ManagedTable,
-    PartitionKey, Partitioning, SortColumn,
+    self, Column, ColumnRow, DataFile, DeclaredType, DeleteFile, FileColumn, FileValue, LakeSchema,
+    ManagedTable, PartitionKey, Partitioning, SortColumn,
 };
 use crate::metadata::{Metadata, NextIds};
 use crate::{CatalogError, Result};
@@ -163,8 +163,40 @@ struct Version {
     initial_default: Option<String>,
     default: Option<String>,
     is_literal: bool,
+    declared: Option<DeclaredType>,
     begin: u64,
     end: Option<u64>,
+}
+
+/// The types that statements named, by table and column: each with the snapshots that it holds in.
+struct DeclaredTypes(HashMap<(i64, i64), Vec<Declared>>);
+
+/// From and to which snapshots a column is declared to be of a type.
+type Declared = (i64, Option<i64>, DeclaredType);
+
+impl DeclaredTypes {
+    async fn read(connection: &mut Connection, snapshot: i64) -> Result<Self> {
+        let sql = "select table_id, column_id, begin_snapshot, end_snapshot, \"value\" as declared
+             from ducklake_column_tag where \"key\" = $1 and begin_snapshot <= $2";
+        let which = vec![Value::text(DeclaredType::TAG), Value::Int(Some(snapshot))];
+        let mut types: HashMap<_, Vec<_>> = HashMap::new();
+        for row in fetch(connection, sql, which).await? {
+            let text = maybe_text(&row, "declared")?.unwrap_or_default();
+            if let Some(declared) = DeclaredType::from_text(&text) {
+                let column = (number(&row, "table_id")?, number(&row, "column_id")?);
+                let snapshots = (number(&row, "begin_snapshot")?, maybe_number(&row, "end_snapshot")?);
+                types.entry(column).or_default().push((snapshots.0, snapshots.1, declared));
+            }
+        }
+        Ok(Self(types))
+    }
+
+    /// That of the version of a column that begins with a snapshot.
+    fn of(&self, table: i64, column: i64, begin: i64) -> Option<DeclaredType> {
+        let known = self.0.get(&(table, column))?;
+        let holds = |(from, to, _): &&Declared| *from <= begin && to.is_none_or(|to| begin < to);
+        known.iter().find(holds).map(|(.., declared)| declared.clone())
+    }
 }
 
 struct FileRow {
@@ -236,6 +268,7 @@ impl Parts {
     }
 
     async fn read_columns(&mut self, connection: &mut Connection, snapshot: i64) -> Result<()> {
+        let declared = DeclaredTypes::read(connection, snapshot).await?;
         let sql = "select column_id, begin_snapshot, end_snapshot, table_id, column_order, column_name,
              column_type, initial_default, default_value, cast(nulls_allowed as integer) as nullable,
              parent_column, default_value_type from ducklake_column
@@ -243,12 +276,14 @@ impl Parts {
         for row in fetch(connection, sql, vec![Value::Int(Some(snapshot))]).await? {
             let is_literal = maybe_text(&row, "default_value_type")?.is_none_or(|kind| kind != "expression");
             let end = maybe_number(&row, "end_snapshot")?.filter(|end| *end <= snapshot);
+            let begin = number(&row, "begin_snapshot")?;
             let version = Version {
+                declared: declared.of(number(&row, "table_id")?, number(&row, "column_id")?, begin),
                 order: number(&row, "column_order")?,
                 initial_default: maybe_text(&row, "initial_default")?,
                 default: maybe_text(&row, "default_value")?,
                 is_literal,
-                begin: number(&row, "begin_snapshot")? as u64,
+                begin: begin as u64,
                 end: end.map(|end| end as u64),
             };
             let column = ColumnRow {
@@ -401,6 +436,10 @@ impl Parts {
                     order: version.order,
                     initial_default: version.initial_default.clone(),
                     default: literal(&version.default),
+                    declared: version
+                        .declared
+                        .clone()
+                        .filter(|declared| declared.fits(&row.type_name, &parts)),
                     begin_snapshot: version.begin,
                     end_snapshot: version.end,
                 }),

@@ -25,7 +25,7 @@ use crate::scope::Scope;
 /// text, nor is one an operator, JSON or a `uuid`, and what makes instants takes more arguments; functions of angles and
 /// buckets take no such numbers. All but `map_entries` and its kin,
 /// which give what they are given, give one value of those or a number.
-const UNREACHED: [&str; 39] = [
+const UNREACHED: [&str; 40] = [
     "acos",
     "arrow_cast",
     "arrow_try_cast",
@@ -54,6 +54,7 @@ const UNREACHED: [&str; 39] = [
     "sluice_any",
     "sluice_array_compare",
     "sluice_day_and_time",
+    "sluice_declared",
     "sluice_json",
     "sluice_jsonb",
     "sluice_numeric",

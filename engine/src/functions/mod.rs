@@ -3,8 +3,10 @@
 
 pub mod arithmetic;
 pub mod bounded;
+pub mod bytes;
 pub mod concatenation;
 pub mod date_part;
+pub mod declared;
 pub mod documents;
 #[cfg(test)]
 mod every_function;
@@ -48,6 +50,7 @@ pub fn registry() -> Arc<BallistaFunctionRegistry> {
     let ours = [
         formatting::functions(),
         lists::functions(),
+        bytes::functions(),
         documents::functions(),
         numbers::functions(),
         texts::functions(),
@@ -60,6 +63,7 @@ pub fn registry() -> Arc<BallistaFunctionRegistry> {
     }
     for function in [
         concatenation::function(),
+        declared::function(),
         matching::function(),
         partition::function(),
         patterns::function(),

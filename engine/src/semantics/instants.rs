@@ -16,7 +16,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
-use super::changed;
+use super::{casts, changed};
 use crate::functions::arithmetic;
 use crate::functions::instants::calendar::{self, DAY, Fault};
 use crate::functions::instants::totals::{self, Total};
@@ -34,6 +34,14 @@ impl ExprPlanner for Instants {
             BinaryOperator::Minus => Operator::Minus,
             BinaryOperator::Multiply => Operator::Multiply,
             BinaryOperator::Divide => Operator::Divide,
+            BinaryOperator::StringConcat
+            | BinaryOperator::PGRegexMatch
+            | BinaryOperator::PGRegexIMatch
+            | BinaryOperator::PGRegexNotMatch
+            | BinaryOperator::PGRegexNotIMatch => {
+                casts::check_operator(&expr.op.to_string(), &expr.left, &expr.right, schema)?;
+                return Ok(PlannerResult::Original(expr));
+            }
             _ => return Ok(PlannerResult::Original(expr)),
         };
         match computed(op, &expr.left, &expr.right, schema)? {
@@ -95,7 +103,6 @@ pub fn meant(expr: Expr, schema: &DFSchema, options: &Arc<ConfigOptions>) -> Res
             let Some(from) = from else {
                 return Ok(Transformed::no(Expr::Cast(cast)));
             };
-            refuse_cast(&from, cast.field.data_type())?;
             match cast_of(&cast, &from, true) {
                 Some(meant) => Ok(Transformed::yes(folded(meant, options, true)?)),
                 None => Ok(Transformed::no(Expr::Cast(cast))),
@@ -113,13 +120,18 @@ pub fn meant(expr: Expr, schema: &DFSchema, options: &Arc<ConfigOptions>) -> Res
             Err(not_supported(&format!("{} of intervals", function.func.name())))
         }
         Expr::ScalarFunction(mut function)
-            if matches!(function.func.name(), "coalesce" | "greatest" | "least" | "nullif")
-                && function.args.iter().any(is_text_literal) =>
+            if matches!(function.func.name(), "coalesce" | "greatest" | "least" | "nullif") =>
         {
-            let Some(kind) = common_kind(function.args.iter(), schema) else {
+            // `nullif` compares, and gives what it was given.
+            let is_compared = function.func.name() == "nullif";
+            let kind = common_kind(function.args.iter(), schema);
+            let Some(kind) = kind.filter(|kind| differ(&function.args, *kind, schema)) else {
                 return Ok(Transformed::no(Expr::ScalarFunction(function)));
             };
-            let args = function.args.into_iter().map(|arg| read_as(arg, kind, options));
+            let args = function.args.into_iter().map(|arg| match is_compared {
+                true => read_as(arg, kind, options),
+                false => as_kind(arg, kind, schema, options),
+            });
             function.args = args.collect::<Result<_>>()?;
             Ok(Transformed::yes(Expr::ScalarFunction(function)))
         }
@@ -212,26 +224,6 @@ fn folded(expr: Expr, options: &Arc<ConfigOptions>, is_cast: bool) -> Result<Exp
         Err(error) if is_cast => Err(error),
         _ => Ok(expr),
     }
-}
-
-/// Casts that PostgreSQL does not have, and that DataFusion gives a meaning of its own.
-fn refuse_cast(from: &DataType, to: &DataType) -> Result<()> {
-    let (from_kind, to_kind) = (Kind::of(from), Kind::of(to));
-    let is_number = |kind: Kind| matches!(kind, Kind::Whole | Kind::Number);
-    let has_none = (is_number(from_kind) && to_kind.is_temporal())
-        || (from_kind.is_temporal() && is_number(to_kind) && !matches!(from, DataType::Duration(_)))
-        || matches!(
-            (from_kind, to_kind),
-            (Kind::Time, Kind::Date | Kind::Timestamp | Kind::Instant)
-                | (Kind::Date, Kind::Time | Kind::Span)
-                | (Kind::Timestamp | Kind::Instant, Kind::Span)
-                | (Kind::Span, Kind::Date | Kind::Timestamp | Kind::Instant)
-        );
-    if !has_none {
-        return Ok(());
-    }
-    let message = format!("cannot cast type {} to {}", named(from), named(to));
-    Err(failed(Fault::new("42846", message)))
 }
 
 fn named(kind: &DataType) -> &'static str {
@@ -436,6 +428,48 @@ fn read_as(expr: Expr, kind: Kind, options: &Arc<ConfigOptions>) -> Result<Expr>
     }
 }
 
+/// A literal without a type, or a date or time that becomes one of `kind`, as one.
+fn as_kind(expr: Expr, kind: Kind, schema: &DFSchema, options: &Arc<ConfigOptions>) -> Result<Expr> {
+    let own = kind_of(&expr, schema);
+    match to_name(kind) {
+        Some(name) if is_moment(own) && is_moment(kind) && own != kind => {
+            folded(call(name, vec![expr]), options, false)
+        }
+        _ => read_as(expr, kind, options),
+    }
+}
+
+fn is_moment(kind: Kind) -> bool {
+    matches!(kind, Kind::Date | Kind::Timestamp | Kind::Instant)
+}
+
+/// True where one of `exprs` is a literal without a type, or another moment than one of `kind`.
+fn differ<'a>(exprs: impl IntoIterator<Item = &'a Expr>, kind: Kind, schema: &DFSchema) -> bool {
+    exprs.into_iter().any(|expr| {
+        let own = kind_of(expr, schema);
+        is_text_literal(expr) || (is_moment(own) && own != kind)
+    })
+}
+
+/// The column `expr` of a UNION as one of what the others have: `kinds`. `None` where it need not change.
+pub(super) fn beside(
+    expr: &Expr,
+    kinds: &[DataType],
+    schema: &DFSchema,
+    options: &Arc<ConfigOptions>,
+) -> Result<Option<Expr>> {
+    let widest = kinds.iter().map(Kind::of).filter(|kind| kind.is_temporal()).reduce(|widest, kind| {
+        match (widest, kind) {
+            (Kind::Date, Kind::Timestamp | Kind::Instant) | (Kind::Timestamp, Kind::Instant) => kind,
+            _ => widest,
+        }
+    });
+    match widest {
+        Some(kind) if differ([expr], kind, schema) => as_kind(expr.clone(), kind, schema, options).map(Some),
+        _ => Ok(None),
+    }
+}
+
 /// Instants where one side is an instant: a local time is one of the session's clocks.
 fn as_instant(expr: Expr, kind: Kind, options: &Arc<ConfigOptions>) -> Result<Expr> {
     match kind {
@@ -467,15 +501,13 @@ fn common_kind<'a>(exprs: impl Iterator<Item = &'a Expr>, schema: &DFSchema) -> 
 fn in_case(mut case: Case, schema: &DFSchema, options: &Arc<ConfigOptions>) -> Result<Transformed<Expr>> {
     let results =
         || case.when_then_expr.iter().map(|(_, then)| then.as_ref()).chain(case.else_expr.as_deref());
-    if !results().any(is_text_literal) {
-        return Ok(Transformed::no(Expr::Case(case)));
-    }
-    let Some(kind) = common_kind(results(), schema) else { return Ok(Transformed::no(Expr::Case(case))) };
+    let kind = common_kind(results(), schema).filter(|kind| differ(results(), *kind, schema));
+    let Some(kind) = kind else { return Ok(Transformed::no(Expr::Case(case))) };
     for (_, then) in &mut case.when_then_expr {
-        **then = read_as(std::mem::take(then.as_mut()), kind, options)?;
+        **then = as_kind(std::mem::take(then.as_mut()), kind, schema, options)?;
     }
     if let Some(otherwise) = &mut case.else_expr {
-        **otherwise = read_as(std::mem::take(otherwise.as_mut()), kind, options)?;
+        **otherwise = as_kind(std::mem::take(otherwise.as_mut()), kind, schema, options)?;
     }
     Ok(Transformed::yes(Expr::Case(case)))
 }

@@ -86,7 +86,7 @@ fn without_keys(input: &LogicalPlan, keys: &[Column]) -> Result<LogicalPlan> {
     LogicalPlanBuilder::from(input.clone()).project(exprs)?.build()
 }
 
-const NAME: &str = "sluice_same";
+pub(super) const NAME: &str = "sluice_same";
 
 /// `sluice_same(x)`: `x`.
 #[derive(Debug, PartialEq, Eq, Hash)]

@@ -1,11 +1,13 @@
 //! Where DataFusion's silence would be a wrong answer, PostgreSQL's meaning: what changes types comes before types are coerced,
 //! what depends on them after.
 
+mod casts;
 mod checks;
 pub(crate) mod instants;
 mod keys;
 mod lists;
 mod numbers;
+mod operands;
 mod ordered_inputs;
 mod simplified;
 mod texts;
@@ -51,15 +53,21 @@ impl AnalyzerRule for Meanings {
         let plan = rewrite(
             ordered_inputs::ordered(plan)?,
             &|expr, schema| {
-                let meant = instants::meant(expr, schema, &options)?;
+                let meant = casts::meant(expr, schema)?;
+                let meant = meant.transform_data(|expr| instants::meant(expr, schema, &options))?;
                 let meant = meant.transform_data(|expr| widening::meant(expr, schema))?;
                 let meant = meant.transform_data(|expr| unknowns::known(expr, schema))?;
+                operands::check(&meant.data, schema)?;
                 let meant = meant.transform_data(|expr| numbers::meant(expr, schema))?;
                 let meant = meant.transform_data(|expr| texts::meant(expr, schema))?;
                 let meant = meant.transform_data(|expr| lists::meant(expr, schema))?;
                 meant.transform_data(|expr| Ok(simplified::meant(expr)))
             },
-            &numbers::aligned,
+            &|plan| {
+                operands::check_keys(&plan)?;
+                let aligned = unknowns::in_union(plan, &options)?;
+                aligned.transform_data(numbers::aligned)
+            },
         )?;
         lists::check(&plan)?;
         instants::ordered(plan)

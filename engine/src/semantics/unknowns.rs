@@ -1,21 +1,30 @@
 //! Literals in quotes have no type until what stands beside them has one: `n = '1.004'` compares two numbers, of which neither is
 //! rounded to the digits of the other, and `b = 't'` two booleans.
 
+use std::sync::Arc;
+
 use datafusion::arrow::datatypes::DataType;
+use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::expr::ScalarFunction;
-use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, lit};
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Projection, Union, cast, lit};
 
 use crate::Error;
+use crate::casts::{Kind, have_common, name};
+use crate::functions::bytes;
 use crate::functions::numbers::conversions;
+use crate::sqlstate::SqlState;
 
 /// What a literal beside others is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Beside {
     Numeric,
     Boolean,
+    Bytea,
+    /// Another number, where the literal becomes one of its type.
+    Number(DataType),
 }
 
 /// Gives the literals of `expr` the types of what they stand beside.
@@ -42,7 +51,7 @@ pub fn known(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
                 is_changed |= read(std::iter::once(base.as_mut()).chain(whens), schema)?;
             }
             let thens = case.when_then_expr.iter_mut().map(|(_, then)| then.as_mut());
-            is_changed |= read(thens.chain(case.else_expr.as_deref_mut()), schema)?;
+            is_changed |= read_common(thens.chain(case.else_expr.as_deref_mut()), schema)?;
             Ok(super::changed(Expr::Case(case), is_changed))
         }
         Expr::ScalarFunction(mut call)
@@ -51,44 +60,155 @@ pub fn known(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
                 "coalesce" | "nullif" | "greatest" | "least" | "make_array" | "nvl" | "ifnull"
             ) =>
         {
-            let is_changed = read(&mut call.args, schema)?;
+            let is_changed = match call.func.name() {
+                "nullif" => read(&mut call.args, schema)?,
+                _ => read_common(&mut call.args, schema)?,
+            };
             Ok(super::changed(Expr::ScalarFunction(call), is_changed))
         }
         other => Ok(Transformed::no(other)),
     }
 }
 
-/// Reads the literals among `parts` as what the others are. True when there were some.
+/// Reads the literals among `parts` as what they are compared with. True when there were some.
 fn read<'a>(parts: impl IntoIterator<Item = &'a mut Expr>, schema: &DFSchema) -> Result<bool> {
     let mut parts: Vec<&mut Expr> = parts.into_iter().collect();
     if !parts.iter().any(|part| text_of(part).is_some()) {
         return Ok(false);
     }
-    let beside = parts.iter().find_map(|part| {
-        if text_of(part).is_some() {
-            return None;
-        }
-        let kind = part.get_type(schema).ok()?;
-        if kind.is_decimal() {
-            Some(Beside::Numeric)
-        } else {
-            (kind == DataType::Boolean).then_some(Beside::Boolean)
-        }
+    let known = parts.iter().find_map(|part| match text_of(part) {
+        Some(_) => None,
+        None => compared_with(&part.get_type(schema).ok()?),
     });
-    let Some(beside) = beside else { return Ok(false) };
-    let mut is_changed = false;
-    for part in &mut parts {
-        let Some(text) = text_of(part) else { continue };
-        **part = match beside {
-            Beside::Boolean => lit(boolean(text)?),
-            Beside::Numeric => {
-                let literal = std::mem::take(*part);
-                Expr::ScalarFunction(ScalarFunction::new_udf(conversions::bare(), vec![literal]))
-            }
-        };
-        is_changed = true;
+    read_all(&mut parts, known)
+}
+
+fn compared_with(kind: &DataType) -> Option<Beside> {
+    match Kind::of(kind) {
+        Kind::Numeric => Some(Beside::Numeric),
+        Kind::Bool => Some(Beside::Boolean),
+        Kind::Bytea => Some(Beside::Bytea),
+        _ => None,
     }
-    Ok(is_changed)
+}
+
+/// The same for `parts` that become values of one type.
+fn read_common<'a>(parts: impl IntoIterator<Item = &'a mut Expr>, schema: &DFSchema) -> Result<bool> {
+    let mut parts: Vec<&mut Expr> = parts.into_iter().collect();
+    if !parts.iter().any(|part| text_of(part).is_some()) {
+        return Ok(false);
+    }
+    let others = parts.iter().filter(|part| text_of(part).is_none());
+    let known = common(others.filter_map(|part| part.get_type(schema).ok()));
+    read_all(&mut parts, known)
+}
+
+/// What literals are beside values of `kinds`: where those are numbers, the one that holds them all.
+fn common(kinds: impl IntoIterator<Item = DataType>) -> Option<Beside> {
+    const RANK: [Kind; 6] = [Kind::Int2, Kind::Int4, Kind::Int8, Kind::Numeric, Kind::Float4, Kind::Float8];
+    let rank = |kind: &DataType| RANK.iter().position(|known| *known == Kind::of(kind));
+    let mut widest: Option<DataType> = None;
+    for kind in kinds {
+        match compared_with(&kind) {
+            Some(Beside::Numeric) | None => {}
+            known => return known,
+        }
+        if rank(&kind) > widest.as_ref().and_then(rank) {
+            widest = Some(kind);
+        }
+    }
+    let widest = widest?;
+    Some(compared_with(&widest).unwrap_or(Beside::Number(widest)))
+}
+
+fn read_all(parts: &mut [&mut Expr], known: Option<Beside>) -> Result<bool> {
+    let Some(known) = known else { return Ok(false) };
+    for part in parts {
+        if text_of(part).is_some() {
+            **part = read_as(std::mem::take(*part), &known)?;
+        }
+    }
+    Ok(true)
+}
+
+/// The literal `expr` as what it stands beside.
+fn read_as(expr: Expr, known: &Beside) -> Result<Expr> {
+    let text = text_of(&expr).unwrap_or_default();
+    Ok(match known {
+        Beside::Boolean => lit(boolean(text)?),
+        Beside::Bytea => Expr::Literal(ScalarValue::Binary(Some(bytes::bytes_of(text)?)), None),
+        Beside::Numeric => Expr::ScalarFunction(ScalarFunction::new_udf(conversions::bare(), vec![expr])),
+        Beside::Number(DataType::Float64) => conversions::to_double(expr),
+        Beside::Number(DataType::Float32) => conversions::to_single(expr),
+        Beside::Number(kind) => cast(expr, kind.clone()),
+    })
+}
+
+/// Reads the literals that are columns of a UNION as what the other queries have there. Refuses (42804) columns that have no
+/// common type.
+pub fn in_union(plan: LogicalPlan, options: &Arc<ConfigOptions>) -> Result<Transformed<LogicalPlan>> {
+    let LogicalPlan::Union(mut union) = plan else { return Ok(Transformed::no(plan)) };
+    let mut is_changed = false;
+    for at in 0..union.schema.fields().len() {
+        let types: Vec<DataType> = union
+            .inputs
+            .iter()
+            .filter(|input| column_of(input, at).is_none_or(|(expr, _)| text_of(expr).is_none()))
+            .filter_map(|input| Some(input.schema().fields().get(at)?.data_type().clone()))
+            .collect();
+        check_union(&types)?;
+        let known = common(types.iter().cloned());
+        for input in &mut union.inputs {
+            let Some((expr, schema)) = column_of(input, at) else { continue };
+            let read = match (&known, text_of(expr)) {
+                (Some(known), Some(_)) => Some(read_as(expr.clone(), known)?),
+                _ => super::instants::beside(expr, &types, schema, options)?,
+            };
+            if let Some(read) = read {
+                *input = with_column(input, at, read)?;
+                is_changed = true;
+            }
+        }
+    }
+    if !is_changed {
+        return Ok(Transformed::no(LogicalPlan::Union(union)));
+    }
+    Ok(Transformed::yes(LogicalPlan::Union(Union::try_new_with_loose_types(union.inputs)?)))
+}
+
+fn check_union(types: &[DataType]) -> Result<()> {
+    let Some(first) = types.iter().find(|kind| Kind::of(kind) != Kind::Other) else { return Ok(()) };
+    let Some(other) = types.iter().find(|kind| !have_common([Kind::of(first), Kind::of(kind)])) else {
+        return Ok(());
+    };
+    let message = format!("UNION types {} and {} cannot be matched", name(first), name(other));
+    let error = Error::Stamped { sqlstate: SqlState::from_text("42804"), message };
+    Err(DataFusionError::Plan(error.to_stamp()))
+}
+
+/// What a query of a UNION computes for a column, and what it is computed of.
+fn column_of(plan: &LogicalPlan, at: usize) -> Option<(&Expr, &DFSchema)> {
+    match plan {
+        LogicalPlan::Projection(projection) => {
+            let expr = match projection.expr.get(at)? {
+                Expr::Alias(alias) => alias.expr.as_ref(),
+                expr => expr,
+            };
+            Some((expr, projection.input.schema()))
+        }
+        _ => None,
+    }
+}
+
+fn with_column(plan: &LogicalPlan, at: usize, read: Expr) -> Result<Arc<LogicalPlan>> {
+    let LogicalPlan::Projection(projection) = plan else { return Ok(Arc::new(plan.clone())) };
+    let mut columns = projection.expr.clone();
+    if let Some(column) = columns.get_mut(at) {
+        let (qualifier, named) = column.qualified_name();
+        *column = read.alias_qualified(qualifier, named);
+    }
+    let projection = Projection::try_new(columns, Arc::clone(&projection.input))?;
+    Ok(Arc::new(LogicalPlan::Projection(projection)))
 }
 
 fn text_of(expr: &Expr) -> Option<&str> {

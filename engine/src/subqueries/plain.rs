@@ -12,7 +12,9 @@ use super::domain::is_volatile;
 use super::{bound, free};
 
 /// Aggregates that are NULL of no rows, also under the names that stand for them until types are known.
-const NULL_OF_NONE: [&str; 8] = [
+const NULL_OF_NONE: [&str; 10] = [
+    "bool_and",
+    "bool_or",
     "sum",
     "avg",
     "min",

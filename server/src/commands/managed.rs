@@ -23,6 +23,7 @@ use crate::session::{Notice, Session, TEMPORARY_SCHEMA};
 use crate::sql::input;
 use crate::sql::{
     AlterStep, ColumnMake, DefaultValue, RelationKind, TableAlter, TableDrop, TableMake, check_column_name,
+    declared,
 };
 
 /// PostgreSQL's bound.
@@ -146,6 +147,7 @@ fn new_column(column: &ColumnMake) -> Result<NewColumn> {
         data_type: column.data_type.clone(),
         is_nullable: column.is_nullable,
         default: stored_default(column.default.as_ref(), &column.name, &column.data_type)?,
+        declared: column.declared.clone(),
     })
 }
 
@@ -551,22 +553,25 @@ fn column_change(
             }
             ColumnChange::Rename { name: name.clone(), to: to.clone() }
         }
-        AlterStep::SetType { name, data_type } => {
+        AlterStep::SetType { name, data_type, declared } => {
             let column = found(name)?;
-            let is_same = column.field.data_type() == data_type;
+            let is_same = column.field.data_type() == data_type && column.declared == *declared;
             if is_same {
                 return Ok(None);
             }
             if layout_uses(name, column.id) {
                 return Err(in_use(name));
             }
-            if !types::widens(column.field.data_type(), data_type) {
+            let is_wider = types::widens(column.field.data_type(), data_type)
+                && declared::widens(column.declared.as_ref(), declared.as_ref());
+            if !is_wider {
                 let message = format!(
                     "column \"{name}\" can only be changed to a type that holds every value of the one it has"
                 );
                 return Err(Error::NotSupported { message });
             }
-            ColumnChange::Widen { name: name.clone(), data_type: data_type.clone() }
+            let (data_type, declared) = (data_type.clone(), declared.clone());
+            ColumnChange::Widen { name: name.clone(), data_type, declared }
         }
         AlterStep::SetNullable { name, is_nullable } => {
             let column = found(name)?;
@@ -590,6 +595,7 @@ fn column_change(
                 data_type: column.field.data_type().clone(),
                 is_nullable: true,
                 default: default.clone(),
+                declared: None,
             })?;
             ColumnChange::SetDefault { name: name.clone(), default }
         }

@@ -4,9 +4,12 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use catalog::lake::{NewColumn, NewFile, NewTable};
+use catalog::lake::{DeclaredType, NewColumn, NewFile, NewTable};
 use catalog::table::external::Declared;
-use catalog::{Change, ExternalFormat, GrantObject, Privilege, TableDefinition, TableName, Target, lake};
+use catalog::{
+    Change, ExternalFormat, GrantObject, PG_TYPE, PG_TYPMOD, Privilege, TableDefinition, TableName, Target,
+    lake,
+};
 use datafusion::arrow::array::{AsArray, RecordBatch};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
@@ -216,8 +219,18 @@ fn renamed(columns: &Schema, make: &TableMake) -> Result<Vec<NewColumn>> {
         data_type: field.data_type().clone(),
         is_nullable: true,
         default: None,
+        declared: declared_type(field),
     };
     Ok(columns.fields().iter().enumerate().map(column).collect())
+}
+
+/// The type that the query's column is told to have, where Arrow has no such type.
+fn declared_type(field: &Field) -> Option<DeclaredType> {
+    let told = |key: &str| field.metadata().get(key);
+    let name = told(PG_TYPE)?.trim_start_matches('_').to_owned();
+    let modifier = told(PG_TYPMOD)?.parse().ok()?;
+    let is_kept = ["varchar", "bpchar", "name", "json", "time", "timestamp", "timestamptz"];
+    is_kept.contains(&name.as_str()).then_some(DeclaredType { name, modifier })
 }
 
 /// Writes the rows of `write` to `target`, to so many files of about one size where it is said.
@@ -256,9 +269,6 @@ fn added(target: &TableDefinition, files: Vec<NewFile>) -> Change {
     }
 }
 
-/// Where the files of a COPY are while it runs.
-const COPIED_SCHEMA: &str = "sluice copied";
-
 /// Adds the rows of files that lie somewhere to a table.
 pub async fn prepare_copy(context: &QueryContext, copy: &CopyFrom) -> Result<Ready> {
     let target = target(context, copy.schema.as_deref(), &copy.table)?;
@@ -267,7 +277,7 @@ pub async fn prepare_copy(context: &QueryContext, copy: &CopyFrom) -> Result<Rea
     let coordinator = &context.coordinator;
     let url = tables::allowed(coordinator, &copy.from).await?;
     let wanted = copied_columns(&target, &copy.columns)?;
-    let name = TableName::new(COPIED_SCHEMA, "files");
+    let name = TableName::new(query::COPIED_SCHEMA, "files");
     let is_csv = matches!(copy.from.files.format, ExternalFormat::Csv(_));
     // Lines have their values in the order of the columns; other files name theirs.
     let columns = is_csv.then(|| Arc::clone(&wanted));
@@ -444,6 +454,7 @@ pub async fn prepare_change(
     context.target = Some(Target { table: Arc::clone(&table), files: None });
     // An UPDATE is checked whole before anything runs.
     let rest = change.rest(&table)?;
+    check_types(&context, change, &table).await?;
     let found = found(&context, &change.find(&table)?, parameters).await?;
     let meant: u64 = found.values().sum();
     if found.is_empty() {
@@ -476,6 +487,14 @@ pub async fn prepare_change(
     let mut ready = ready(Vec::new(), pending, written, tag(meant));
     ready.changes = vec![replaced];
     Ok(ready)
+}
+
+/// Refuses values of types that the columns do not take.
+async fn check_types(context: &QueryContext, change: &RowChange, table: &TableDefinition) -> Result<()> {
+    let Some((query, fields)) = change.typed_values(table)? else { return Ok(()) };
+    let values = query::describe(context, &query, &[]).await?.columns;
+    let mut pairs = values.fields().iter().zip(&fields);
+    pairs.try_for_each(|(value, field)| query::assignments::check_type(value.data_type(), field))
 }
 
 /// Rows that are meant, by file.

@@ -11,13 +11,9 @@ use datafusion::arrow::array::{
 use datafusion::arrow::compute::concat_batches;
 use datafusion::arrow::datatypes::{DataType, Field, IntervalUnit, Schema, TimeUnit};
 
+pub use catalog::{PG_TYPE, PG_TYPMOD};
+
 use super::shapes::{PG_CATALOG, functions, shape, static_rows};
-
-/// The key of a field's metadata that names its PostgreSQL type, where Arrow has no such type.
-pub const PG_TYPE: &str = "sluice.pg_type";
-
-/// The key of a field's metadata that holds its type modifier, where Arrow's type does not say it.
-pub const PG_TYPMOD: &str = "sluice.pg_typmod";
 
 /// How values of a PostgreSQL type are held, and the name to tell clients when Arrow's type does not
 /// say it.

@@ -152,7 +152,7 @@ fn columns(view: &View) -> RecordBatch {
     let mut all = Vec::new();
     for table in visible(view) {
         let key = keyed.get(&table.name);
-        for (field, position) in table.fields().into_iter().zip(1..) {
+        for (field, position) in table.declared_fields().into_iter().zip(1..) {
             let (oid, _, modifier) = types::of_field(&field);
             let is_required = !field.is_nullable() || key.is_some_and(|k| k.columns.contains(field.name()));
             all.push(Described { table, field, position, oid, modifier, is_required });

@@ -4,6 +4,8 @@
 //! them never lists a store. What depends on the catalog alone is built once per version of it.
 
 mod acl;
+#[cfg(test)]
+mod cast_census;
 mod columns;
 mod database;
 mod functions;

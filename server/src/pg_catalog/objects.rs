@@ -127,7 +127,7 @@ pub fn pg_attribute(view: &View) -> RecordBatch {
     let keyed = &view.snapshot.metadata().primary_keys;
     for table in view.snapshot.tables() {
         let key = keyed.get(&table.name);
-        for (field, number) in table.fields().into_iter().zip(1i16..) {
+        for (field, number) in table.declared_fields().into_iter().zip(1i16..) {
             let is_in_key = key.is_some_and(|key| key.columns.contains(field.name()));
             let is_required = is_in_key || !field.is_nullable();
             fields.push((table.oid.into(), number, field, is_required));
@@ -149,7 +149,8 @@ pub fn pg_attribute(view: &View) -> RecordBatch {
     }
     let rows = fields.len();
     let typed: Vec<(u32, i16, i32)> = fields.iter().map(|(_, _, field, _)| types::of_field(field)).collect();
-    let is_text = |oid: u32| [types::TEXT.oid, types::VARCHAR.oid, types::NAME.oid].contains(&oid);
+    let is_text =
+        |oid: u32| [types::TEXT.oid, types::VARCHAR.oid, types::BPCHAR.oid, types::NAME.oid].contains(&oid);
     Columns::new()
         .oid("attrelid", fields.iter().map(|(table, ..)| *table))
         .name("attname", fields.iter().map(|(_, _, field, _)| field.name().as_str()))

@@ -23,7 +23,7 @@ use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use engine::exchange;
-use engine::functions::partition;
+use engine::functions::{self, partition};
 use engine::operators::{
     FileFormat, FileNames, NumberRows, ParquetCompression, PartitionColumn, WriteFiles, WriteTarget,
 };
@@ -134,6 +134,7 @@ pub fn into_table(
     if width != columns {
         return Err(Error::internal(format!("{width} columns for a table of {columns}")));
     }
+    let physical = declared(physical, &state, managed)?;
     let keys = table_keys(&physical, &state, managed)?;
     let partition_by = partition_columns(&keys);
     let physical = match (keys.is_empty(), partitions) {
@@ -338,6 +339,42 @@ fn plain_columns(schema: &Schema) -> Vec<ProjectionExpr> {
         alias: field.name().clone(),
     };
     schema.fields().iter().enumerate().map(column).collect()
+}
+
+/// The rows of `plan` as the columns of a managed table take them, by the types that they were declared with.
+fn declared(
+    plan: Arc<dyn ExecutionPlan>,
+    state: &SessionState,
+    managed: &ManagedTable,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let schema = plan.schema();
+    let mut outputs = plain_columns(&schema);
+    let mut is_changed = false;
+    for ((at, output), column) in outputs.iter_mut().enumerate().zip(managed.current_columns()) {
+        let Some(declared) = &column.declared else { continue };
+        if !functions::declared::is_checked(&declared.name, declared.modifier) {
+            continue;
+        }
+        let kind = schema.field(at).data_type();
+        // Texts are looked at as they come; moments as they are stored.
+        let value: Arc<dyn PhysicalExpr> = match kind.is_string() || kind.is_nested() {
+            true => Arc::clone(&output.expr),
+            false => {
+                Arc::new(CastExpr::new(Arc::clone(&output.expr), column.field.data_type().clone(), None))
+            }
+        };
+        let field = Arc::new(Field::new(output.alias.as_str(), value.data_type(&schema)?, true));
+        let literal = |value: ScalarValue| Arc::new(Literal::new(value)) as Arc<dyn PhysicalExpr>;
+        let (name, modifier) =
+            (ScalarValue::from(declared.name.as_str()), ScalarValue::from(declared.modifier));
+        let arguments = vec![value, literal(name), literal(modifier)];
+        let function = functions::declared::function();
+        let options = Arc::clone(state.config_options());
+        let name = function.name().to_owned();
+        output.expr = Arc::new(ScalarFunctionExpr::new(&name, function, arguments, field, options));
+        is_changed = true;
+    }
+    Ok(if is_changed { Arc::new(ProjectionExec::try_new(outputs, plan)?) } else { plan })
 }
 
 /// The values that cut the rows of a managed table.

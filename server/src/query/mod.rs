@@ -1,7 +1,9 @@
 //! Runs one query: admit → plan → route → rows.
 
 mod admission;
+pub mod assignments;
 mod attempts;
+mod declared;
 mod estimate;
 mod explain;
 mod files;
@@ -29,12 +31,13 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 pub use admission::{Admission, Asker, Permit, Pool};
+pub use assignments::COPIED_SCHEMA;
 pub use estimate::Estimate;
 pub use files::{FileSink, Sink};
 pub use history::History;
 pub use lint::Repeats;
 pub use log::{QueryLog, QueryRecord, QueryState};
-pub use plan::{Description, Plan, SOURCE, check_may_look_into, check_may_read, output_schema};
+pub use plan::{Description, Plan, SOURCE, check_may_look_into, check_may_read};
 pub use route::Route;
 pub use rows::Rows;
 pub use single_row::SingleRow;
@@ -343,7 +346,7 @@ async fn start(
     }
     let turn = permit.turn();
     let rows = attempts::run(context, &planner, choice, permit, record, |plan, _| Ok(plan)).await?;
-    Ok(rows.lending(turn).told_sources(planner.sources()))
+    Ok(rows.lending(turn).told_sources(planner.sources(), planner.declared()))
 }
 
 /// Refuses a plan that would take long only to be handed out (54000).

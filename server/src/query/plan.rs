@@ -26,6 +26,8 @@ use engine::{broadcast, exchange, plan_size};
 use parking_lot::Mutex;
 
 use super::QueryContext;
+use super::assignments;
+use super::declared::{self, Declared};
 use super::estimate::{self, Estimate};
 use super::parameters;
 use super::single_row::SingleRow;
@@ -33,8 +35,8 @@ use crate::pg_catalog::{self, SystemSchema, types};
 use crate::planning::Planned;
 use crate::session::TEMPORARY_SCHEMA;
 use crate::sql::{
-    self, InsertSource, Query, name_columns, present_name, qualify_relations, quantify, read_bytea,
-    read_values, tell_session, type_arrays,
+    self, InsertSource, Query, name_columns, present_name, qualify_relations, quantify, read_values,
+    tell_session, trim_beside, type_arrays, value_casts,
 };
 
 /// With less a task could not even spill.
@@ -75,6 +77,7 @@ pub struct Planner {
     snapshot: Arc<Snapshot>,
     writes: bool,
     sources: Mutex<Vec<Source>>,
+    declared: Mutex<Vec<Declared>>,
 }
 
 impl Planner {
@@ -98,6 +101,7 @@ impl Planner {
             parameters: parameters.to_vec(),
             writes: target.is_some(),
             sources: Mutex::default(),
+            declared: Mutex::default(),
         }))
     }
 
@@ -114,6 +118,11 @@ impl Planner {
     /// Where the columns come from, once the query was planned.
     pub fn sources(&self) -> Vec<Source> {
         self.sources.lock().clone()
+    }
+
+    /// What its columns were declared as, once the query was planned.
+    pub fn declared(&self) -> Vec<Declared> {
+        self.declared.lock().clone()
     }
 
     /// The users' tables it reads.
@@ -227,13 +236,15 @@ impl Planner {
             return Ok(Description { parameters, columns: super::explain_columns(), single_row: None });
         }
         let plan = expansion.of(plan)?;
+        let declared = self.declared_of(&plan);
         let single_row = (!self.query.asks_session)
             .then(|| SingleRow::of(&plan, &parameters, &state, &self.context.time_zone).map(Arc::new))
             .flatten();
         let nulls = parameters.iter().map(ScalarValue::try_from).collect::<DataFusionResult<Vec<_>>>()?;
         let plan = bind(plan, nulls)?;
         let plan = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})?;
-        let columns = with_sources(&output_schema(plan.schema().as_arrow(), &self.query), &sources);
+        let columns =
+            with_sources(&output_schema(plan.schema().as_arrow(), &self.query), &sources, &declared);
         let columns = if self.names.reads_system { with_oid_arrays(&columns) } else { columns };
         Ok(Description { parameters, columns, single_row })
     }
@@ -304,6 +315,12 @@ impl Planner {
         plan.schema().iter().map(source).collect()
     }
 
+    /// What the columns of `plan` were declared as.
+    fn declared_of(&self, plan: &LogicalPlan) -> Vec<Declared> {
+        let is_any = self.names.tables.iter().any(|table| table.has_declared());
+        if is_any { declared::of_plan(plan, &self.snapshot) } else { Vec::new() }
+    }
+
     async fn logical_on(
         &self,
         destination: Destination,
@@ -324,7 +341,9 @@ impl Planner {
         refuse_writes(&plan)?;
         self.check_may_read(&plan)?;
         *self.sources.lock() = self.sources_of(&plan);
-        let plan = exchange::kept(expansion.of(plan)?)?;
+        let plan = expansion.of(plan)?;
+        *self.declared.lock() = self.declared_of(&plan);
+        let plan = exchange::kept(plan)?;
         let plan = bind(plan, self.parameters.clone())?;
         let plan = state.optimize(&plan)?;
         Ok((state, plan))
@@ -355,8 +374,13 @@ impl Planner {
                 name_columns(&mut statement, &names[..width]);
             }
         }
+        let written = value_casts(&statement);
         let plan = state.statement_to_plan(statement).await.map_err(with_position)?;
         plan_size::check(&plan)?;
+        let is_copy = self.names.tables.iter().any(|table| table.name.schema == assignments::COPIED_SCHEMA);
+        if let Some(target) = self.names.tables.first().filter(|_| !is_copy) {
+            assignments::check_insert(&plan, target, &written)?;
+        }
         Ok(plan)
     }
 
@@ -373,14 +397,15 @@ impl Planner {
         if !query.parameters.is_empty() {
             type_arrays(&mut statement, |column| self.column_type(column));
         }
-        let is_bytea = |column: &str| self.column_type(column) == Some(DataType::Binary);
-        if self
-            .names
-            .tables
-            .iter()
-            .any(|table| table.fields().iter().any(|f| *f.data_type() == DataType::Binary))
-        {
-            read_bytea(&mut statement, is_bytea);
+        if self.names.tables.iter().any(|table| table.has_declared()) {
+            trim_beside(&mut statement, |column| {
+                let mut known = self.names.tables.iter().filter_map(|table| {
+                    let declared = table.declared(table.position(column)?);
+                    Some(declared.is_some_and(|declared| declared.name == types::BPCHAR.name))
+                });
+                // A name that stands for columns of two kinds tells nothing.
+                known.next() == Some(true) && known.all(|is_padded| is_padded)
+            });
         }
         quantify(&mut statement);
         if !schemas.is_empty() {
@@ -741,10 +766,15 @@ pub type Source = Option<(u32, usize)>;
 pub const SOURCE: &str = "sluice.source";
 
 /// Columns told where they come from. A computed number has no precision of its own.
-pub fn with_sources(columns: &Schema, sources: &[Source]) -> SchemaRef {
+pub fn with_sources(columns: &Schema, sources: &[Source], declared: &[Declared]) -> SchemaRef {
     let mut sources = sources.iter().copied().map(Some).chain(std::iter::repeat(None));
+    let mut declared = declared.iter().map(Option::as_ref).chain(std::iter::repeat(None));
     let field = |field: &Arc<Field>| {
         let mut metadata = field.metadata().clone();
+        if let Some((name, modifier)) = declared.next().flatten() {
+            metadata.entry(pg_catalog::PG_TYPE.into()).or_insert_with(|| name.clone());
+            metadata.entry(pg_catalog::PG_TYPMOD.into()).or_insert_with(|| modifier.to_string());
+        }
         match sources.next().flatten() {
             Some(Some((table, column))) => {
                 metadata.insert(SOURCE.into(), format!("{table}.{column}"));

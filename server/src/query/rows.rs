@@ -8,6 +8,7 @@ use futures::{Stream, StreamExt};
 
 use super::Permit;
 use super::admission::Turn;
+use super::declared::Declared;
 use super::log::RecordHandle;
 use super::plan::{Source, output_schema, with_sources};
 use crate::sql::Query;
@@ -19,6 +20,7 @@ pub struct Rows {
     record: Option<RecordHandle>,
     turn: Option<Turn>,
     sources: Vec<Source>,
+    declared: Vec<Declared>,
 }
 
 impl std::fmt::Debug for Rows {
@@ -30,7 +32,14 @@ impl std::fmt::Debug for Rows {
 impl Rows {
     /// Rows of `schema` from `batches`, which owns whatever the work needs.
     pub fn new(schema: SchemaRef, batches: impl Stream<Item = Result<RecordBatch>> + Send + 'static) -> Self {
-        Self { schema, batches: batches.boxed(), record: None, turn: None, sources: Vec::new() }
+        Self {
+            schema,
+            batches: batches.boxed(),
+            record: None,
+            turn: None,
+            sources: Vec::new(),
+            declared: Vec::new(),
+        }
     }
 
     /// Rows that are already there.
@@ -75,15 +84,16 @@ impl Rows {
         }
     }
 
-    /// The same rows, whose columns come from `sources`.
-    pub fn told_sources(mut self, sources: Vec<Source>) -> Self {
+    /// The same rows, whose columns come from `sources`, and were `declared` there.
+    pub fn told_sources(mut self, sources: Vec<Source>, declared: Vec<Declared>) -> Self {
         self.sources = sources;
+        self.declared = declared;
         self
     }
 
     /// The columns as the client of `query` is told them.
     pub fn described(&self, query: &Query) -> SchemaRef {
-        with_sources(&output_schema(&self.schema, query), &self.sources)
+        with_sources(&output_schema(&self.schema, query), &self.sources, &self.declared)
     }
 
     /// The columns.

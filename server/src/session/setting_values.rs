@@ -212,7 +212,7 @@ pub(super) fn time_zone(value: &str) -> Option<String> {
         Some(shown) => hours_of(shown.split_once('>')?.0)?,
         None => value.parse::<f64>().ok()?,
     };
-    if !(hours.abs() < 16.0) {
+    if hours.is_nan() || hours.abs() >= 16.0 {
         return None;
     }
     let minutes = (hours.abs() * 60.0).round() as u32;

@@ -24,6 +24,7 @@ mod set_returning;
 mod subscripts;
 mod system;
 mod texts;
+pub use texts::trim_literal;
 mod unnest;
 mod untyped;
 mod using;
@@ -213,6 +214,9 @@ impl VisitorMut for Adapter<'_> {
         }
         names_of_things::adapt_cast(expr, self.reads_system);
         documents::adapt(expr);
+        if !self.reads_system {
+            texts::adapt_names(expr);
+        }
         adapt_cast(expr);
         texts::adapt(expr);
         casts::adapt(expr);

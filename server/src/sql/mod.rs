@@ -5,6 +5,7 @@ mod clauses;
 mod copy_files;
 mod copy_options;
 mod copy_words;
+pub mod declared;
 mod defaults;
 mod dialect;
 mod distribute;
@@ -39,14 +40,15 @@ pub use external::{CopyFrom, ExternalTable, FilesAt};
 pub use history::{Moment, moment_of, present_name};
 pub use limits::too_long;
 pub use names::TableReference;
-pub use parameters::{read_bytea, type_arrays};
+pub use parameters::{trim_beside, type_arrays};
 pub use parse::parse;
 pub use tables::{
     AlterStep, ColumnMake, InsertSource, RelationKind, RowChange, TableAlter, TableDrop, TableMake, Write,
     WriteTo, check_column_name, columns_of, distinct_counts_of, insert_of_files, name_columns, read_values,
+    value_casts,
 };
+pub use transactions::{AccessMode, TransactionCommand, TransactionModes};
 pub use views::{
     Reads, ViewMake, qualify_relations, renamed as view_of_renamed, view_query,
     with_renamed_column as view_of_renamed_column,
 };
-pub use transactions::{AccessMode, TransactionCommand, TransactionModes};

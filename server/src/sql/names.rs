@@ -251,7 +251,7 @@ pub fn output_types(statement: &SqlStatement) -> Vec<Option<(u32, i32)>> {
 }
 
 /// Types that are held as text or as a number, and told as themselves.
-const TOLD_AS_CAST: [&str; 8] = ["int8", "varchar", "name", "json", "jsonb", "uuid", "oid", "xid"];
+const TOLD_AS_CAST: [&str; 9] = ["int8", "varchar", "bpchar", "name", "json", "jsonb", "uuid", "oid", "xid"];
 
 fn cast_type(expr: &Expr) -> Option<(u32, i32)> {
     let data_type = match expr {
@@ -272,7 +272,10 @@ fn cast_type(expr: &Expr) -> Option<(u32, i32)> {
         return None;
     }
     let length = arguments.and_then(|length| length.trim().parse::<i32>().ok());
-    Some((oid, if types::name(oid) == "varchar" { length.map_or(-1, |length| length + 4) } else { -1 }))
+    let is_bare = data_type.to_ascii_lowercase().contains("bpchar");
+    let length = length.or((types::name(oid) == "bpchar" && !is_bare).then_some(1));
+    let has_length = ["varchar", "bpchar"].contains(&types::name(oid));
+    Some((oid, if has_length { length.map_or(-1, |length| length + 4) } else { -1 }))
 }
 
 /// PostgreSQL's names for the columns of a query, where its text decides them: `None` where the

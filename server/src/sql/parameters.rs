@@ -105,46 +105,41 @@ pub fn type_arrays(statement: &mut Statement, type_of: impl Fn(&str) -> Option<A
 }
 
 /// Reads a literal that is compared with a `bytea` column as PostgreSQL does: `\x00ff` is two bytes. `is_bytea`
-/// tells which columns are.
-pub fn read_bytea(statement: &mut Statement, is_bytea: impl Fn(&str) -> bool) {
+/// Cuts the blanks at the end of literals beside columns that are padded: blanks there say nothing.
+pub fn trim_beside(statement: &mut Statement, is_padded: impl Fn(&str) -> bool) {
     let Statement::Statement(statement) = statement else { return };
-    struct Reader<F>(F);
-    impl<F: Fn(&str) -> bool> Reader<F> {
-        fn read(&self, column: &Expr, literals: &mut [&mut Expr]) {
+    struct Trimmer<F>(F);
+    impl<F: Fn(&str) -> bool> Trimmer<F> {
+        fn trim<'a>(&self, column: &Expr, literals: impl IntoIterator<Item = &'a mut Expr>) {
             let name = match column {
                 Expr::Identifier(ident) => Some(ident),
                 Expr::CompoundIdentifier(parts) => parts.last(),
                 _ => None,
             };
             if name.is_some_and(|name| (self.0)(&folded(name))) {
-                for literal in literals {
-                    if let Some(read) = dialect::bytea(literal) {
-                        **literal = read;
-                    }
-                }
+                literals.into_iter().for_each(dialect::trim_literal);
             }
         }
     }
-    impl<F: Fn(&str) -> bool> VisitorMut for Reader<F> {
+    impl<F: Fn(&str) -> bool> VisitorMut for Trimmer<F> {
         type Break = ();
         fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+            use sqlparser::ast::BinaryOperator::{Eq, Gt, GtEq, Lt, LtEq, NotEq};
             match expr {
-                Expr::BinaryOp { left, right, .. }
+                Expr::BinaryOp { left, op: Eq | NotEq | Lt | LtEq | Gt | GtEq, right }
                 | Expr::IsDistinctFrom(left, right)
                 | Expr::IsNotDistinctFrom(left, right) => {
-                    self.read(left, &mut [right.as_mut()]);
-                    self.read(right, &mut [left.as_mut()]);
+                    self.trim(left, [right.as_mut()]);
+                    self.trim(right, [left.as_mut()]);
                 }
-                Expr::Between { expr, low, high, .. } => self.read(expr, &mut [low.as_mut(), high.as_mut()]),
-                Expr::InList { expr, list, .. } => {
-                    self.read(expr, &mut list.iter_mut().collect::<Vec<_>>());
-                }
+                Expr::Between { expr, low, high, .. } => self.trim(expr, [low.as_mut(), high.as_mut()]),
+                Expr::InList { expr, list, .. } => self.trim(expr, list),
                 _ => {}
             }
             ControlFlow::Continue(())
         }
     }
-    let _ = statement.visit(&mut Reader(is_bytea));
+    let _ = statement.visit(&mut Trimmer(is_padded));
 }
 
 /// The type as a statement writes it.

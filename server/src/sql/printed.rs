@@ -92,6 +92,11 @@ mod tests {
         }
     }
 
+    /// A text as a literal.
+    fn literal(text: &str) -> String {
+        format!("'{}'", text.replace('\'', "''"))
+    }
+
     #[test]
     fn a_literal_is_printed_as_what_it_is() {
         // Every text of up to six of these letters.

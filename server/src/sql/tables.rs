@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::grammar::Grammar;
+use catalog::lake::DeclaredType;
 use catalog::{TableDefinition, TableName};
 use datafusion::arrow::datatypes::{DataType, Field, TimeUnit};
 use datafusion::sql::parser::Statement;
@@ -15,7 +16,7 @@ use sqlparser::ast::{
     DataType as SqlType, Delete, DropBehavior, ExactNumberInfo, Expr, FromTable, Function, FunctionArg,
     FunctionArgExpr, FunctionArguments, Ident, Insert, ObjectName, ObjectNamePart, OnCommit,
     RenameTableNameKind, SelectItem, SetExpr, SqlOption, Statement as SqlStatement, TableFactor, TableObject,
-    TableWithJoins, Truncate, Update, Visit, Visitor,
+    TableWithJoins, Truncate, Update, Value, Visit, Visitor,
 };
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::Parser;
@@ -23,6 +24,7 @@ use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::classify::{Command, Query, folded, last_name, not_supported, owner_name, query, schema_and_name};
 use super::copy_files::{self, CopyFiles};
+use super::declared;
 use super::defaults::{self, DefaultValue};
 use super::dialect::{self, SessionFacts};
 use super::export::ExportTo;
@@ -87,12 +89,14 @@ pub struct ColumnMake {
     pub is_nullable: bool,
     /// The literal that stands where a row names no value.
     pub default: Option<DefaultValue>,
+    /// The type as it was written, where the one that it is kept as says less.
+    pub declared: Option<DeclaredType>,
 }
 
 impl ColumnMake {
     /// A name for a query's column.
     fn named(name: String) -> Self {
-        Self { name, data_type: DataType::Null, is_nullable: true, default: None }
+        Self { name, data_type: DataType::Null, is_nullable: true, default: None, declared: None }
     }
 }
 
@@ -182,7 +186,7 @@ pub enum AlterStep {
     AddColumn { column: ColumnMake, if_not_exists: bool },
     DropColumn { name: String, if_exists: bool, is_cascade: bool },
     RenameColumn { name: String, to: String },
-    SetType { name: String, data_type: DataType },
+    SetType { name: String, data_type: DataType, declared: Option<DeclaredType> },
     SetDefault { name: String, default: Option<DefaultValue> },
     SetNullable { name: String, is_nullable: bool },
 }
@@ -318,6 +322,26 @@ impl InsertSource {
             SetExpr::Values(values) => Self::Values(values.rows.first().map_or(0, |row| row.content.len())),
             _ => Self::Query(Statement::Statement(Box::new(SqlStatement::Query(source.clone())))),
         })
+    }
+}
+
+/// How often the values of an INSERT are cast, by row and place.
+pub fn value_casts(statement: &Statement) -> Vec<Vec<usize>> {
+    fn casts(value: &Expr) -> usize {
+        match value {
+            Expr::Cast { expr, .. } => 1 + casts(expr),
+            Expr::Nested(inner) => casts(inner),
+            Expr::TypedString(_) => 1,
+            _ => 0,
+        }
+    }
+    let Statement::Statement(statement) = statement else { return Vec::new() };
+    let SqlStatement::Insert(insert) = statement.as_ref() else { return Vec::new() };
+    match insert.source.as_ref().map(|source| source.body.as_ref()) {
+        Some(SetExpr::Values(values)) => {
+            values.rows.iter().map(|row| row.content.iter().map(casts).collect()).collect()
+        }
+        _ => Vec::new(),
     }
 }
 
@@ -692,6 +716,24 @@ impl RowChange {
         ))
     }
 
+    /// The query of the assigned values that have a type of their own, with the columns that they are for. `None` where
+    /// there are none, or the types of parameters tell theirs.
+    pub fn typed_values(&self, table: &TableDefinition) -> Result<Option<(Query, Vec<Field>)>> {
+        let fields = table.declared_fields();
+        let mut columns = Vec::new();
+        let mut values = Vec::new();
+        for (name, value) in self.assignments.iter().flatten().filter(|(_, value)| !is_unknown(value)) {
+            let Some(field) = table.position(name).and_then(|at| fields.get(at)) else { continue };
+            values.push(format!("{} AS {}", assigned(table, field, value)?, quote(name)));
+            columns.push(field.clone());
+        }
+        if columns.is_empty() {
+            return Ok(None);
+        }
+        let query = self.query(&format!("SELECT {} FROM {}", values.join(", "), self.from(table)))?;
+        Ok(query.parameters.is_empty().then_some((query, columns)))
+    }
+
     fn from(&self, table: &TableDefinition) -> String {
         let schema = quote(&catalog::target_schema(&table.name.schema));
         let alias = self.alias.as_ref().unwrap_or(&table.name.table);
@@ -710,6 +752,16 @@ impl RowChange {
         let statement =
             parsed.map_err(|_| Error::internal("a statement was printed so that it cannot be read"))?;
         Ok(query(statement, text, &self.facts))
+    }
+}
+
+/// True for what has no type of its own: a literal in quotes, NULL, DEFAULT, a parameter.
+fn is_unknown(value: &Expr) -> bool {
+    match value {
+        Expr::Value(value) => !matches!(value.value, Value::Number(..) | Value::Boolean(_)),
+        Expr::Identifier(ident) => ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("default"),
+        Expr::Nested(inner) => is_unknown(inner),
+        _ => false,
     }
 }
 
@@ -854,7 +906,8 @@ fn alter_column(name: String, operation: &AlterColumnOperation) -> Result<AlterS
         }
         AlterColumnOperation::DropDefault => AlterStep::SetDefault { name, default: None },
         AlterColumnOperation::SetDataType { data_type, using: None, .. } => {
-            AlterStep::SetType { name, data_type: column_type(data_type)? }
+            let declared = declared::of(data_type)?;
+            AlterStep::SetType { name, data_type: column_type(data_type)?, declared }
         }
         _ => return Err(not_supported("this ALTER COLUMN")),
     })
@@ -865,6 +918,7 @@ fn column_make(column: &ColumnDef, table: &str) -> Result<ColumnMake> {
     let name = make.name.clone();
     check_column_name(&name)?;
     make.data_type = column_type(&column.data_type)?;
+    make.declared = declared::of(&column.data_type)?;
     let wrong = |what: &str| Error::Syntax {
         message: format!("{what} for column \"{name}\" of table \"{table}\""),
         position: None,
@@ -1061,7 +1115,9 @@ fn take_names(tokens: &mut Vec<TokenWithSpan>) -> Vec<String> {
     // In CREATE MATERIALIZED VIEW the parser reads them itself; behind AS they are the query's.
     let is_view =
         |token: &TokenWithSpan| matches!(&token.token, Token::Word(word) if word.keyword == Keyword::VIEW);
-    if tokens[..open].iter().any(|token| is_as(token) || is_view(token)) {
+    // Behind BY and WITH stands what the table is parted, sorted and made by.
+    let is_clause = |token: &TokenWithSpan| matches!(&token.token, Token::Word(word) if matches!(word.keyword, Keyword::BY | Keyword::WITH));
+    if tokens[..open].iter().any(|token| is_as(token) || is_view(token) || is_clause(token)) {
         return Vec::new();
     }
     let mut names = Vec::new();

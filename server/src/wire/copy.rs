@@ -33,7 +33,7 @@ pub async fn run(
         interrupts.cancel.clone(),
     );
     let rows = connection.guarded(interrupts, query::run(&context, &copy.query, &[])).await?;
-    let schema = query::output_schema(rows.schema(), &copy.query);
+    let schema = rows.described(&copy.query);
     let columns = schema.fields().len();
     let format = if copy.options.format == CopyFormat::Binary { Format::Binary } else { Format::Text };
     let formats = super::encode::formats(&[format.code()], columns)?;

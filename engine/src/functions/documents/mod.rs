@@ -43,6 +43,11 @@ pub fn functions() -> Vec<Arc<ScalarUDF>> {
         .to_vec()
 }
 
+/// Refuses (22P02) what is no JSON.
+pub(super) fn check_json(text: &str) -> Result<()> {
+    json::check(text).map_err(refused)
+}
+
 impl Kind {
     fn name(self) -> &'static str {
         match self {

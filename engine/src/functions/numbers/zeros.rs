@@ -69,7 +69,7 @@ impl ScalarUDFImpl for OneZero {
 
 /// `batch` in which what is no number is the same everywhere. By its bits, with a sign it is less than all numbers.
 pub fn one_no_number(batch: RecordBatch) -> Result<RecordBatch> {
-    if !batch.columns().iter().any(|column| has_signed_no_number(column)) {
+    if !batch.columns().iter().any(has_signed_no_number) {
         return Ok(batch);
     }
     let columns = batch.columns().iter().map(|column| match column.data_type() {

@@ -1,7 +1,7 @@
 //! Functions of texts, where DataFusion's give something else than PostgreSQL's.
 
 mod dialect;
-mod encodings;
+pub(super) mod encodings;
 mod letters;
 mod matches;
 mod patterns;

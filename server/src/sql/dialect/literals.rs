@@ -10,7 +10,8 @@ use std::ops::ControlFlow;
 use super::{cast, take};
 use sqlparser::ast::{
     DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, LimitClause,
-    OrderByKind, Query, Select, Statement, TableFactor, Value, VisitMut, VisitorMut, WindowType,
+    OrderByKind, Query, Select, Statement, TableFactor, UnaryOperator, Value, VisitMut, VisitorMut,
+    WindowType,
 };
 use sqlparser::tokenizer::{Location, Span};
 
@@ -127,9 +128,20 @@ impl VisitorMut for Literals {
         {
             *expr = cast(take(expr), DataType::Int(None));
         }
+        // The least one has digits that are no integer without their sign.
+        if let Expr::UnaryOp { op: UnaryOperator::Minus, expr: number } = expr
+            && let Expr::Value(value) = number.as_ref()
+            && matches!(&value.value, Value::Number(digits, false) if digits == LEAST)
+            && !self.bare.contains(&value.span.start)
+        {
+            *expr = cast(Expr::Nested(Box::new(take(expr))), DataType::Int(None));
+        }
         ControlFlow::Continue(())
     }
 }
+
+/// The digits of the least `integer`.
+const LEAST: &str = "2147483648";
 
 #[cfg(test)]
 mod tests {
@@ -148,6 +160,7 @@ mod tests {
             adapted("SELECT 1 + a FROM t ORDER BY 1 LIMIT 2"),
             "SELECT 1::INT + a FROM t ORDER BY 1 LIMIT 2"
         );
+        assert_eq!(adapted("SELECT -2147483648, 2147483648"), "SELECT (-2147483648)::INT, 2147483648");
         assert_eq!(adapted("SELECT a, count(*) FROM t GROUP BY 1"), "SELECT a, count(*) FROM t GROUP BY 1");
         assert_eq!(adapted("SELECT 3000000000, 1.5"), "SELECT 3000000000, 1.5");
         assert_eq!(adapted("SELECT 5::BIGINT"), "SELECT 5::BIGINT");

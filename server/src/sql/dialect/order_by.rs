@@ -7,8 +7,8 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    Distinct, Expr, GroupByExpr, Ident, OrderByExpr, OrderByKind, Query, SelectItem, SetExpr, Statement,
-    Value, VisitMut, VisitorMut,
+    Distinct, Expr, Function, FunctionArgumentClause, FunctionArguments, GroupByExpr, Ident, OrderByExpr,
+    OrderByKind, Query, SelectItem, SetExpr, Statement, Value, VisitMut, VisitorMut,
 };
 
 use crate::sql::names;
@@ -39,8 +39,11 @@ impl VisitorMut for Orders {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        let SetExpr::Select(select) = query.body.as_ref() else { return ControlFlow::Continue(()) };
         let Some(order_by) = &mut query.order_by else { return ControlFlow::Continue(()) };
+        if let OrderByKind::Expressions(keys) = &mut order_by.kind {
+            once(keys);
+        }
+        let SetExpr::Select(select) = query.body.as_ref() else { return ControlFlow::Continue(()) };
         // Its expressions and these must be the same.
         if matches!(select.distinct, Some(Distinct::On(_))) {
             return ControlFlow::Continue(());
@@ -56,6 +59,28 @@ impl VisitorMut for Orders {
         }
         ControlFlow::Continue(())
     }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::Function(Function { args: FunctionArguments::List(list), .. }) = expr {
+            for clause in &mut list.clauses {
+                if let FunctionArgumentClause::OrderBy(keys) = clause {
+                    once(keys);
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Leaves out what comes again: rows that are the same in it are the same. The planner counts it once in one place, and twice
+/// in another.
+fn once(keys: &mut Vec<OrderByExpr>) {
+    let mut seen: Vec<Expr> = Vec::new();
+    keys.retain(|key| {
+        let is_new = !seen.contains(&key.expr);
+        seen.push(key.expr.clone());
+        is_new
+    });
 }
 
 /// The number of the one computed output column that is shown as `name`.

@@ -27,7 +27,7 @@ const AGGREGATES: [&str; 12] = [
 /// Refuses them in VALUES, and in an ORDER BY that is not that of a column of the same rows.
 pub fn check_query(query: &Query) -> Result<()> {
     if let SetExpr::Values(values) = query.body.as_ref()
-        && values.rows.iter().flat_map(|row| &row.content).any(|value| has_rows(value))
+        && values.rows.iter().flat_map(|row| &row.content).any(has_rows)
     {
         return Err(not_supported("set-returning functions are not allowed in VALUES"));
     }

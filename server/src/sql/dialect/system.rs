@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use sqlparser::ast::{
     AccessExpr, ArrayElemTypeDef, BinaryOperator, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
     FunctionArguments, GroupByExpr, ObjectNamePart, OrderByKind, Query, Select, SelectItem, SetExpr,
-    Subscript, TableFactor, TableWithJoins, Value, VisitMut, VisitorMut,
+    Subscript, TableFactor, TableWithJoins, UnaryOperator, Value, VisitMut, VisitorMut,
 };
 
 use super::{call, cast, has_aggregate, is_known_empty, take};
@@ -435,6 +435,19 @@ fn take_one_row(query: &mut Query) {
         return;
     }
     let argument = take(value);
-    *value = call("max", vec![argument]);
+    // There is no largest one of booleans.
+    let aggregate = if is_condition(&argument) { "bool_or" } else { "max" };
+    *value = call(aggregate, vec![argument]);
     query.order_by = None;
+}
+
+fn is_condition(expr: &Expr) -> bool {
+    use BinaryOperator::{And, Eq, Gt, GtEq, Lt, LtEq, NotEq, Or};
+    match expr {
+        Expr::BinaryOp { op, .. } => matches!(op, And | Or | Eq | NotEq | Lt | LtEq | Gt | GtEq),
+        Expr::Nested(inner) => is_condition(inner),
+        Expr::IsNull(_) | Expr::IsNotNull(_) | Expr::InList { .. } | Expr::Exists { .. } => true,
+        Expr::UnaryOp { op, .. } => *op == UnaryOperator::Not,
+        _ => false,
+    }
 }

@@ -1,7 +1,9 @@
 //! Casts to texts of a length, and what is written as a phrase where the planner wants a function.
 
 use engine::{Error, Result, SqlState};
-use sqlparser::ast::{BinaryOperator, CastKind, CharacterLength, DataType, Expr, UnaryOperator, Value};
+use sqlparser::ast::{
+    BinaryOperator, CastKind, CharacterLength, DataType, Expr, ObjectNamePart, UnaryOperator, Value,
+};
 
 use super::{call, take};
 
@@ -60,6 +62,26 @@ pub fn adapt(expr: &mut Expr) {
     }
 }
 
+/// Casts to `name`, which has 63 bytes, and to `"char"`, which has one letter.
+pub fn adapt_names(expr: &mut Expr) {
+    let Expr::Cast { kind: CastKind::Cast | CastKind::DoubleColon, expr: inner, data_type, .. } = expr else {
+        return;
+    };
+    let DataType::Custom(name, _) = &*data_type else { return };
+    let Some(last) = name.0.last().and_then(ObjectNamePart::as_ident) else { return };
+    let is_parameter =
+        matches!(inner.as_ref(), Expr::Value(value) if matches!(value.value, Value::Placeholder(_)));
+    let kind = match (last.value.to_ascii_lowercase().as_str(), last.quote_style) {
+        _ if is_parameter => return,
+        ("name", _) => "name",
+        ("char", Some(_)) => "char",
+        _ => return,
+    };
+    let text = super::cast(take(inner), DataType::Text);
+    let kind = Expr::value(Value::SingleQuotedString(kind.to_owned()));
+    *expr = call("sluice_declared", vec![text, kind, number(0)]);
+}
+
 /// Refuses (22025) an escape of more than one letter.
 pub fn check_escape(expr: &Expr) -> Result<()> {
     let (Expr::Like { escape_char, .. }
@@ -115,7 +137,8 @@ fn is_padded(expr: &Expr) -> bool {
     is_call(expr, "rtrim") && is_call(first, "left")
 }
 
-fn trim_literal(expr: &mut Expr) {
+/// Cuts the blanks at the end of a literal in quotes.
+pub fn trim_literal(expr: &mut Expr) {
     if let Expr::Value(value) = expr
         && let Value::SingleQuotedString(text) = &mut value.value
     {

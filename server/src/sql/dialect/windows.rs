@@ -3,9 +3,10 @@
 
 use std::ops::ControlFlow;
 
-use engine::{Error, Result};
+use engine::{Error, Result, SqlState};
 use sqlparser::ast::{
-    Expr, Ident, NamedWindowExpr, Query, Select, SetExpr, VisitMut, VisitorMut, WindowSpec, WindowType,
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, NamedWindowExpr, ObjectNamePart,
+    Query, Select, SetExpr, UnaryOperator, Value, VisitMut, VisitorMut, WindowSpec, WindowType,
 };
 
 use crate::sql::names::folded;
@@ -76,6 +77,12 @@ fn within(part: &mut impl VisitMut, windows: &[(String, WindowSpec)]) -> Result<
         }
 
         fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
+            if let Expr::Function(call) = &*expr
+                && call.over.is_some()
+                && let Err(error) = check_number(call)
+            {
+                return ControlFlow::Break(error);
+            }
             if let Expr::Function(call) = expr
                 && self.depth == 0
                 && let Some(over) = call.over.as_mut()
@@ -95,6 +102,37 @@ fn within(part: &mut impl VisitMut, windows: &[(String, WindowSpec)]) -> Result<
     match part.visit(&mut Calls { windows, depth: 0 }) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),
+    }
+}
+
+/// `nth_value` and `ntile` count from one. The planner takes zero for a row that there is not.
+fn check_number(call: &Function) -> Result<()> {
+    let name = call.name.0.last().and_then(ObjectNamePart::as_ident).map(folded).unwrap_or_default();
+    let (place, sqlstate) = match name.as_str() {
+        "nth_value" => (1, "22016"),
+        "ntile" => (0, "22014"),
+        _ => return Ok(()),
+    };
+    let FunctionArguments::List(list) = &call.args else { return Ok(()) };
+    match list.args.get(place) {
+        Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(number))) if is_below_one(number) => {
+            Err(Error::Stamped {
+                sqlstate: SqlState::from_text(sqlstate),
+                message: format!("argument of {name} must be greater than zero"),
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_below_one(number: &Expr) -> bool {
+    match number {
+        Expr::Value(value) => matches!(&value.value, Value::Number(digits, _) if digits == "0"),
+        Expr::UnaryOp { op: UnaryOperator::Minus, expr } => {
+            matches!(expr.as_ref(), Expr::Value(value) if matches!(value.value, Value::Number(..)))
+        }
+        Expr::Nested(inner) => is_below_one(inner),
+        _ => false,
     }
 }
 

@@ -168,12 +168,24 @@ enum Kind {
     Uuid,
     /// Text that is sent behind the number of its version.
     Jsonb,
+    /// Text that is sent with blanks behind it, so that it has so many letters.
+    Padded(usize),
+    /// An array of such texts.
+    PaddedItems(usize),
 }
 
 const UUID: u32 = 2950;
 const JSONB: u32 = 3802;
 
-fn kind(oid: u32) -> Kind {
+fn kind(oid: u32, modifier: i32) -> Kind {
+    if let Ok(letters @ 1..) = usize::try_from(modifier - 4) {
+        if oid == types::BPCHAR.oid {
+            return Kind::Padded(letters);
+        }
+        if oid == types::BPCHAR.array_oid {
+            return Kind::PaddedItems(letters);
+        }
+    }
     if oid == UUID {
         Kind::Uuid
     } else if oid == JSONB {
@@ -194,7 +206,11 @@ fn kind(oid: u32) -> Kind {
 impl RowEncoder {
     /// An encoder for columns of `schema` in `formats`, showing instants in `zone`.
     pub fn new(schema: &Schema, formats: Vec<Format>, zone: Zone) -> Self {
-        let kinds = schema.fields().iter().map(|field| kind(types::of_field(field).0)).collect();
+        let kind = |field: &std::sync::Arc<datafusion::arrow::datatypes::Field>| {
+            let (oid, _, modifier) = types::of_field(field);
+            kind(oid, modifier)
+        };
+        let kinds = schema.fields().iter().map(kind).collect();
         Self { formats, zone, kinds }
     }
 
@@ -208,13 +224,21 @@ impl RowEncoder {
             .map(|((array, format), kind)| {
                 let writer = match (format, kind) {
                     (Format::Text, Kind::Vector) => text::vector_writer(array),
+                    (_, Kind::Padded(letters)) => {
+                        text::padded_writer(text::writer(array, &self.zone)?, *letters)
+                    }
+                    (Format::Text, Kind::PaddedItems(letters)) => {
+                        text::padded_items_writer(array, *letters, &self.zone)
+                    }
                     (Format::Text, _) => text::writer(array, &self.zone)?,
                     (Format::Binary, Kind::Oid) => binary::oid_writer(array)?,
                     (Format::Binary, Kind::Oids) => binary::oids_writer(array),
                     (Format::Binary, Kind::Jsons) => binary::jsons_writer(array),
                     (Format::Binary, Kind::Uuid) => binary::uuid_writer(array)?,
                     (Format::Binary, Kind::Jsonb) => binary::jsonb_writer(array)?,
-                    (Format::Binary, Kind::Plain | Kind::Vector) => binary::writer(array)?,
+                    (Format::Binary, Kind::Plain | Kind::Vector | Kind::PaddedItems(_)) => {
+                        binary::writer(array)?
+                    }
                 };
                 let nulls = array.logical_nulls();
                 Ok((nulls, writer))

@@ -1,7 +1,10 @@
 //! Values as PostgreSQL's output functions print them.
 
+use std::sync::Arc;
+
 use bytes::BufMut;
-use datafusion::arrow::array::{Array, ArrayRef, AsArray};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, StringArray};
+use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Decimal256Type, Float32Type, Float64Type, Int16Type, Int32Type,
     Int64Type, IntervalMonthDayNanoType, IntervalUnit, Time64MicrosecondType, TimeUnit,
@@ -95,6 +98,29 @@ pub fn writer<'a>(array: &'a ArrayRef, zone: &Zone) -> Result<Writer<'a>> {
         other => {
             return Err(Error::NotSupported { message: format!("values of type {other} cannot be sent") });
         }
+    })
+}
+
+/// Writes what `write` does, with blanks behind it so that it has so many letters.
+pub fn padded_writer(write: Writer<'_>, letters: usize) -> Writer<'_> {
+    written(move |row, out| {
+        let from = out.len();
+        write.put(row, out);
+        let is_letter = |byte: &&u8| (**byte as i8) >= -0x40;
+        let found = out[from..].iter().filter(is_letter).count();
+        out.resize(out.len() + letters.saturating_sub(found), b' ');
+    })
+}
+
+/// Writes arrays of such texts.
+pub fn padded_items_writer<'a>(array: &'a ArrayRef, letters: usize, zone: &Zone) -> Writer<'a> {
+    let zone = *zone;
+    written(move |row, out| {
+        let items = list_item(array, row);
+        let Ok(texts) = cast(&items, &DataType::Utf8) else { return };
+        let padded = texts.as_string::<i32>().iter().map(|text| text.map(|text| format!("{text:<letters$}")));
+        let padded: ArrayRef = Arc::new(padded.collect::<StringArray>());
+        put_array(&padded, &zone, out);
     })
 }
 
