@@ -76,7 +76,8 @@ pub enum Thrift {
     None,
     /// Hash joins and large batches; smaller partitions.
     Frugal,
-    /// Company as well: its tasks run alone in their executor, one partition at a time.
+    /// Company as well: its tasks run alone in their executor, one partition at a time; in the server's own process
+    /// batches are smaller still.
     Alone,
     /// Speed: a few rows at a time, for those that are too wide for more.
     Narrow,
@@ -188,7 +189,12 @@ impl SessionStates {
         options.execution.sort_spill_reservation_bytes = (task_memory / 16).clamp(1 << 20, 10 << 20);
         options.optimizer.prefer_hash_join = settings.prefer_hash_join;
         if settings.thrift > Thrift::None {
-            let rows = if settings.thrift == Thrift::Narrow { NARROW_BATCH_ROWS } else { FRUGAL_BATCH_ROWS };
+            let rows = match settings.thrift {
+                // One process runs its tasks at once: no thrift of company is left but smaller pieces.
+                Thrift::Alone if destination == Destination::Local => SMALL_BATCH_ROWS,
+                Thrift::Narrow => NARROW_BATCH_ROWS,
+                _ => FRUGAL_BATCH_ROWS,
+            };
             let _ = options.set("datafusion.execution.batch_size", &rows.to_string());
             options.optimizer.prefer_hash_join = false;
         }
@@ -256,6 +262,8 @@ const SHUFFLE_WRITE_BOUND: &str = "ballista.shuffle.sort_based.memory_limit_per_
 const SHUFFLE_READ_BOUND: &str = "ballista.shuffle.reader.max_bytes_in_flight";
 /// Rows of a batch where memory is scarce, an eighth of the usual: a merge holds two batches of each run.
 const FRUGAL_BATCH_ROWS: usize = 1024;
+/// The same where that was too much for sorts that run at once.
+const SMALL_BATCH_ROWS: usize = 128;
 /// The same where rows are too wide for that: a sixteenth of what a batch may come to is the most that one row may have.
 const NARROW_BATCH_ROWS: usize = 16;
 

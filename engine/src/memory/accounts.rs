@@ -17,7 +17,7 @@ const SORT: &str = "ExternalSorter";
 /// What passes through exchanges within a process comes back when it was read, not when it is asked for.
 const EXCHANGE_SHARE: f64 = 0.25;
 const EXCHANGE: &str = "RepartitionExec";
-/// How long an operator that cannot spill waits for those that can.
+/// How long an operator that cannot spill, or has nothing to, waits for those that can.
 const WAIT_MAX: Duration = Duration::from_millis(800);
 /// Meanwhile the resident size, of whose fall nobody tells, is looked at as often.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
@@ -213,8 +213,8 @@ impl Accounts {
         (ByteSize(ledger.total() as u64), ledger.largest())
     }
 
-    /// Grants `request`, at once or, for an operator that cannot spill, once others have given back enough. False when
-    /// it is refused.
+    /// Grants `request`, at once or, for an operator that cannot spill or has nothing to, once others have given back
+    /// enough. False when it is refused.
     pub(super) fn grow(&self, request: &Request<'_>) -> bool {
         let Request { reservation, additional, .. } = *request;
         let consumer = reservation.consumer();
@@ -232,7 +232,10 @@ impl Accounts {
                 return true;
             }
             let may_come = is_too_much || ledger.spillable_bytes >= additional;
-            if consumer.can_spill() || !may_come || !may_wait() {
+            // Who has nothing to spill is not helped by a refusal: a sort that has just spilled fails, because of
+            // others that hold much.
+            let can_help_itself = consumer.can_spill() && ledger.held_by(consumer) > 0;
+            if can_help_itself || !may_come || !may_wait() {
                 return false;
             }
             // Those that can spill are refused from now on, and give back what they have.

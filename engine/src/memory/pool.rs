@@ -297,4 +297,23 @@ mod tests {
         let refused = build.try_grow(capped.limit_bytes() / 5).expect_err("not that much").to_string();
         assert!(refused.contains("(ExternalSorter "), "{refused}");
     }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn who_has_nothing_to_spill_waits_for_those_who_have() {
+        let (capped, pool) = pool();
+        let other = reservation(&pool, "GroupedHashAggregateStream[0]", true);
+        other.try_grow(16 * MIB).expect("nobody holds anything");
+        let merge = reservation(&pool, "ExternalSorterMerge[0]", false);
+        merge.try_grow(capped.limit_bytes() - 24 * MIB).expect("most of the limit");
+        let sort = reservation(&pool, "ExternalSorter[0]", true);
+        let waits = tokio::spawn(async move { sort.try_grow(16 * MIB).map(|()| sort.size()) });
+        // Whoever has something is refused while somebody waits.
+        while other.try_grow(8 * MIB).is_ok() {
+            other.shrink(8 * MIB);
+            assert!(!waits.is_finished(), "it was refused what may come");
+            tokio::task::yield_now().await;
+        }
+        merge.free();
+        assert_eq!(waits.await.expect("it ends").expect("it got what the merge gave back"), 16 * MIB);
+    }
 }

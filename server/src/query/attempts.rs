@@ -101,11 +101,7 @@ pub fn account(context: &QueryContext, route: &Route, plan: &Plan, is_explained:
 
 /// A plan for this process that needs less, or `error` when there is none.
 async fn locally(planner: &Arc<Planner>, thrift: &mut Thrift, error: Error) -> Result<Plan> {
-    *thrift = match thrift.next(error.is_too_wide()) {
-        // One process: its tasks are alone in any case.
-        None | Some(Thrift::Alone) => return Err(error),
-        Some(next) => next,
-    };
+    *thrift = thrift.next(error.is_too_wide()).ok_or(error)?;
     let (state, logical) = planner.logical(*thrift).await?;
     planner.physical(state, logical).await
 }
