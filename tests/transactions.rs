@@ -315,3 +315,40 @@ async fn a_setting_has_the_value_that_holds_or_is_refused() {
         .await;
     assert_eq!(value(&client, "select a from t").await, "1");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_transaction_made_itself_is_not_committed_over_another_version() {
+    let cluster = started().await;
+    let (client, other) =
+        (cluster.connect().await.expect("a session"), cluster.connect().await.expect("a session"));
+    run(&other, "create table beside (a int)").await;
+    run(&client, "begin; create table t as values (1), (2)").await;
+    run(&other, "insert into beside values (1)").await;
+    // The file that goes has another number on the version that is there now.
+    run(&client, "delete from t where column1 = 1").await;
+    assert_eq!(code(&client, "commit").await, "40001");
+    assert_eq!(code(&client, "select * from t").await, "42P01");
+    // What is only made goes onto any version.
+    run(&client, "begin; create schema made; create table made.t as values (1), (2)").await;
+    run(&other, "insert into beside values (2)").await;
+    run(&client, "create view made.v as select count(*) as n from made.t; insert into made.t values (3)")
+        .await;
+    run(&client, "commit").await;
+    assert_eq!(value(&client, "select n from made.v").await, "3");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_stays_of_a_message_that_has_ended() {
+    let cluster = started().await;
+    let (client, other) =
+        (cluster.connect().await.expect("a session"), cluster.connect().await.expect("a session"));
+    let number = value(&client, "select pg_backend_pid()").await;
+    run(&client, "select 1; select 2").await;
+    let state = format!("select state from pg_stat_activity where pid = {number}");
+    assert_eq!(value(&other, &state).await, "idle");
+    run(&client, "select set_config('application_name', 'x', true)").await;
+    run(&client, "begin; rollback").await;
+    assert_eq!(value(&client, "show application_name").await, "");
+    run(&client, "create temp table own (a int); begin").await;
+    assert_eq!(code(&client, "discard temp").await, "0A000");
+}

@@ -376,8 +376,8 @@ impl Metadata {
                             && now.partitioning == then.partitioning
                             && removed.iter().all(keeps)
                     }
-                    // It was made by the same block.
-                    (None, None) => true,
+                    // It was made by the same block, whose files have other identifiers on another version.
+                    (None, None) => removed.is_empty(),
                     _ => false,
                 }
             }
@@ -385,7 +385,7 @@ impl Metadata {
             Change::PutView(view) => {
                 same_table(&view.name)
                     && same_owner(&view.name)
-                    && self.schemas.contains_key(&view.name.schema)
+                    && self.schemas.get(&view.name.schema) == from.schemas.get(&view.name.schema)
             }
             Change::PutMaterialized { table, .. } => {
                 self.materialized.get(table) == from.materialized.get(table) && same_owner(table)
@@ -402,7 +402,8 @@ impl Metadata {
                 same_table(name) && same_owner(name)
             }
             Change::CreateTable(table) => {
-                same_table(&table.name) && self.schemas.contains_key(&table.name.schema)
+                same_table(&table.name)
+                    && self.schemas.get(&table.name.schema) == from.schemas.get(&table.name.schema)
             }
             Change::RenameTable { from: name, to } => same_table(name) && same_owner(name) && same_table(to),
             Change::CreateSchema { name, .. } => self.schemas.get(name) == from.schemas.get(name),

@@ -180,6 +180,24 @@ def many(connection):
     except psycopg.Error as error:
         show("pipeline error", error.sqlstate)
     show("pipeline after", connection.execute("select 3::int").fetchone())
+    connection.execute("create temp table piped (a int)")
+
+    def piped(*statements):
+        try:
+            with connection.pipeline() as pipeline:
+                for statement in statements:
+                    pipeline.sync() if statement is None else connection.execute(statement)
+        except psycopg.Error as error:
+            show("pipeline of writes", (statements, error.sqlstate))
+        count = connection.execute("select count(*) from piped").fetchone()
+        show("pipeline of writes", (statements, count))
+
+    piped("insert into piped values (1)", "select 1::int / 0::int")
+    piped("insert into piped values (1)", None, "select 1::int / 0::int")
+    piped("insert into piped values (2)", "insert into piped values (3)")
+    piped("delete from piped", "rollback")
+    piped("insert into piped values (4)", "vacuum")
+    connection.execute("drop table piped")
     cursor = connection.cursor()
     cursor.execute("select 1::int as a; select 'x' as b, 2::int as c")
     show("two statements first", cursor.fetchall())

@@ -16,7 +16,7 @@ mod schemas;
 mod settings;
 mod tables;
 pub mod transaction;
-mod vacuum;
+pub mod vacuum;
 mod views;
 pub mod write;
 
@@ -99,7 +99,7 @@ pub async fn run(
         Command::CheckLayout { schema, table } => {
             layout::check(coordinator, session, schema.as_deref(), table).await
         }
-        Command::Vacuum { tables, analyzes } => vacuum::run(coordinator, session, tables, *analyzes).await,
+        Command::Vacuum { tables, .. } => vacuum::run(coordinator, session, tables).await,
         Command::Lock(tables) => locks::run(coordinator, session, tables),
         Command::Schema(change) => schemas::run(coordinator, session, change).await,
         Command::MakeTable(make) => managed::create(coordinator, session, make).await,

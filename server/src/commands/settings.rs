@@ -60,6 +60,11 @@ pub fn reset(coordinator: &Coordinator, session: &mut Session, name: Option<&str
 /// `DISCARD ALL`, or a part of it, of which there is nothing to discard here.
 pub fn discard(coordinator: &Coordinator, session: &mut Session, what: &str) -> Result<Outcome> {
     if matches!(what, "TEMP" | "TEMPORARY") {
+        // A ROLLBACK could not bring them back.
+        if session.temporary.is_some() && session.transaction.is_going_on() {
+            let message = "DISCARD TEMP is not supported in a transaction".to_owned();
+            return Err(Error::NotSupported { message });
+        }
         session.temporary = None;
     }
     if what != "ALL" {

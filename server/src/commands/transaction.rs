@@ -1,6 +1,6 @@
 //! `BEGIN`, `COMMIT` and their kin.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use engine::{Error, Result};
 
@@ -161,10 +161,12 @@ pub async fn finish(
     }
     if is_commit {
         let snapshot = coordinator.snapshot();
+        let mut known: HashMap<String, HashSet<String>> = HashMap::new();
         for (pending, names, was_retried) in files {
             // What the block itself took out again, or wrote to a table that it dropped, nobody knows.
-            let known = snapshot.file_names(pending.table_folder());
-            let kept: HashSet<String> = names.intersection(&known).cloned().collect();
+            let folder = pending.table_folder().to_owned();
+            let known = known.entry(folder).or_insert_with_key(|folder| snapshot.file_names(folder));
+            let kept: HashSet<String> = names.intersection(known).cloned().collect();
             let has_leftovers = was_retried || kept.len() < names.len();
             pending.keep(kept, has_leftovers);
         }

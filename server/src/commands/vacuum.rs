@@ -13,7 +13,7 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
-use super::{Outcome, analyze, current, metadata, write};
+use super::{Outcome, analyze, current, metadata};
 use crate::coordinator::Coordinator;
 use crate::query::QueryContext;
 use crate::session::{Notice, Session};
@@ -23,23 +23,16 @@ const TAG: &str = "VACUUM";
 /// A file that nobody committed is taken for forgotten when it is so old: a statement may still write it.
 const ORPHAN_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Forgets and removes, and looks at the tables in `names` where that `analyzes` as well.
+/// Forgets and removes, where the tables in `names` are there.
 pub async fn run(
     coordinator: &Arc<Coordinator>,
     session: &mut Session,
     names: &[NamedColumns],
-    analyzes: bool,
 ) -> Result<Outcome> {
     super::must_be_outside_of_block(session, TAG)?;
     let context = QueryContext::new(coordinator, session, Arc::from(TAG), Default::default());
     analyze::check_names(&context, names)?;
-    let mut outcome = clean(coordinator, session).await?;
-    if analyzes {
-        let context = QueryContext::new(coordinator, session, Arc::from(TAG), Default::default());
-        let ready = analyze::prepare(&context, names).await?;
-        outcome.notices.extend(write::commit(&context, session, ready).await?.notices);
-    }
-    Ok(outcome)
+    clean(coordinator, session).await
 }
 
 async fn clean(coordinator: &Coordinator, session: &mut Session) -> Result<Outcome> {

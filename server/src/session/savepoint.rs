@@ -8,7 +8,7 @@ use engine::{Error, Result};
 use super::{Session, SettingDescription, Transaction};
 
 /// Each keeps a version of the catalog.
-const SAVEPOINTS_MAX: usize = 10_000;
+const SAVEPOINTS_MAX: usize = 1_000;
 
 /// A place in a transaction.
 #[derive(Debug)]
@@ -22,7 +22,6 @@ pub struct Savepoint {
     overlay: Option<Arc<Metadata>>,
     /// The session's own tables.
     own: Option<Arc<Metadata>>,
-    is_read_only: bool,
 }
 
 impl Session {
@@ -44,7 +43,6 @@ impl Session {
             from: self.pending.from.clone(),
             overlay: self.pending.overlay.clone(),
             own: self.temporary.as_ref().map(|own| Arc::clone(own.metadata())),
-            is_read_only: self.settings.is_read_only(),
         });
         Ok(())
     }
@@ -52,10 +50,8 @@ impl Session {
     /// `RELEASE name`: what was changed since stays.
     pub fn release_savepoint(&mut self, name: &str) -> Result<()> {
         let at = self.savepoint(name)?;
-        // As in PostgreSQL: what a part of a transaction may do ends with the part.
-        self.settings.restore_access(self.savepoints[at].is_read_only);
         self.savepoints.truncate(at);
-        self.settings.release_marks(at);
+        self.settings.release_mark(at);
         Ok(())
     }
 

@@ -139,7 +139,7 @@ pub(super) fn schemas(value: &str) -> Option<Vec<String>> {
             Some(quoted) => quoted_name(quoted)?,
             None => {
                 let end = rest.find(|c: char| c == ',' || c.is_whitespace()).unwrap_or(rest.len());
-                (rest[..end].to_lowercase(), &rest[end..])
+                (catalog::identifier::fold(&rest[..end], false), &rest[end..])
             }
         };
         if name.is_empty() && !rest.starts_with('"') {

@@ -706,6 +706,17 @@ impl Settings {
         self.marks.truncate(from);
     }
 
+    /// A savepoint and those since are gone, and what was set stays. As in PostgreSQL, what a part of a transaction may do ends
+    /// with the part.
+    pub(super) fn release_mark(&mut self, at: usize) {
+        const ACCESS: &str = "transaction_read_only";
+        let before = self.marks.get(at).map(|(values, _)| values[ACCESS].clone());
+        self.release_marks(at);
+        if let Some(before) = before.filter(|before| self.values[ACCESS] != *before) {
+            Arc::make_mut(&mut self.values).insert(ACCESS, before);
+        }
+    }
+
     /// All is as at that savepoint, which stays. Gives the settings whose change the client must be told of.
     pub(super) fn return_to_mark(&mut self, at: usize) -> Vec<&'static SettingDescription> {
         self.marks.truncate(at + 1);
@@ -713,12 +724,6 @@ impl Settings {
         let before = std::mem::replace(&mut self.values, Arc::clone(values));
         self.before_local.clone_from(local);
         changed_and_reported(&before, &self.values)
-    }
-
-    /// Whether the transaction may write is as it was at a savepoint.
-    pub(super) fn restore_access(&mut self, is_read_only: bool) {
-        let value = if is_read_only { "on" } else { "off" };
-        Arc::make_mut(&mut self.values).insert("transaction_read_only", value.to_owned());
     }
 
     /// Where queries run.

@@ -430,11 +430,16 @@ fn is_known_empty(select: &Select) -> bool {
 
 /// True when an aggregate stands in `part`, subqueries aside: theirs are of their own rows.
 fn has_aggregate(part: &impl Visit) -> bool {
-    #[derive(Default)]
-    struct Finder {
+    calls(part, |function| is_aggregate_name(&function.name))
+}
+
+/// True when a function that is `wanted` is called in `part`, subqueries aside.
+fn calls(part: &impl Visit, wanted: impl Fn(&Function) -> bool) -> bool {
+    struct Finder<F> {
+        wanted: F,
         depth: usize,
     }
-    impl Visitor for Finder {
+    impl<F: Fn(&Function) -> bool> Visitor for Finder<F> {
         type Break = ();
 
         fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
@@ -449,14 +454,14 @@ fn has_aggregate(part: &impl Visit) -> bool {
 
         fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
             match expr {
-                Expr::Function(function) if self.depth == 0 && is_aggregate_name(&function.name) => {
+                Expr::Function(function) if self.depth == 0 && (self.wanted)(function) => {
                     ControlFlow::Break(())
                 }
                 _ => ControlFlow::Continue(()),
             }
         }
     }
-    part.visit(&mut Finder::default()).is_break()
+    part.visit(&mut Finder { wanted, depth: 0 }).is_break()
 }
 
 fn is_empty_source(source: &TableWithJoins) -> bool {

@@ -469,8 +469,8 @@ impl Connection {
     /// The statement is over.
     pub fn end_statement(&self) {
         let state = match self.session.transaction {
-            Transaction::Idle | Transaction::Pipelined => "idle",
-            Transaction::Open | Transaction::Implicit => "idle in transaction",
+            Transaction::Idle | Transaction::Pipelined | Transaction::Implicit => "idle",
+            Transaction::Open => "idle in transaction",
             Transaction::Failed => "idle in transaction (aborted)",
         };
         self.coordinator.sessions_open.end_statement(self.session.process_id, state);
@@ -484,6 +484,10 @@ impl Connection {
         }
         let metadata = Arc::clone(self.session.snapshot(self.coordinator.snapshot()).metadata());
         for (name, value, is_local) in effects {
+            // The transaction that it was local to is over with the statement.
+            if is_local && !self.session.transaction.is_going_on() {
+                continue;
+            }
             let scope = if is_local { Scope::Block } else { Scope::Session };
             let changed = self.session.set(&metadata, &name, value.as_deref(), scope)?;
             self.report(&changed);

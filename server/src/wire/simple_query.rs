@@ -17,7 +17,7 @@ use super::{copy, copy_in, cursor};
 use crate::commands;
 use crate::query::{self, QueryContext, Rows};
 use crate::session::Transaction;
-use crate::sql::{self, Command, Explain, TransactionCommand, Write};
+use crate::sql::{self, Command, Explain, NamedColumns, TransactionCommand, Write};
 
 /// Runs the statements of `text`. An error ends the text; ReadyForQuery follows in any case.
 pub async fn run(connection: &mut Connection, text: &str) -> StdResult<(), Left> {
@@ -148,6 +148,9 @@ pub async fn run_with_formats(
         Command::ExplainWrite(write, explain) => {
             explain_write(connection, (write, *explain), &[], formats, interrupts).await
         }
+        Command::Vacuum { tables, analyzes: true } => {
+            vacuum_and_analyze(connection, tables, interrupts).await
+        }
         command => run_plain(connection, command, formats, interrupts).await,
     }
 }
@@ -233,6 +236,26 @@ pub async fn run_write(
     Ok(())
 }
 
+/// `VACUUM ANALYZE`, whose second part is stopped as ANALYZE is.
+async fn vacuum_and_analyze(
+    connection: &mut Connection,
+    tables: &[NamedColumns],
+    interrupts: &Interrupts,
+) -> StdResult<(), Left> {
+    let coordinator = Arc::clone(&connection.coordinator);
+    let mut outcome = commands::vacuum::run(&coordinator, &mut connection.session, tables).await?;
+    let text = Arc::from("VACUUM ANALYZE");
+    let context = QueryContext::new(&coordinator, &connection.session, text, interrupts.cancel.clone());
+    let ready = connection.guarded(interrupts, commands::analyze::prepare(&context, tables)).await?;
+    let analyzed = commands::write::commit(&context, &mut connection.session, ready).await?;
+    outcome.notices.extend(analyzed.notices);
+    for notice in &outcome.notices {
+        connection.notify(notice);
+    }
+    connection.complete(outcome.tag);
+    Ok(())
+}
+
 async fn run_plain(
     connection: &mut Connection,
     command: &Command,
@@ -240,20 +263,7 @@ async fn run_plain(
     interrupts: &Interrupts,
 ) -> StdResult<(), Left> {
     let coordinator = Arc::clone(&connection.coordinator);
-    let outcome = commands::run(&coordinator, &mut connection.session, command).await;
-    let was_ended = matches!(
-        command,
-        Command::Transaction(TransactionCommand::Commit { .. } | TransactionCommand::Rollback { .. })
-    ) && !connection.session.transaction.is_going_on();
-    let outcome = match outcome {
-        Ok(outcome) => outcome,
-        Err(error) => {
-            if was_ended {
-                connection.end_portals(false);
-            }
-            return Err(error.into());
-        }
-    };
+    let outcome = commands::run(&coordinator, &mut connection.session, command).await?;
     if let Some(is_commit) = outcome.ended {
         connection.end_portals(is_commit);
     }

@@ -1,9 +1,7 @@
 //! Functions that give rows where one value is wanted: the planner makes them arrays there, which nobody asked for.
 
-use std::ops::ControlFlow;
-
 use engine::{Error, Result};
-use sqlparser::ast::{Expr, Function, OrderBy, OrderByKind, Query, SelectItem, SetExpr, Visit, Visitor};
+use sqlparser::ast::{Expr, Function, OrderBy, OrderByKind, Query, SelectItem, SetExpr, Visit};
 
 /// Those that the planner knows.
 const FUNCTIONS: [&str; 3] = ["generate_series", "unnest", "generate_subscripts"];
@@ -68,30 +66,5 @@ fn is_one_of(function: &Function, names: &[&str]) -> bool {
 
 /// True when one of them is called, but for queries within.
 fn has_rows(part: &impl Visit) -> bool {
-    struct Calls {
-        depth: usize,
-    }
-    impl Visitor for Calls {
-        type Break = ();
-
-        fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
-            self.depth += 1;
-            ControlFlow::Continue(())
-        }
-
-        fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
-            self.depth -= 1;
-            ControlFlow::Continue(())
-        }
-
-        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-            match expr {
-                Expr::Function(function) if self.depth == 0 && is_one_of(function, &FUNCTIONS) => {
-                    ControlFlow::Break(())
-                }
-                _ => ControlFlow::Continue(()),
-            }
-        }
-    }
-    part.visit(&mut Calls { depth: 0 }).is_break()
+    super::calls(part, |function| is_one_of(function, &FUNCTIONS))
 }
