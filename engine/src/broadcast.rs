@@ -28,12 +28,13 @@ use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, replace_children_if_necessary};
 
 use crate::empty_inputs::EmptyInputs;
+use crate::nullable_inputs::forgetting;
 use crate::operators::KeptSide;
 use crate::optimize_projections::careful;
 
 /// DataFusion's rules, with ours right behind the one that chooses how joins run.
 pub fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
-    let mut rules = careful(PhysicalOptimizer::new().rules);
+    let mut rules = forgetting(careful(PhysicalOptimizer::new().rules));
     let choice = rules.iter().position(|rule| rule.name() == "join_selection");
     rules.insert(choice.map_or(0, |at| at + 1), Arc::new(SafeBroadcasts));
     rules.push(Arc::new(KeptSides));

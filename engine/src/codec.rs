@@ -14,7 +14,7 @@ use datafusion_proto::physical_plan::{
 use datafusion_proto::protobuf::PhysicalHashRepartition;
 use prost::Message;
 
-use crate::operators::{KeptSide, NumberRows, RecordedPartitioning, WriteFiles, WriteTarget};
+use crate::operators::{KeptSide, NullableInput, NumberRows, RecordedPartitioning, WriteFiles, WriteTarget};
 
 /// The codec for logical plans.
 pub fn logical() -> Arc<dyn LogicalExtensionCodec> {
@@ -33,6 +33,7 @@ const WRITE_FILES: u8 = 1;
 const NUMBER_ROWS: u8 = 2;
 const RECORDED_PARTITIONING: u8 = 3;
 const KEPT_SIDE: u8 = 4;
+const NULLABLE_INPUT: u8 = 5;
 
 #[derive(Debug, Default)]
 struct PhysicalCodec {
@@ -64,6 +65,7 @@ impl PhysicalExtensionCodec for PhysicalCodec {
             }
             Some((&NUMBER_ROWS, _)) => Ok(Arc::new(NumberRows::new(input))),
             Some((&KEPT_SIDE, _)) => Ok(Arc::new(KeptSide::new(input))),
+            Some((&NULLABLE_INPUT, _)) => Ok(Arc::new(NullableInput::new(input))),
             Some((&RECORDED_PARTITIONING, keys)) => {
                 let keys = PhysicalHashRepartition::decode(keys)
                     .map_err(|error| DataFusionError::External(Box::new(error)))?;
@@ -89,6 +91,10 @@ impl PhysicalExtensionCodec for PhysicalCodec {
         }
         if node.is::<KeptSide>() {
             bytes.extend([OURS, KEPT_SIDE]);
+            return Ok(());
+        }
+        if node.is::<NullableInput>() {
+            bytes.extend([OURS, NULLABLE_INPUT]);
             return Ok(());
         }
         if let Some(recorded) = node.downcast_ref::<RecordedPartitioning>() {

@@ -36,6 +36,16 @@ pub enum Error {
     #[error("column reference \"{column}\" is ambiguous")]
     AmbiguousColumn { column: String },
     #[error("{message}")]
+    AmbiguousName { message: String },
+    #[error("{message}")]
+    UndefinedName { message: String },
+    #[error("{message}")]
+    DuplicateAlias { message: String },
+    #[error("{message}")]
+    InvalidColumnReference { message: String },
+    #[error("{message}")]
+    InvalidRecursion { message: String },
+    #[error("{message}")]
     UndefinedFunction { message: String },
     #[error("{message}")]
     UndefinedObject { message: String },

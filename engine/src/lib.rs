@@ -20,6 +20,7 @@ pub mod functions;
 mod ids;
 mod local_files;
 pub mod memory;
+mod nullable_inputs;
 pub mod object_stores;
 pub mod operators;
 mod optimize_projections;

@@ -24,6 +24,7 @@ use crate::functions::lists::ListPlanner;
 use crate::functions::{
     self, bounded, bytes, declared, documents, formatting, gathering, instants, lists, numbers, texts,
 };
+use crate::nullable_inputs::forgetting;
 use crate::optimize_projections::careful;
 use crate::planner_rules::watched;
 use crate::runtime::NodeRuntime;
@@ -159,7 +160,7 @@ impl SessionStates {
         };
         let local = base()
             .with_optimizer_rules(watched(Optimizer::new().rules))
-            .with_physical_optimizer_rules(careful(PhysicalOptimizer::new().rules))
+            .with_physical_optimizer_rules(forgetting(careful(PhysicalOptimizer::new().rules)))
             .with_config(local_config().with_extension(Arc::clone(&runtime.stores)))
             .build();
         let cluster = base()

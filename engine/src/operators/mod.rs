@@ -7,6 +7,7 @@ mod claimed_sizes;
 mod file_format;
 mod guards;
 mod kept_side;
+mod nullable_input;
 mod number_rows;
 mod recorded_partitioning;
 mod stalled_filters;
@@ -19,6 +20,7 @@ mod write_files;
 
 pub use file_format::{CsvLayout, FileFormat, ParquetCompression, TextCompression};
 pub use kept_side::KeptSide;
+pub use nullable_input::NullableInput;
 pub use number_rows::NumberRows;
 pub use recorded_partitioning::RecordedPartitioning;
 pub use stoppable::stoppable;

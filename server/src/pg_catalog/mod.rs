@@ -199,6 +199,12 @@ pub fn is_system_table(schema: Option<&str>, table: &str) -> bool {
     }
 }
 
+/// The columns of one of the system's relations, where they are PostgreSQL's.
+pub fn column_names(schema: &str, table: &str) -> Option<Vec<String>> {
+    let shape = shapes::shape(schema, table)?;
+    Some(shape.iter().map(|(name, _)| (*name).to_owned()).collect())
+}
+
 /// The relations that `information_schema.tables` lists besides users' tables.
 pub fn system_relations() -> Vec<(&'static str, String)> {
     let of = |schema: &'static str| shapes::relations(schema).into_iter().map(move |name| (schema, name));

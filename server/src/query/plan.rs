@@ -35,7 +35,7 @@ use crate::pg_catalog::{self, SystemSchema, types};
 use crate::planning::Planned;
 use crate::session::TEMPORARY_SCHEMA;
 use crate::sql::{
-    self, InsertSource, Query, name_columns, present_name, qualify_relations, quantify, read_values,
+    self, InsertSource, Query, name_columns, present_name, qualify_relations, quantify, read_values, resolve,
     tell_session, trim_beside, type_arrays, value_casts,
 };
 
@@ -352,7 +352,7 @@ impl Planner {
     /// The plan of the statement, before it is optimised. An INSERT that names no columns may give values
     /// for the first of them only.
     async fn planned(&self, state: &SessionState) -> Result<LogicalPlan> {
-        let mut statement = self.statement();
+        let mut statement = self.statement()?;
         if let Some(target) = self.names.tables.first() {
             read_values(&mut statement, target)?;
         }
@@ -384,12 +384,12 @@ impl Planner {
         Ok(plan)
     }
 
-    fn statement(&self) -> datafusion::sql::parser::Statement {
+    fn statement(&self) -> Result<datafusion::sql::parser::Statement> {
         self.prepared(&self.query, &self.names.schemas)
     }
 
     /// The statement of `query` as DataFusion finds its relations, those without a schema in `schemas`.
-    fn prepared(&self, query: &Query, schemas: &Schemas) -> datafusion::sql::parser::Statement {
+    fn prepared(&self, query: &Query, schemas: &Schemas) -> Result<datafusion::sql::parser::Statement> {
         let mut statement = query.statement.clone();
         if query.asks_session {
             tell_session(&mut statement, &self.context.identity);
@@ -407,11 +407,28 @@ impl Planner {
                 known.next() == Some(true) && known.all(|is_padded| is_padded)
             });
         }
+        resolve(&mut statement, &|schema, relation| {
+            let schema = schema.or_else(|| schemas.get(relation).map(String::as_str));
+            self.columns_of(schema.unwrap_or(catalog::DEFAULT_SCHEMA), relation)
+        })?;
         quantify(&mut statement);
         if !schemas.is_empty() {
             qualify_relations(&mut statement, |relation| schemas.get(relation).cloned());
         }
-        statement
+        Ok(statement)
+    }
+
+    /// The names of a relation's columns.
+    fn columns_of(&self, schema: &str, relation: &str) -> Option<Vec<String>> {
+        let name = TableName::new(schema, relation);
+        match &self.context.target {
+            // A table that is changed has more, which tell where its rows are.
+            Some(_) => None,
+            None => match self.snapshot.table(&name) {
+                Some(table) => Some(table.fields().iter().map(|field| field.name().clone()).collect()),
+                None => pg_catalog::column_names(schema, relation),
+            },
+        }
     }
 
     /// The plans of the views that the query reads, each as its owner may read. `planned` is told their columns.
@@ -419,7 +436,7 @@ impl Planner {
         let mut expansion = Expansion::default();
         for ViewUse { definition, query, schemas } in &self.names.views {
             let name = &definition.name;
-            let plan = state.statement_to_plan(self.prepared(query, schemas)).await?;
+            let plan = state.statement_to_plan(self.prepared(query, schemas)?).await?;
             plan_size::check(&plan)?;
             refuse_writes(&plan)?;
             self.check_role_may_read(self.snapshot.metadata().owner(name), &plan)?;

@@ -8,6 +8,7 @@ mod casts;
 mod documents;
 pub use casts::bytea;
 pub use documents::check_columns as check_document_columns;
+mod inner_names;
 mod instants;
 mod literals;
 mod meaning;
@@ -27,7 +28,6 @@ mod texts;
 pub use texts::trim_literal;
 mod unnest;
 mod untyped;
-mod using;
 mod windows;
 
 use std::collections::HashSet;
@@ -429,7 +429,7 @@ fn is_known_empty(select: &Select) -> bool {
 }
 
 /// True when an aggregate stands in `part`, subqueries aside: theirs are of their own rows.
-fn has_aggregate(part: &impl Visit) -> bool {
+pub(super) fn has_aggregate(part: &impl Visit) -> bool {
     calls(part, |function| is_aggregate_name(&function.name))
 }
 
@@ -543,7 +543,7 @@ fn take(expr: &mut Expr) -> Expr {
     std::mem::replace(expr, Expr::value(Value::Null))
 }
 
-fn call(name: &str, arguments: Vec<Expr>) -> Expr {
+pub(super) fn call(name: &str, arguments: Vec<Expr>) -> Expr {
     let arguments =
         arguments.into_iter().map(|argument| FunctionArg::Unnamed(FunctionArgExpr::Expr(argument)));
     Expr::Function(Function {

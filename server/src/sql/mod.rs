@@ -23,6 +23,7 @@ mod parameters;
 mod parse;
 mod printed;
 mod references;
+mod scopes;
 mod tables;
 mod transactions;
 mod views;
@@ -42,6 +43,7 @@ pub use limits::too_long;
 pub use names::TableReference;
 pub use parameters::{trim_beside, type_arrays};
 pub use parse::parse;
+pub use scopes::resolve;
 pub use tables::{
     AlterStep, ColumnMake, InsertSource, RelationKind, RowChange, TableAlter, TableDrop, TableMake, Write,
     WriteTo, check_column_name, columns_of, distinct_counts_of, insert_of_files, name_columns, read_values,

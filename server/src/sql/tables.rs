@@ -514,7 +514,8 @@ fn change(
 }
 
 /// Functions that give another value each time.
-const VOLATILE: &[&str] = &["random", "uuid", "gen_random_uuid", "clock_timestamp", "timeofday", "nextval"];
+pub(super) const VOLATILE: &[&str] =
+    &["random", "uuid", "gen_random_uuid", "clock_timestamp", "timeofday", "nextval"];
 
 /// A condition is evaluated more than once, and must mean the same rows each time.
 fn check_condition(condition: &Expr) -> Result<()> {

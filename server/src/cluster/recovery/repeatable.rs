@@ -23,7 +23,7 @@ use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::physical_plan::union::{InterleaveExec, UnionExec};
-use engine::operators::{KeptSide, RecordedPartitioning};
+use engine::operators::{KeptSide, NullableInput, RecordedPartitioning};
 
 /// Aggregates whose values do not depend on the order of their rows, over anything but floats: of these, sums are rounded
 /// as they go, and NaN or a negative zero wins or loses by its place.
@@ -53,6 +53,7 @@ fn gives_the_same(plan: &dyn ExecutionPlan) -> bool {
         || plan.is::<UnionExec>()
         || plan.is::<InterleaveExec>()
         || plan.is::<KeptSide>()
+        || plan.is::<NullableInput>()
         || plan.is::<RecordedPartitioning>()
         || plan.downcast_ref::<AggregateExec>().is_some_and(groups_the_same);
     is_known && plan.fetch().is_none() && !has_volatile(plan).unwrap_or(true)

@@ -6,7 +6,8 @@ use engine::{Error, Result};
 use sqlparser::ast::{Expr, Query, Select, Statement, TableFactor, VisitMut, VisitorMut};
 
 use super::{
-    bags, documents, instants, repeated, rows, set_returning, subscripts, texts, untyped, using, windows,
+    bags, documents, inner_names, instants, repeated, rows, set_returning, subscripts, texts, untyped,
+    windows,
 };
 
 /// Gives every part of `statement` its meaning. Refuses (0A000) what cannot have it.
@@ -21,6 +22,7 @@ pub fn adapt(statement: &mut Statement) -> Result<()> {
                 let message = "SELECT … FOR UPDATE or SHARE is not supported: rows are not locked".to_owned();
                 return ControlFlow::Break(Error::NotSupported { message });
             }
+            inner_names::adapt_with(query);
             rows::adapt_order(query.order_by.as_mut());
             told(
                 set_returning::check_query(query)
@@ -46,11 +48,7 @@ pub fn adapt(statement: &mut Statement) -> Result<()> {
 
         fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
             untyped::in_query(query);
-            told(
-                windows::adapt(query)
-                    .and_then(|()| using::adapt(query))
-                    .and_then(|()| bags::adapt(&mut query.body)),
-            )
+            told(windows::adapt(query).and_then(|()| bags::adapt(&mut query.body)))
         }
 
         fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
@@ -59,6 +57,7 @@ pub fn adapt(statement: &mut Statement) -> Result<()> {
         }
 
         fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Error> {
+            inner_names::adapt_table(factor);
             untyped::in_table(factor);
             if let Err(error) = subscripts::check(factor) {
                 return ControlFlow::Break(error);
