@@ -838,7 +838,8 @@ fn from_plan(message: &str) -> Error {
         let name = message.split('\'').nth(1).unwrap_or("").to_owned();
         return Error::UndefinedFunction { message: format!("function {name} does not exist") };
     }
-    if message.contains("failed to match any signature: no such arguments") {
+    let is_of_other_types = message.starts_with("Function '") && message.contains(", but received ");
+    if is_of_other_types || message.contains("failed to match any signature: no such arguments") {
         let name = message.split('\'').nth(1).unwrap_or_default();
         return Error::UndefinedFunction {
             message: format!("function {name} does not exist for arguments of these types"),

@@ -10,6 +10,7 @@ pub mod declared;
 pub mod documents;
 #[cfg(test)]
 mod every_function;
+pub mod floats;
 pub mod formatting;
 pub mod gathering;
 pub mod growth;

@@ -1,6 +1,7 @@
 //! Where DataFusion's silence would be a wrong answer, PostgreSQL's meaning: what changes types comes before types are coerced,
 //! what depends on them after.
 
+mod calls;
 mod casts;
 mod checks;
 pub(crate) mod instants;
@@ -32,8 +33,9 @@ use crate::subqueries::Unnesting;
 /// DataFusion's rules with ours around them.
 pub fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     let mut rules = Analyzer::new().rules;
-    rules.insert(0, Arc::new(Unnesting));
-    rules.insert(1, Arc::new(Meanings));
+    rules.insert(0, Arc::new(calls::OuterAggregates));
+    rules.insert(1, Arc::new(Unnesting));
+    rules.insert(2, Arc::new(Meanings));
     rules.push(Arc::new(Checks));
     rules
 }
@@ -59,6 +61,7 @@ impl AnalyzerRule for Meanings {
                 let meant = meant.transform_data(|expr| unknowns::known(expr, schema))?;
                 operands::check(&meant.data, schema)?;
                 let meant = meant.transform_data(|expr| numbers::meant(expr, schema))?;
+                let meant = meant.transform_data(|expr| calls::meant(expr, schema))?;
                 let meant = meant.transform_data(|expr| texts::meant(expr, schema))?;
                 let meant = meant.transform_data(|expr| lists::meant(expr, schema))?;
                 meant.transform_data(|expr| Ok(simplified::meant(expr)))

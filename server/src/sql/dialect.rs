@@ -4,12 +4,15 @@
 //! The looser rewrites apply only to statements over system tables: a user's own query is never bent.
 
 mod bags;
+mod calls;
 mod casts;
 mod documents;
 pub use casts::bytea;
 pub use documents::check_columns as check_document_columns;
+mod frames;
 mod inner_names;
 mod instants;
+mod kinds;
 mod literals;
 mod meaning;
 pub use meaning::adapt as give_meaning;

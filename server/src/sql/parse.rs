@@ -12,7 +12,7 @@ use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 use super::classify::{Command, classify};
 use super::dialect::{self, SessionFacts};
 use super::tables::{self, RelationKind};
-use super::{copy_words, distribute, explained, hand_parsed, history, limits};
+use super::{copy_words, distribute, explained, hand_parsed, history, limits, numerals, strings};
 
 /// How deep the parser itself may recurse; it runs on a large stack.
 pub(super) const PARSER_DEPTH_MAX: usize = 600;
@@ -39,7 +39,8 @@ pub fn parse(sql: &str, limits: &LimitsConfig, facts: &SessionFacts) -> Result<V
         let position = position_of(sql, error.location.line, error.location.column);
         Error::Syntax { message: format!("syntax error: {}", error.message), position }
     })?;
-    let tokens = split_signs(tokens);
+    numerals::check(&tokens, sql)?;
+    let tokens = split_signs(strings::read(tokens)?);
     limits::check_tokens(&tokens, limits)?;
     let groups = tokens.split(|token| token.token == Token::SemiColon);
     let is_empty = |group: &&[TokenWithSpan]| {

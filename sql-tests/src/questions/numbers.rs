@@ -58,6 +58,8 @@ const COMPUTED: &[&str] = &["+", "-", "*", "/"];
 const OF_ONE: &[&str] = &["abs", "ceil", "floor", "round", "trunc", "sign"];
 const OF_DOUBLES: &[&str] = &["sqrt", "ln", "exp", "asin", "acos", "log"];
 
+const AGGREGATES: &[&str] = &["var_pop", "var_samp", "stddev_pop", "stddev_samp", "variance", "stddev"];
+
 /// An expression over numbers.
 pub fn invent(chance: &mut StdRng) -> String {
     let any = |chance: &mut StdRng| {
@@ -67,7 +69,7 @@ pub fn invent(chance: &mut StdRng) -> String {
     let float = |chance: &mut StdRng| FLOATS.choose(chance).copied().unwrap_or("0").to_owned();
     let pick =
         |chance: &mut StdRng, values: &[&str]| values.choose(chance).copied().unwrap_or("=").to_owned();
-    match chance.random_range(0..12) {
+    match chance.random_range(0..14) {
         0..3 => {
             let (left, op, right) = (any(chance), pick(chance, COMPARED), any(chance));
             format!("{left} {op} {right}")
@@ -106,6 +108,28 @@ pub fn invent(chance: &mut StdRng) -> String {
             // Their last digit is of the library that computes them.
             let (function, value) = (pick(chance, OF_DOUBLES), float(chance));
             format!("round({function}({value}::float8)::numeric, 9)::float8")
+        }
+        11 => {
+            let (function, kind) = (pick(chance, AGGREGATES), pick(chance, &["float8", "float4", "int"]));
+            let values = if kind == "int" { WHOLES } else { FLOATS };
+            let rows: Vec<String> = (0..4).map(|_| format!("(({})::{kind})", pick(chance, values))).collect();
+            // Of whole numbers they have other digits than PostgreSQL's.
+            let shown = if kind == "int" { "round(x, 6)::float8" } else { "x" };
+            format!(
+                "(select {shown} from (select {function}(x) x from (values {}) t (x)) u)",
+                rows.join(", ")
+            )
+        }
+        12 => {
+            let rows: Vec<String> =
+                (0..5).map(|row| format!("({row}, ({})::float8)", float(chance))).collect();
+            let function = pick(chance, &["sum", "avg", "var_pop", "stddev_samp"]);
+            let end = pick(chance, &["current row", "1 following", "unbounded following"]);
+            format!(
+                "(select string_agg(s::text, ',' order by n) from (select n, {function}(x) over (order by n rows between 1 \
+                 preceding and {end}) s from (values {}) t (n, x)) u)",
+                rows.join(", ")
+            )
         }
         _ => {
             let value = any(chance);

@@ -11,10 +11,10 @@ use datafusion::arrow::datatypes::{
 use datafusion::arrow::temporal_conversions::{date32_to_datetime, timestamp_us_to_datetime};
 use datafusion::error::Result;
 
-use super::float;
 use super::leaves::{Lists, depth};
 use super::text::put_item;
 use super::unsupported;
+use crate::functions::floats;
 
 type Writer<'a> = Box<dyn Fn(usize, &mut String) + 'a>;
 
@@ -50,11 +50,11 @@ pub(super) fn writer(values: &ArrayRef) -> Result<Writer<'_>> {
         DataType::UInt64 => numbers!(UInt64Type),
         DataType::Float32 => {
             let values = values.as_primitive::<Float32Type>();
-            Box::new(move |at, out| float::put_single(values.value(at), out))
+            Box::new(move |at, out| floats::put_single(values.value(at), |part| out.push_str(part)))
         }
         DataType::Float64 => {
             let values = values.as_primitive::<Float64Type>();
-            Box::new(move |at, out| float::put_double(values.value(at), out))
+            Box::new(move |at, out| floats::put_double(values.value(at), |part| out.push_str(part)))
         }
         DataType::Decimal128(..) => decimals!(Decimal128Type),
         DataType::Decimal256(..) => decimals!(Decimal256Type),

@@ -18,6 +18,8 @@ use datafusion::logical_expr::{
 use datafusion_functions_aggregate_common::aggregate::groups_accumulator::accumulate::NullState;
 
 use super::conversions::numeric_overflow;
+use super::moments::doubles::Total;
+use super::moments::tally::Sliding;
 use super::quotients::{self, SCALE};
 use crate::functions::no_such_arguments;
 
@@ -137,6 +139,9 @@ impl AggregateUDFImpl for Average {
     fn create_sliding_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
         match scales(args.expr_fields, args.is_distinct, args.return_field.data_type()) {
             Some(_) => self.accumulator(args),
+            None if args.return_field.data_type() == &DataType::Float64 => {
+                Ok(Box::new(Sliding::new(Total::average())))
+            }
             None => self.inner().create_sliding_accumulator(args),
         }
     }

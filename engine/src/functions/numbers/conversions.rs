@@ -82,6 +82,12 @@ pub fn to_single(expr: Expr) -> Expr {
 
 /// `expr`, a number or a text, as a decimal of a precision and a scale.
 pub fn to_exact(expr: Expr, precision: u8, scale: i8) -> Expr {
+    if let Some(ScalarValue::Decimal128(Some(value), _, from)) = literal(&expr)
+        && let Some(value) = rescaled(value, from, scale)
+        && digits_of(value) <= usize::from(precision)
+    {
+        return Expr::Literal(ScalarValue::Decimal128(Some(value), precision, scale), None);
+    }
     let of_type = Expr::Literal(ScalarValue::Decimal128(None, precision, scale), None);
     Expr::ScalarFunction(ScalarFunction::new_udf(function(Target::Exact), vec![expr, of_type]))
 }
@@ -90,6 +96,18 @@ pub fn to_exact(expr: Expr, precision: u8, scale: i8) -> Expr {
 pub fn literal(expr: &Expr) -> Option<ScalarValue> {
     match expr {
         Expr::Literal(value @ ScalarValue::Decimal128(..), _) => Some(value.clone()),
+        // What the planner takes whole numbers past `bigint` for.
+        Expr::Literal(ScalarValue::UInt64(Some(value)), _) => {
+            Some(ScalarValue::Decimal128(Some(i128::from(*value)), 20, 0))
+        }
+        Expr::Cast(cast) => match (literal(&cast.expr)?, cast.field.data_type()) {
+            (ScalarValue::Decimal128(Some(value), _, from), DataType::Decimal128(precision, scale)) => {
+                let value = rescaled(value, from, *scale)?;
+                let fits = digits_of(value) <= usize::from(*precision);
+                fits.then_some(ScalarValue::Decimal128(Some(value), *precision, *scale))
+            }
+            _ => None,
+        },
         Expr::Negative(inner) => match literal(inner)? {
             ScalarValue::Decimal128(value, precision, scale) => {
                 Some(ScalarValue::Decimal128(value.map(|value| -value), precision, scale))

@@ -4,6 +4,7 @@ pub(super) mod averages;
 pub mod conversions;
 pub mod digits;
 mod mathematics;
+pub(super) mod moments;
 pub mod quotients;
 pub mod shown;
 pub(super) mod sums;
@@ -37,7 +38,9 @@ pub fn named_functions() -> Vec<Arc<ScalarUDF>> {
 
 /// Aggregates, in the place of DataFusion's of the same names.
 pub fn aggregates() -> Vec<Arc<AggregateUDF>> {
-    vec![sums::function(), averages::function()]
+    let mut functions = moments::functions();
+    functions.extend([sums::function(), averages::function()]);
+    functions
 }
 
 /// Every function that plans may carry.

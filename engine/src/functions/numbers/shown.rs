@@ -12,7 +12,7 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
-use super::digits;
+use crate::functions::floats;
 
 const NAME: &str = "sluice_float_text";
 
@@ -57,14 +57,14 @@ impl ScalarUDFImpl for Shown {
         let texts: StringArray = match values.data_type() {
             DataType::Float32 => {
                 let values = values.as_primitive::<Float32Type>();
-                values.iter().map(|value| value.map(digits::single_shown)).collect()
+                values.iter().map(|value| value.map(floats::single_shown)).collect()
             }
             _ => {
                 let values = cast(&values, &DataType::Float64)?;
                 values
                     .as_primitive::<Float64Type>()
                     .iter()
-                    .map(|value| value.map(digits::double_shown))
+                    .map(|value| value.map(floats::double_shown))
                     .collect()
             }
         };

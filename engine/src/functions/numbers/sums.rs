@@ -1,20 +1,25 @@
-//! `sum(numeric)`, which fails (22003) past 38 digits. DataFusion's wraps round.
+//! `sum(numeric)`, which fails (22003) past 38 digits, where DataFusion's wraps round; `sum(real)`, which is a `real`; and sums of
+//! doubles over frames that slide.
 
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
-use datafusion::arrow::datatypes::{DataType, Decimal128Type, FieldRef, i256};
+use datafusion::arrow::datatypes::{DataType, Decimal128Type, Field, FieldRef, i256};
 use datafusion::common::ScalarValue;
 use datafusion::error::Result;
 use datafusion::functions_aggregate::sum::sum_udaf;
 use datafusion::logical_expr::function::{AccumulatorArgs, AggregateFunctionSimplification, StateFieldsArgs};
+use datafusion::logical_expr::type_coercion::functions::fields_with_udf;
 use datafusion::logical_expr::utils::AggregateOrderSensitivity;
 use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, EmitTo, GroupsAccumulator, ReversedUDAF,
-    SetMonotonicity, Signature, StatisticsArgs,
+    SetMonotonicity, Signature, StatisticsArgs, Volatility,
 };
 use datafusion_functions_aggregate_common::aggregate::groups_accumulator::prim_op::PrimitiveGroupsAccumulator;
 
+use super::moments::doubles::{SingleTotal, Total};
+use super::moments::tally::{Groups as Tallies, One as Tallied, Sliding};
+use super::moments::{different_fields, different_or};
 use super::{fault, is_of};
 
 /// Digits of sums that may come to more than there is room for.
@@ -26,12 +31,14 @@ const LOST: i128 = i128::MAX;
 
 /// The function, under the name of DataFusion's.
 pub fn function() -> Arc<AggregateUDF> {
-    Arc::new(AggregateUDF::from(Sum { function: sum_udaf() }))
+    let signature = Signature::user_defined(Volatility::Immutable);
+    Arc::new(AggregateUDF::from(Sum { function: sum_udaf(), signature }))
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Sum {
     function: Arc<AggregateUDF>,
+    signature: Signature,
 }
 
 impl Sum {
@@ -43,6 +50,11 @@ impl Sum {
 /// The scale of sums that are looked at.
 fn is_checked(args: &AccumulatorArgs<'_>) -> bool {
     !args.is_distinct && matches!(args.return_field.data_type(), DataType::Decimal128(PRECISION, _))
+}
+
+/// True for sums of singles.
+fn is_single(args: &AccumulatorArgs<'_>) -> bool {
+    args.return_field.data_type() == &DataType::Float32
 }
 
 fn overflow() -> datafusion::error::DataFusionError {
@@ -59,15 +71,23 @@ impl AggregateUDFImpl for Sum {
     }
 
     fn signature(&self) -> &Signature {
-        self.function.signature()
+        &self.signature
     }
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
-        self.inner().return_type(types)
+        match types {
+            [DataType::Float32] => Ok(DataType::Float32),
+            types => self.inner().return_type(types),
+        }
     }
 
     fn return_field(&self, fields: &[FieldRef]) -> Result<FieldRef> {
-        self.inner().return_field(fields)
+        match fields {
+            [argument] if argument.data_type() == &DataType::Float32 => {
+                Ok(Arc::new(Field::new(self.name(), DataType::Float32, self.is_nullable())))
+            }
+            fields => self.inner().return_field(fields),
+        }
     }
 
     fn is_nullable(&self) -> bool {
@@ -78,18 +98,32 @@ impl AggregateUDFImpl for Sum {
         if is_checked(&args) {
             return Ok(Box::new(One::new(args.return_field.data_type())));
         }
+        if is_single(&args) {
+            return different_or(args.is_distinct, args.expr_fields, SingleTotal::sum(), |sum| {
+                Box::new(Tallied::new(sum))
+            });
+        }
         self.inner().accumulator(args)
     }
 
     fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
+        if args.is_distinct && args.return_field.data_type() == &DataType::Float32 {
+            return Ok(different_fields(args.name, args.input_fields));
+        }
         self.inner().state_fields(args)
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs<'_>) -> bool {
+        if is_single(&args) {
+            return !args.is_distinct;
+        }
         self.inner().groups_accumulator_supported(args)
     }
 
     fn create_groups_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {
+        if is_single(&args) {
+            return Ok(Box::new(Tallies::new(SingleTotal::sum())));
+        }
         if !is_checked(&args) {
             return self.inner().create_groups_accumulator(args);
         }
@@ -106,7 +140,11 @@ impl AggregateUDFImpl for Sum {
         if is_checked(&args) {
             return Ok(Box::new(One::new(args.return_field.data_type())));
         }
-        self.inner().create_sliding_accumulator(args)
+        match args.return_field.data_type() {
+            DataType::Float32 => Ok(Box::new(Sliding::new(SingleTotal::sum()))),
+            DataType::Float64 => Ok(Box::new(Sliding::new(Total::sum()))),
+            _ => self.inner().create_sliding_accumulator(args),
+        }
     }
 
     fn order_sensitivity(&self) -> AggregateOrderSensitivity {
@@ -122,7 +160,13 @@ impl AggregateUDFImpl for Sum {
     }
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
-        self.inner().coerce_types(types)
+        if let [DataType::Float16 | DataType::Float32] = types {
+            return Ok(vec![DataType::Float32]);
+        }
+        let fields: Vec<FieldRef> =
+            types.iter().map(|kind| Arc::new(Field::new("value", kind.clone(), true))).collect();
+        let coerced = fields_with_udf(&fields, self.function.as_ref())?;
+        Ok(coerced.iter().map(|field| field.data_type().clone()).collect())
     }
 
     fn is_descending(&self) -> Option<bool> {

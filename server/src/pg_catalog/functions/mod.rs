@@ -2,6 +2,8 @@
 //! session or the moment; none opens a file.
 
 mod describe;
+mod format;
+mod identifiers;
 mod names;
 mod privileges;
 mod session;

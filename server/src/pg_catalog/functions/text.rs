@@ -3,6 +3,8 @@
 use engine::Error;
 
 use super::super::View;
+use super::format::format;
+use super::identifiers::parse_ident;
 use super::{Body, Definition, Outcome, Value, failed, function, of_nulls};
 
 /// The most arguments of a function that takes any number.
@@ -28,7 +30,8 @@ fn quote_ident(_: &View, call: &[Value]) -> Outcome<String> {
     Ok(call[0].text().map(|text| catalog::identifier::quote(&text)))
 }
 
-fn literal(text: &str) -> String {
+/// `text` in quotes.
+pub fn literal(text: &str) -> String {
     let doubled = text.replace('\'', "''");
     if text.contains('\\') { format!("E'{}'", doubled.replace('\\', "\\\\")) } else { format!("'{doubled}'") }
 }
@@ -39,63 +42,6 @@ fn quote_literal(_: &View, call: &[Value]) -> Outcome<String> {
 
 fn quote_nullable(_: &View, call: &[Value]) -> Outcome<String> {
     Ok(Some(call[0].text().map_or_else(|| "NULL".to_owned(), |text| literal(&text))))
-}
-
-/// `%s`, `%I`, `%L` and `%%`, with positions such as `%2$s` (PostgreSQL 15, section 9.4.1). Widths are
-/// refused.
-fn format(_: &View, call: &[Value]) -> Outcome<String> {
-    let Some(pattern) = call[0].text() else { return Ok(None) };
-    let invalid = |message: &str| failed(Error::InvalidParameterValue { message: message.to_owned() });
-    let mut out = String::new();
-    let mut next = 1;
-    let mut letters = pattern.chars().peekable();
-    while let Some(letter) = letters.next() {
-        if letter != '%' {
-            out.push(letter);
-            continue;
-        }
-        if letters.peek() == Some(&'%') {
-            letters.next();
-            out.push('%');
-            continue;
-        }
-        let mut digits = String::new();
-        while let Some(digit) = letters.next_if(char::is_ascii_digit) {
-            digits.push(digit);
-        }
-        if !digits.is_empty() {
-            if letters.next() != Some('$') {
-                return Err(failed(Error::NotSupported {
-                    message: "widths in format() are not supported".into(),
-                }));
-            }
-            next = digits.parse().map_err(|_| invalid("format specifies a position out of range"))?;
-        }
-        let value = call.get(next).filter(|_| next > 0);
-        let value = value.ok_or_else(|| invalid("too few arguments for format()"))?;
-        next += 1;
-        match letters.next() {
-            Some('s') => out.push_str(&value.text().unwrap_or_default()),
-            Some('I') => {
-                let text = value.text();
-                let text =
-                    text.ok_or_else(|| invalid("null values cannot be formatted as an SQL identifier"))?;
-                out.push_str(&catalog::identifier::quote(&text));
-            }
-            Some('L') => out.push_str(&value.text().map_or_else(|| "NULL".into(), |text| literal(&text))),
-            _ => return Err(invalid("unrecognized format() type specifier")),
-        }
-    }
-    Ok(Some(out))
-}
-
-fn parse_ident(_: &View, call: &[Value]) -> Outcome<Vec<String>> {
-    let Some(text) = call[0].text() else { return Ok(None) };
-    let part = |part: &str| {
-        let quoted = part.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-        quoted.map_or_else(|| part.trim().to_ascii_lowercase(), |inner| inner.replace("\"\"", "\""))
-    };
-    Ok(Some(text.split('.').map(part).collect()))
 }
 
 /// A value as JSON. Text that a `json_*` function made is told from other text by its look: catalog

@@ -1,5 +1,5 @@
-//! Whole numbers that fit are `integer`, as in PostgreSQL; DataFusion takes every whole number for a
-//! `bigint`.
+//! Whole numbers that fit are `integer`, as in PostgreSQL, and those past `bigint` are `numeric`; DataFusion takes every whole
+//! number for a `bigint`, signed or not.
 //!
 //! Numbers that are positions or counts stay bare: those of ORDER BY, GROUP BY, LIMIT and window frames,
 //! and the arguments of window functions, which must be literals to the planner.
@@ -9,9 +9,9 @@ use std::ops::ControlFlow;
 
 use super::{cast, take};
 use sqlparser::ast::{
-    DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, LimitClause,
-    OrderByKind, Query, Select, Statement, TableFactor, UnaryOperator, Value, VisitMut, VisitorMut,
-    WindowType,
+    DataType, ExactNumberInfo, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr,
+    LimitClause, OrderByKind, Query, Select, Statement, TableFactor, UnaryOperator, Value, VisitMut,
+    VisitorMut, WindowType,
 };
 use sqlparser::tokenizer::{Location, Span};
 
@@ -123,10 +123,12 @@ impl VisitorMut for Literals {
         if let Expr::Value(value) = expr
             && let Value::Number(digits, false) = &value.value
             && value.span != Span::empty()
-            && digits.parse::<i32>().is_ok()
             && !self.bare.contains(&value.span.start)
+            && let Some(kind) = kind_of(digits)
         {
-            *expr = cast(take(expr), DataType::Int(None));
+            *expr = cast(take(expr), kind);
+        } else {
+            keep_least(expr);
         }
         // The least one has digits that are no integer without their sign.
         if let Expr::UnaryOp { op: UnaryOperator::Minus, expr: number } = expr
@@ -142,6 +144,27 @@ impl VisitorMut for Literals {
 
 /// The digits of the least `integer`.
 const LEAST: &str = "2147483648";
+
+/// The type of a whole number, where it is not the `bigint` that the planner takes it for.
+fn kind_of(digits: &str) -> Option<DataType> {
+    if digits.parse::<i32>().is_ok() {
+        return Some(DataType::Int(None));
+    }
+    let is_wide = digits.parse::<i64>().is_err() && digits.bytes().all(|digit| digit.is_ascii_digit());
+    let count = digits.trim_start_matches('0').len() as u64;
+    (is_wide && count <= 38).then_some(DataType::Numeric(ExactNumberInfo::PrecisionAndScale(count, 0)))
+}
+
+/// `-9223372036854775808` is one number, and a `bigint`.
+fn keep_least(expr: &mut Expr) {
+    if let Expr::UnaryOp { op: UnaryOperator::Minus, expr: inner } = expr
+        && let Expr::Cast { expr: number, .. } = inner.as_mut()
+        && matches!(number.as_ref(), Expr::Value(value)
+            if matches!(&value.value, Value::Number(digits, _) if digits == "9223372036854775808"))
+    {
+        **inner = take(number);
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -6,8 +6,8 @@ use engine::{Error, Result};
 use sqlparser::ast::{Expr, Query, Select, Statement, TableFactor, VisitMut, VisitorMut};
 
 use super::{
-    bags, documents, inner_names, instants, repeated, rows, set_returning, subscripts, texts, untyped,
-    windows,
+    bags, calls, documents, frames, inner_names, instants, repeated, rows, set_returning, subscripts, texts,
+    untyped, windows,
 };
 
 /// Gives every part of `statement` its meaning. Refuses (0A000) what cannot have it.
@@ -33,10 +33,12 @@ pub fn adapt(statement: &mut Statement) -> Result<()> {
         fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
             repeated::adapt_select(select);
             rows::adapt_select(select);
+            frames::adapt_texts(frames::named_windows(select));
             told(subscripts::adapt_select(select))
         }
 
         fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
+            frames::adapt_texts(frames::window_of(expr).into_iter());
             told(
                 texts::check_escape(expr)
                     .and_then(|()| set_returning::check_call(expr))
@@ -74,6 +76,7 @@ pub fn adapt(statement: &mut Statement) -> Result<()> {
             }
         }
     }
+    calls::adapt(statement)?;
     match statement.visit(&mut Meanings) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),

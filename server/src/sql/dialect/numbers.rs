@@ -21,6 +21,10 @@ pub fn adapt(expr: &mut Expr) {
             };
             *expr = call(name, vec![take(inner)]);
         }
+        // The engine's is a `bigint`.
+        Expr::Function(function) if function.over.is_some() && is_ntile(&function.name) => {
+            *expr = cast(take(expr), DataType::Int(None));
+        }
         Expr::Function(function) => rename(function),
         Expr::Cast { kind: CastKind::Cast | CastKind::DoubleColon, expr: inner, data_type, .. } => {
             // No decimal has so many digits: it is read as what it becomes.
@@ -41,6 +45,10 @@ pub fn adapt(expr: &mut Expr) {
         }
         _ => {}
     }
+}
+
+fn is_ntile(name: &ObjectName) -> bool {
+    matches!(name.0.as_slice(), [ObjectNamePart::Identifier(name)] if name.value.eq_ignore_ascii_case("ntile"))
 }
 
 fn is_float(data_type: &DataType) -> bool {

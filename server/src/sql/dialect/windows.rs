@@ -9,6 +9,7 @@ use sqlparser::ast::{
     Query, Select, SetExpr, UnaryOperator, Value, VisitMut, VisitorMut, WindowSpec, WindowType,
 };
 
+use super::frames;
 use crate::sql::names::folded;
 
 /// Gives each window of `query` all that it has.
@@ -91,6 +92,7 @@ fn within(part: &mut impl VisitMut, windows: &[(String, WindowSpec)]) -> Result<
                     WindowType::NamedWindow(name) => found(name, self.windows).cloned(),
                     WindowType::WindowSpec(spec) => continued(spec, self.windows),
                 };
+                let whole = whole.and_then(|mut whole| frames::adapt(&mut whole).map(|()| whole));
                 match whole {
                     Ok(whole) => *over = WindowType::WindowSpec(whole),
                     Err(error) => return ControlFlow::Break(error),

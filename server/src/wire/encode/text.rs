@@ -11,6 +11,7 @@ use datafusion::arrow::datatypes::{
     TimestampMicrosecondType,
 };
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
+use engine::functions::floats;
 use engine::functions::instants::{Zone, shown};
 use engine::{Error, Result};
 
@@ -46,11 +47,15 @@ pub fn writer<'a>(array: &'a ArrayRef, zone: &Zone) -> Result<Writer<'a>> {
         DataType::Int64 => integers!(Int64Type),
         DataType::Float32 => {
             let values = array.as_primitive::<Float32Type>();
-            written(move |row, out| put_float4(values.value(row), out))
+            written(move |row, out| {
+                floats::put_single(values.value(row), |part| out.put_slice(part.as_bytes()))
+            })
         }
         DataType::Float64 => {
             let values = array.as_primitive::<Float64Type>();
-            written(move |row, out| put_float8(values.value(row), out))
+            written(move |row, out| {
+                floats::put_double(values.value(row), |part| out.put_slice(part.as_bytes()))
+            })
         }
         DataType::Decimal128(_, scale) => {
             let (values, scale) = (array.as_primitive::<Decimal128Type>(), *scale);
@@ -190,90 +195,5 @@ fn put_bytea(value: &[u8], out: &mut Vec<u8>) {
     for byte in value {
         out.put_u8(DIGITS[usize::from(byte >> 4)]);
         out.put_u8(DIGITS[usize::from(byte & 15)]);
-    }
-}
-
-/// Shortest digits that read back as the same number; an exponent from 10^15 on, as PostgreSQL's
-/// `float8out` does since version 12.
-fn put_float8(value: f64, out: &mut Vec<u8>) {
-    put_float(value, ryu::Buffer::new().format(value), 15, out);
-}
-
-/// The same for `float4out`, with an exponent from 10^6 on.
-fn put_float4(value: f32, out: &mut Vec<u8>) {
-    put_float(value.into(), ryu::Buffer::new().format(value), 6, out);
-}
-
-fn put_float(value: f64, shortest: &str, exponent_from: i32, out: &mut Vec<u8>) {
-    if value.is_nan() {
-        return out.put_slice(b"NaN");
-    }
-    if value.is_infinite() {
-        return out.put_slice(if value > 0.0 { b"Infinity" } else { b"-Infinity" });
-    }
-    // The shortest digits, without point and exponent, and the power of ten of the first of them.
-    let (sign, unsigned) = shortest.strip_prefix('-').map_or(("", shortest), |rest| ("-", rest));
-    let (mantissa, exponent) = unsigned.split_once('e').unwrap_or((unsigned, "0"));
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let fraction = if fraction == "0" { "" } else { fraction };
-    let all = format!("{whole}{fraction}");
-    let digits = all.trim_start_matches('0');
-    out.put_slice(sign.as_bytes());
-    if digits.is_empty() {
-        return out.put_u8(b'0');
-    }
-    let leading_zeros = (all.len() - digits.len()) as i32;
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    let first_power = whole.len() as i32 - 1 - leading_zeros + exponent;
-    let digits = digits.trim_end_matches('0');
-    if !(-4..exponent_from).contains(&first_power) {
-        let (first, rest) = digits.split_at(1);
-        let point = if rest.is_empty() { "" } else { "." };
-        let sign = if first_power < 0 { '-' } else { '+' };
-        out.put_slice(format!("{first}{point}{rest}e{sign}{:02}", first_power.abs()).as_bytes());
-    } else if first_power < 0 {
-        out.put_slice(format!("0.{}{digits}", "0".repeat((-first_power - 1) as usize)).as_bytes());
-    } else {
-        let whole_digits = first_power as usize + 1;
-        if digits.len() <= whole_digits {
-            out.put_slice(digits.as_bytes());
-            out.put_bytes(b'0', whole_digits - digits.len());
-        } else {
-            let (whole, fraction) = digits.split_at(whole_digits);
-            out.put_slice(format!("{whole}.{fraction}").as_bytes());
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn float8(value: f64) -> String {
-        let mut out = Vec::new();
-        put_float8(value, &mut out);
-        String::from_utf8(out).expect("only ASCII is written")
-    }
-
-    // Expected texts are those of a PostgreSQL 15.
-    #[test]
-    fn floats_print_as_postgres_prints_them() {
-        for (value, text) in [
-            (0.0, "0"),
-            (1.0, "1"),
-            (-1.5, "-1.5"),
-            (100.0, "100"),
-            (0.0001, "0.0001"),
-            (0.00001, "1e-05"),
-            (123_456_789_012_345.0, "123456789012345"),
-            (1e15, "1e+15"),
-            (1.234e20, "1.234e+20"),
-            (1e-300, "1e-300"),
-            (0.1 + 0.2, "0.30000000000000004"),
-        ] {
-            assert_eq!(float8(value), text);
-        }
-        assert_eq!(float8(f64::NAN), "NaN");
-        assert_eq!(float8(f64::NEG_INFINITY), "-Infinity");
     }
 }

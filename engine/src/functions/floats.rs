@@ -1,0 +1,131 @@
+//! Floating-point numbers as PostgreSQL prints them since version 12 (`float4out`, `float8out`): the fewest digits that read
+//! back as the same number, and of two that are as near the one with the even last digit (Ryu's, which PostgreSQL uses too).
+
+/// Digits before the point from which on there is an exponent.
+const SINGLE_DIGITS: i32 = 6;
+const DOUBLE_DIGITS: i32 = 15;
+const ZEROS: &str = "0000000000000000";
+
+/// Gives `put` the parts of what `float4out` prints.
+pub fn put_single(value: f32, put: impl FnMut(&str)) {
+    show(value.into(), ryu::Buffer::new().format(value), SINGLE_DIGITS, put);
+}
+
+/// Gives `put` the parts of what `float8out` prints.
+pub fn put_double(value: f64, put: impl FnMut(&str)) {
+    show(value, ryu::Buffer::new().format(value), DOUBLE_DIGITS, put);
+}
+
+/// What `float4out` prints.
+pub fn single_shown(value: f32) -> String {
+    let mut text = String::new();
+    put_single(value, |part| text.push_str(part));
+    text
+}
+
+/// What `float8out` prints.
+pub fn double_shown(value: f64) -> String {
+    let mut text = String::new();
+    put_double(value, |part| text.push_str(part));
+    text
+}
+
+/// `shortest` has the digits of `value`, with a point and perhaps an exponent.
+fn show(value: f64, shortest: &str, exponent_from: i32, mut put: impl FnMut(&str)) {
+    if value.is_nan() {
+        return put("NaN");
+    }
+    if value.is_infinite() {
+        return put(if value > 0.0 { "Infinity" } else { "-Infinity" });
+    }
+    let unsigned = shortest.strip_prefix('-').unwrap_or(shortest);
+    if unsigned.len() < shortest.len() {
+        put("-");
+    }
+    let (mantissa, exponent) = unsigned.split_once('e').unwrap_or((unsigned, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let mut all = [0; 32];
+    let mut count = 0;
+    for digit in whole.bytes().chain(fraction.bytes()).take(all.len()) {
+        all[count] = digit;
+        count += 1;
+    }
+    let all = std::str::from_utf8(&all[..count]).unwrap_or_default();
+    let from_first = all.trim_start_matches('0');
+    let digits = from_first.trim_end_matches('0');
+    if digits.is_empty() {
+        return put("0");
+    }
+    // The power of ten of the first digit.
+    let power =
+        whole.len() as i32 - 1 - (all.len() - from_first.len()) as i32 + exponent.parse::<i32>().unwrap_or(0);
+    if !(-4..exponent_from).contains(&power) {
+        let (first, rest) = digits.split_at(1);
+        put(first);
+        if !rest.is_empty() {
+            put(".");
+            put(rest);
+        }
+        put(if power < 0 { "e-" } else { "e+" });
+        if power.abs() < 10 {
+            put("0");
+        }
+        put(itoa::Buffer::new().format(power.unsigned_abs()));
+    } else if power < 0 {
+        put("0.");
+        put(&ZEROS[..(-power - 1) as usize]);
+        put(digits);
+    } else if digits.len() <= power as usize + 1 {
+        put(digits);
+        put(&ZEROS[..power as usize + 1 - digits.len()]);
+    } else {
+        let (whole, fraction) = digits.split_at(power as usize + 1);
+        put(whole);
+        put(".");
+        put(fraction);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Expected texts are those of a PostgreSQL 15.
+    #[test]
+    fn floats_print_as_postgres_prints_them() {
+        for (value, text) in [
+            (0.0, "0"),
+            (-0.0, "-0"),
+            (1.0, "1"),
+            (-1.5, "-1.5"),
+            (100.0, "100"),
+            (1000.0, "1000"),
+            (0.0001, "0.0001"),
+            (0.00001, "1e-05"),
+            (1e-7, "1e-07"),
+            (123_456_789_012_345.0, "123456789012345"),
+            (1e15, "1e+15"),
+            (1.234e20, "1.234e+20"),
+            (1e-300, "1e-300"),
+            (-1.25e300, "-1.25e+300"),
+            (5e-324, "5e-324"),
+            (0.1 + 0.2, "0.30000000000000004"),
+            (707_106_781_186_547.25, "707106781186547.2"),
+            (707_106_781_186_547.75, "707106781186547.8"),
+            (9_007_199_254_740_993.0, "9.007199254740992e+15"),
+            (f64::NAN, "NaN"),
+            (f64::NEG_INFINITY, "-Infinity"),
+        ] {
+            assert_eq!(double_shown(value), text);
+        }
+        for (value, text) in [
+            (0.1, "0.1"),
+            (1.1, "1.1"),
+            (16_777_216.0, "1.6777216e+07"),
+            (100_000.0, "100000"),
+            (1e6, "1e+06"),
+        ] {
+            assert_eq!(single_shown(value), text);
+        }
+    }
+}
