@@ -254,10 +254,15 @@ impl Lake<'_> {
         let present = |table: &ManagedTable| -> Vec<Column> { table.current_columns().cloned().collect() };
         let (were, are) = (present(old), present(new));
         for column in were.iter().filter(|column| !are.contains(column)) {
+            // What others say of a column outlives all but its end; what we say is said anew.
+            let stays = are.iter().any(|kept| kept.id == column.id);
             for part in lake::column_rows(column) {
-                let which = vec![Value::Int(Some(new.id)), Value::Int(Some(part.id))];
-                self.end("ducklake_column", "table_id = $2 and column_id = $3", which.clone()).await?;
-                self.end("ducklake_column_tag", "table_id = $2 and column_id = $3", which).await?;
+                const PART: &str = "table_id = $2 and column_id = $3";
+                let mut which = vec![Value::Int(Some(new.id)), Value::Int(Some(part.id))];
+                self.end("ducklake_column", PART, which.clone()).await?;
+                let ours = if stays { " and \"key\" = $4" } else { "" };
+                which.extend(stays.then(|| Value::text(DeclaredType::TAG)));
+                self.end("ducklake_column_tag", &format!("{PART}{ours}"), which).await?;
             }
             is_altered = true;
         }

@@ -16,6 +16,8 @@ use datafusion::error::DataFusionError;
 use datafusion::parquet::errors::ParquetError;
 use datafusion::parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
 use datafusion::parquet::file::statistics::Statistics;
+use datafusion::physical_expr::LexOrdering;
+use datafusion::physical_expr::utils::collect_columns;
 use futures::FutureExt;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 
@@ -62,10 +64,13 @@ pub async fn told(
     }
     let footer = checked(session, store, file).await?;
     let statistics = DFParquetMetadata::statistics_from_parquet_metadata(&footer, schema)?;
+    let ordering = caught(async { ordering_from_parquet_metadata(&footer, schema) }).await?;
     // Texts of numbers, say, are in another order than the numbers that the file has.
-    let ordering = ordering_from_parquet_metadata(&footer, schema)?;
-    let is_as_told = !(0..schema.fields().len()).any(|at| has_other_type(&statistics, at));
-    let ordering = ordering.filter(|_| is_as_told);
+    let is_as_told = |order: &LexOrdering| {
+        let keys = order.iter().flat_map(|key| collect_columns(&key.expr));
+        keys.into_iter().all(|key| !has_other_type(&statistics, key.index()))
+    };
+    let ordering = ordering.filter(is_as_told);
     Ok(FileMeta::new(whole(statistics, &footer, schema)).with_ordering(ordering))
 }
 

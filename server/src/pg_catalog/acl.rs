@@ -46,5 +46,5 @@ pub fn of(view: &View, object: &GrantObject, all: &[Privilege]) -> Option<Vec<St
 }
 
 fn quoted(role: &str) -> String {
-    if role.is_empty() { String::new() } else { catalog::identifier::quote(role) }
+    if role.is_empty() { String::new() } else { catalog::identifier::quote_symbols(role) }
 }

@@ -292,10 +292,7 @@ pub fn format(oid: i64, modifier: i64) -> String {
     }
     let known = ALL.iter().find(|pg_type| pg_type.oid == row.oid).map(|pg_type| pg_type.sql_name);
     let long = LONG_NAMES.iter().find(|(name, _)| *name == row.name).map(|(_, long)| *long);
-    // `any` is a word of the grammar.
-    let quoted =
-        || if row.name == "any" { "\"any\"".to_owned() } else { catalog::identifier::quote(&row.name) };
-    let name = known.or(long).map_or_else(quoted, str::to_owned);
+    let name = known.or(long).map_or_else(|| catalog::identifier::quote(&row.name), str::to_owned);
     if modifier < 0 {
         return name;
     }

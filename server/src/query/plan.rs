@@ -421,13 +421,10 @@ impl Planner {
     /// The names of a relation's columns.
     fn columns_of(&self, schema: &str, relation: &str) -> Option<Vec<String>> {
         let name = TableName::new(schema, relation);
-        match &self.context.target {
-            // A table that is changed has more, which tell where its rows are.
-            Some(_) => None,
-            None => match self.snapshot.table(&name) {
-                Some(table) => Some(table.fields().iter().map(|field| field.name().clone()).collect()),
-                None => pg_catalog::column_names(schema, relation),
-            },
+        // A table that is changed has more, which tell where its rows are: they have names that nobody writes.
+        match self.snapshot.table(&name) {
+            Some(table) => Some(table.fields().iter().map(|field| field.name().clone()).collect()),
+            None => pg_catalog::column_names(schema, relation),
         }
     }
 

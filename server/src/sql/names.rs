@@ -9,6 +9,7 @@ use sqlparser::ast::{
     Statement as SqlStatement, TableFactor, Visit, Visitor,
 };
 
+use super::dialect::REPEATED;
 use super::history::present_name;
 use super::parse::position_of;
 use crate::pg_catalog::types;
@@ -297,7 +298,7 @@ pub fn output_names(statement: &SqlStatement) -> (Vec<Option<String>>, Vec<Optio
     };
     let name = |item: &SelectItem| match item {
         SelectItem::UnnamedExpr(expr) => Some(column_name(expr)),
-        SelectItem::ExprWithAlias { alias, .. } => Some(folded(alias)),
+        SelectItem::ExprWithAlias { alias, .. } => Some(without_mark(folded(alias))),
         _ => None,
     };
     let is_wildcard =
@@ -308,6 +309,14 @@ pub fn output_names(statement: &SqlStatement) -> (Vec<Option<String>>, Vec<Optio
     }
     let right = select.projection.iter().rev().take_while(|i| !is_wildcard(i)).map(name).collect();
     (left, right)
+}
+
+/// A name without what tells it from others.
+fn without_mark(mut name: String) -> String {
+    if let Some(at) = name.find(REPEATED) {
+        name.truncate(at);
+    }
+    name
 }
 
 /// The rule of PostgreSQL's `FigureColname` (parse_target.c) for the expressions that occur here.

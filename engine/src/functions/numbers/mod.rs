@@ -3,6 +3,7 @@
 pub(super) mod averages;
 pub mod conversions;
 pub mod digits;
+mod extremes;
 mod mathematics;
 pub(super) mod moments;
 pub mod quotients;
@@ -40,6 +41,7 @@ pub fn named_functions() -> Vec<Arc<ScalarUDF>> {
 pub fn aggregates() -> Vec<Arc<AggregateUDF>> {
     let mut functions = moments::functions();
     functions.extend([sums::function(), averages::function()]);
+    functions.extend(extremes::functions());
     functions
 }
 

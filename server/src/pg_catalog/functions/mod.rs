@@ -19,7 +19,7 @@ use datafusion::arrow::array::{
     TimestampMicrosecondArray,
 };
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Int64Type, TimeUnit};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Float32Type, Int64Type, TimeUnit};
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::session_state::SessionState;
@@ -29,6 +29,7 @@ use datafusion::logical_expr::{
 };
 
 use engine::functions::bounded::batch_bytes_max;
+use engine::functions::floats;
 use engine::functions::growth::{held_bytes, value_bytes};
 use engine::{ByteSize, Error};
 
@@ -70,7 +71,7 @@ impl Value {
         match self {
             Self::Text(text) | Self::Number(text) => Some(text.clone()),
             Self::Int(value) => Some(value.to_string()),
-            Self::Float(value) => Some(value.to_string()),
+            Self::Float(value) => Some(floats::double_shown(*value)),
             Self::Bool(value) => Some(if *value { "true" } else { "false" }.to_owned()),
             Self::List(items) => {
                 let items: Vec<String> =
@@ -313,6 +314,10 @@ fn value(array: &ArrayRef, row: usize) -> DataFusionResult<Value> {
         kind if kind.is_integer() => {
             let one = cast(&array.slice(row, 1), &DataType::Int64)?;
             Value::Int(one.as_primitive::<Int64Type>().value(0))
+        }
+        // As a double it would have more digits.
+        DataType::Float32 if array.as_primitive::<Float32Type>().value(row).is_finite() => {
+            Value::Number(floats::single_shown(array.as_primitive::<Float32Type>().value(row)))
         }
         kind if kind.is_floating() => {
             let one = cast(&array.slice(row, 1), &DataType::Float64)?;

@@ -1,6 +1,7 @@
 //! Text, arrays and JSON as clients build them.
 
 use engine::Error;
+use engine::functions::floats;
 
 use super::super::View;
 use super::format::format;
@@ -51,8 +52,8 @@ fn json(value: &Value) -> String {
         Value::Null => "null".to_owned(),
         Value::Int(number) => number.to_string(),
         // JSON has no such numbers.
-        Value::Float(number) if !number.is_finite() => format!("\"{}\"", shown(*number)),
-        Value::Float(number) => number.to_string(),
+        Value::Float(number) if !number.is_finite() => format!("\"{}\"", floats::double_shown(*number)),
+        Value::Float(number) => floats::double_shown(*number),
         Value::Number(digits) => digits.clone(),
         Value::Bool(flag) => flag.to_string(),
         Value::List(items) => format!("[{}]", items.iter().map(json).collect::<Vec<_>>().join(",")),
@@ -62,17 +63,6 @@ fn json(value: &Value) -> String {
                 && serde_json::from_str::<serde_json::Value>(text).is_ok();
             if is_json { text.clone() } else { serde_json::Value::from(text.as_str()).to_string() }
         }
-    }
-}
-
-/// A number that is none, in PostgreSQL's words.
-fn shown(number: f64) -> &'static str {
-    if number.is_nan() {
-        "NaN"
-    } else if number > 0.0 {
-        "Infinity"
-    } else {
-        "-Infinity"
     }
 }
 

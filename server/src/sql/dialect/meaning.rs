@@ -6,8 +6,8 @@ use engine::{Error, Result};
 use sqlparser::ast::{Expr, Query, Select, Statement, TableFactor, VisitMut, VisitorMut};
 
 use super::{
-    bags, calls, documents, frames, inner_names, instants, repeated, rows, set_returning, subscripts, texts,
-    untyped, windows,
+    bags, calls, documents, frames, inner_names, instants, order_by, repeated, rows, set_returning,
+    subscripts, texts, untyped, windows,
 };
 
 /// Gives every part of `statement` its meaning. Refuses (0A000) what cannot have it.
@@ -25,7 +25,8 @@ pub fn adapt(statement: &mut Statement) -> Result<()> {
             inner_names::adapt_with(query);
             rows::adapt_order(query.order_by.as_mut());
             told(
-                set_returning::check_query(query)
+                order_by::check_constants(query)
+                    .and_then(|()| set_returning::check_query(query))
                     .and_then(|()| documents::check_order(query.order_by.as_ref())),
             )
         }

@@ -1,14 +1,16 @@
 //! `ORDER BY name` means the output column of that name before any column of a table, as in PostgreSQL.
 //!
 //! The planner sees no difference between `a::text`, which is shown as `a`, and the column `a`: such a name
-//! becomes the number of the output column.
+//! becomes the number of the output column. So does an expression that is shown: the planner would read the names in it as those
+//! of output columns, which PostgreSQL does with a name that stands alone only.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
+use engine::{Error, Result};
 use sqlparser::ast::{
     Distinct, Expr, Function, FunctionArgumentClause, FunctionArguments, GroupByExpr, Ident, OrderByExpr,
-    OrderByKind, Query, SelectItem, SetExpr, Statement, Value, VisitMut, VisitorMut,
+    OrderByKind, Query, Select, SelectItem, SetExpr, Statement, Value, VisitMut, VisitorMut,
 };
 
 use crate::sql::names;
@@ -43,18 +45,24 @@ impl VisitorMut for Orders {
         if let OrderByKind::Expressions(keys) = &mut order_by.kind {
             once(keys);
         }
-        let SetExpr::Select(select) = query.body.as_ref() else { return ControlFlow::Continue(()) };
+        if let OrderByKind::Expressions(keys) = &mut order_by.kind {
+            keys.iter_mut().for_each(|key| unwrap(&mut key.expr));
+        }
+        let SetExpr::Select(select) = query.body.as_mut() else { return ControlFlow::Continue(()) };
         // Its expressions and these must be the same.
         if matches!(select.distinct, Some(Distinct::On(_))) {
             return ControlFlow::Continue(());
         }
         if let OrderByKind::Expressions(keys) = &mut order_by.kind {
             for key in keys {
-                if let Expr::Identifier(name) = &key.expr
-                    && let Some(number) = number_of(name, &select.projection)
-                {
+                let number = match &key.expr {
+                    Expr::Identifier(name) => number_of(name, &select.projection),
+                    expr => number_of_shown(expr, &select.projection),
+                };
+                if let Some(number) = number {
                     key.expr = Expr::value(Value::Number(number.to_string(), false));
                 }
+                name_numbered(&key.expr, select);
             }
         }
         ControlFlow::Continue(())
@@ -81,6 +89,88 @@ fn once(keys: &mut Vec<OrderByExpr>) {
         seen.push(key.expr.clone());
         is_new
     });
+}
+
+/// `(1)` is `1`, and `(a)` is `a`.
+fn unwrap(expr: &mut Expr) {
+    while let Expr::Nested(inner) = expr
+        && matches!(inner.as_ref(), Expr::Nested(_) | Expr::Identifier(_) | Expr::Value(_))
+    {
+        *expr = super::take(inner);
+    }
+}
+
+/// The number of the output column that is `expr`, which is computed.
+fn number_of_shown(expr: &Expr, projection: &[SelectItem]) -> Option<usize> {
+    if super::is_column(expr) || matches!(expr, Expr::Value(_)) {
+        return None;
+    }
+    for (index, item) in projection.iter().enumerate() {
+        match item {
+            SelectItem::UnnamedExpr(shown) | SelectItem::ExprWithAlias { expr: shown, .. } => {
+                if shown == expr {
+                    return Some(index + 1);
+                }
+            }
+            _ => return None,
+        }
+    }
+    None
+}
+
+/// Gives what is computed of groups, and is meant by its number, a name to be found by: the planner knows the columns of
+/// groups, and those that have names.
+fn name_numbered(key: &Expr, select: &mut Select) {
+    let Expr::Value(value) = key else { return };
+    let Value::Number(digits, _) = &value.value else { return };
+    let Some(at) = digits.parse::<usize>().ok().and_then(|number| number.checked_sub(1)) else { return };
+    let is_grouped = !matches!(&select.group_by, GroupByExpr::Expressions(groups, _) if groups.is_empty())
+        || super::has_aggregate(&select.projection);
+    let has_wildcard = || {
+        select
+            .projection
+            .iter()
+            .take(at + 1)
+            .any(|item| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)))
+    };
+    if !is_grouped || has_wildcard() {
+        return;
+    }
+    if let Some(item @ SelectItem::UnnamedExpr(_)) = select.projection.get_mut(at)
+        && let SelectItem::UnnamedExpr(expr) = item
+        && !super::is_column(expr)
+    {
+        let alias = super::repeated::mark(expr, 0);
+        *item = SelectItem::ExprWithAlias { expr: super::take(expr), alias };
+    }
+}
+
+/// Refuses what orders or groups by a value that is written: it would have to be a column's number.
+pub fn check_constants(query: &Query) -> Result<()> {
+    if let Some(OrderByKind::Expressions(keys)) = query.order_by.as_ref().map(|order_by| &order_by.kind) {
+        keys.iter().try_for_each(|key| check_constant(&key.expr, "ORDER BY"))?;
+    }
+    if let SetExpr::Select(select) = query.body.as_ref()
+        && let GroupByExpr::Expressions(groups, _) = &select.group_by
+    {
+        groups.iter().try_for_each(|group| check_constant(group, "GROUP BY"))?;
+    }
+    Ok(())
+}
+
+fn check_constant(expr: &Expr, clause: &str) -> Result<()> {
+    match expr {
+        Expr::Nested(inner) => check_constant(inner, clause),
+        Expr::Value(value) => match &value.value {
+            Value::Placeholder(_) => Ok(()),
+            Value::Number(digits, _) if digits.parse::<i64>().is_ok() => Ok(()),
+            _ => {
+                let message = format!("non-integer constant in {clause}");
+                Err(Error::Syntax { message, position: None })
+            }
+        },
+        _ => Ok(()),
+    }
 }
 
 /// The number of the one computed output column that is shown as `name`.

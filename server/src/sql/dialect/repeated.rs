@@ -1,11 +1,13 @@
 //! `SELECT a::text, a::bigint`: a cast of a column has the column's name, as often as there are casts. The planner wants each
-//! name once.
+//! name once, and names what is computed without its casts: `sum(a), sum(a)::text`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
 
-use sqlparser::ast::{Expr, Ident, Select, SelectItem};
+use sqlparser::ast::{Expr, Ident, Select, SelectItem, VisitMut, VisitorMut};
 
-use crate::sql::names::folded;
+use super::take;
+use crate::sql::names::{column_name, folded};
 
 /// What comes after a name that is not the first of its kind. No name that is written has it.
 pub const REPEATED: char = '\u{1}';
@@ -27,13 +29,42 @@ pub fn adapt_select(select: &mut Select) {
         *before += 1;
         if *before > 1 {
             let alias = Ident::with_quote('"', format!("{name}{REPEATED}{before}"));
-            let expr = std::mem::replace(
-                expr,
-                Expr::Wildcard(sqlparser::ast::helpers::attached_token::AttachedToken::empty()),
-            );
+            let expr = take(expr);
             *item = SelectItem::ExprWithAlias { expr, alias };
         }
     }
+    let mut computed: HashSet<String> = HashSet::new();
+    for (at, item) in select.projection.iter_mut().enumerate() {
+        if let SelectItem::UnnamedExpr(expr) = item
+            && cast_column(expr).0.is_none()
+            && !computed.insert(without_casts(expr).to_string())
+        {
+            let alias = mark(expr, at);
+            *item = SelectItem::ExprWithAlias { expr: take(expr), alias };
+        }
+    }
+}
+
+/// A name for the output column `at`, by which it is shown as without one, and found.
+pub fn mark(expr: &Expr, at: usize) -> Ident {
+    Ident::with_quote('"', format!("{}{REPEATED}{at}", column_name(expr)))
+}
+
+fn without_casts(expr: &Expr) -> Expr {
+    struct Casts;
+    impl VisitorMut for Casts {
+        type Break = ();
+
+        fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+            if let Expr::Cast { expr: inner, .. } | Expr::Nested(inner) = expr {
+                *expr = take(inner);
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let mut expr = expr.clone();
+    let _ = expr.visit(&mut Casts);
+    expr
 }
 
 /// The name of the column that `expr` is, or is a cast of, and whether it is a cast.

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use sqlparser::ast::{
     AccessExpr, ArrayElemTypeDef, BinaryOperator, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
     FunctionArguments, GroupByExpr, ObjectNamePart, OrderByKind, Query, Select, SelectItem, SetExpr,
-    Subscript, TableFactor, TableWithJoins, UnaryOperator, Value, VisitMut, VisitorMut,
+    Subscript, TableFactor, TableWithJoins, Value, VisitMut, VisitorMut,
 };
 
 use super::{call, cast, has_aggregate, is_known_empty, take};
@@ -180,8 +180,6 @@ pub fn adapt_after(expr: &mut Expr) {
         Expr::Collate { expr: inner, .. } => {
             *expr = take(inner);
         }
-        // A correlated subquery that gives one value must say so: DataFusion wants an aggregate.
-        Expr::Subquery(query) => take_one_row(query),
         Expr::Function(function) => adapt_function(function),
         Expr::CompoundFieldAccess { root, access_chain } => {
             // Vectors count from 0, arrays from 1.
@@ -410,44 +408,4 @@ pub fn adapt_escape(pattern: &mut Expr, escape: &mut Option<sqlparser::ast::Valu
     }
     *text = written;
     *escape = None;
-}
-
-fn take_one_row(query: &mut Query) {
-    let SetExpr::Select(select) = query.body.as_mut() else { return };
-    let has_groups = !matches!(
-        &select.group_by,
-        GroupByExpr::Expressions(expressions, _) if expressions.is_empty()
-    );
-    if has_groups || select.projection.len() != 1 || select.from.is_empty() {
-        return;
-    }
-    let (SelectItem::UnnamedExpr(value) | SelectItem::ExprWithAlias { expr: value, .. }) =
-        &mut select.projection[0]
-    else {
-        return;
-    };
-    // Only over system tables, where such a subquery finds one row at most.
-    let is_systems = select.from.iter().all(|source| {
-        matches!(&source.relation, TableFactor::Table { name, .. }
-            if name.0.last().and_then(ObjectNamePart::as_ident).is_some_and(|t| t.value.starts_with("pg_")))
-    });
-    if !is_systems || query.limit_clause.is_some() || has_aggregate(value) {
-        return;
-    }
-    let argument = take(value);
-    // There is no largest one of booleans.
-    let aggregate = if is_condition(&argument) { "bool_or" } else { "max" };
-    *value = call(aggregate, vec![argument]);
-    query.order_by = None;
-}
-
-fn is_condition(expr: &Expr) -> bool {
-    use BinaryOperator::{And, Eq, Gt, GtEq, Lt, LtEq, NotEq, Or};
-    match expr {
-        Expr::BinaryOp { op, .. } => matches!(op, And | Or | Eq | NotEq | Lt | LtEq | Gt | GtEq),
-        Expr::Nested(inner) => is_condition(inner),
-        Expr::IsNull(_) | Expr::IsNotNull(_) | Expr::InList { .. } | Expr::Exists { .. } => true,
-        Expr::UnaryOp { op, .. } => *op == UnaryOperator::Not,
-        _ => false,
-    }
 }

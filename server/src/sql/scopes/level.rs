@@ -111,7 +111,7 @@ pub enum Meant {
     /// A column that the planner finds by its name.
     Plain,
     /// A column that it has to be told.
-    Other(Expr),
+    Other(Box<Expr>),
     Ambiguous,
 }
 
@@ -124,7 +124,7 @@ impl Level {
             (None, _) => Meant::Unknown,
             (Some(_), Some(_)) => Meant::Ambiguous,
             (Some(column), None) if self.is_plain(column) => Meant::Plain,
-            (Some(column), None) => Meant::Other(column.expr.clone()),
+            (Some(column), None) => Meant::Other(Box::new(column.expr.clone())),
         }
     }
 
@@ -141,6 +141,14 @@ impl Level {
         let named = |named: &&Named| named.name == column.name;
         let known = self.0.relations.iter().flat_map(|relation| &relation.columns).filter(named).count();
         folded(ident) == column.name && known == 1
+    }
+
+    /// The table that is called `name`, the last part of which is its own.
+    pub fn table(&self, name: &[String]) -> Option<&Relation> {
+        self.0.relations.iter().find(|relation| {
+            let own: Vec<String> = relation.name.iter().map(folded).collect();
+            !own.is_empty() && own.ends_with(name)
+        })
     }
 
     /// True when one of its tables is called `name`.

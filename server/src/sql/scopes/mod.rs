@@ -11,14 +11,19 @@ mod recursion;
 mod stars;
 
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::parser::Statement as DataFusionStatement;
 use engine::{Error, Result};
-use sqlparser::ast::{Cte, Expr, OrderBy, OrderByKind, Query, Select, SetExpr, VisitMut, VisitorMut, With};
+use sqlparser::ast::{
+    Cte, Distinct, Expr, GroupByExpr, Ident, OrderBy, OrderByExpr, OrderByKind, Query, Select, SelectItem,
+    SetExpr, Value, VisitMut, VisitorMut, With, visit_expressions,
+};
 
+use super::dialect::REPEATED;
 use super::names::{column_name, folded};
-use level::{Level, Named};
+use level::{Level, Meant, Named};
 
 /// Tells the columns of a relation by its schema, where one is written, and its name.
 pub type ColumnsOf<'a> = dyn Fn(Option<&str>, &str) -> Option<Vec<String>> + 'a;
@@ -173,8 +178,9 @@ impl Resolver<'_> {
             SetExpr::Select(select) => self.select(select, order, place),
             SetExpr::Query(query) => self.query(query, place),
             SetExpr::SetOperation { left, right, .. } => {
-                let columns = self.body(left, None, place)?;
-                self.body(right, None, place)?;
+                // Their columns are told by names.
+                let columns = self.body(left, None, Place::Table)?;
+                self.body(right, None, Place::Table)?;
                 Ok(columns)
             }
             SetExpr::Values(values) => {
@@ -219,15 +225,56 @@ impl Resolver<'_> {
             select.from = from;
             outcome
         })?;
+        if select.projection.len() > 1 {
+            // A name alone may have turned out to be what another one says with its table.
+            stars::name_each_once(&mut select.projection, place);
+        }
         if let Some(OrderByKind::Expressions(items)) = order.map(|order| &mut order.kind) {
-            for item in items {
+            for item in items.iter_mut() {
                 // A name alone is that of a column that is shown.
                 if !name_alone(&item.expr).is_some_and(|name| shown.contains(&name)) {
                     self.names_in(&mut item.expr)?;
                 }
             }
+            // Who reads this by its columns must be told of it.
+            let is_told = place == Place::Shown || self.columns_of_select(select).is_some();
+            if is_told && !matches!(select.distinct, Some(Distinct::On(_))) {
+                self.hide_aliases(select, items);
+            }
         }
         Ok(self.columns_of_select(select))
+    }
+
+    /// Gives output columns whose names stand in an expression of `keys` other names: PostgreSQL means columns of tables there,
+    /// and the planner would take these.
+    fn hide_aliases(&self, select: &mut Select, keys: &[OrderByExpr]) {
+        let mut names = HashSet::new();
+        for key in keys.iter().filter(|key| name_alone(&key.expr).is_none()) {
+            let _: ControlFlow<()> = visit_expressions(&key.expr, |expr| {
+                if matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_)) {
+                    names.insert(column_name(expr));
+                }
+                ControlFlow::Continue(())
+            });
+        }
+        let alone: HashSet<String> = keys.iter().filter_map(|key| name_alone(&key.expr)).collect();
+        for (at, item) in select.projection.iter_mut().enumerate() {
+            let SelectItem::ExprWithAlias { alias, .. } = item else { continue };
+            let name = folded(alias);
+            if !names.contains(&name) || alone.contains(&name) {
+                continue;
+            }
+            if let GroupByExpr::Expressions(groups, _) = &mut select.group_by {
+                let is_columns =
+                    self.levels.last().is_some_and(|level| !matches!(level.meaning(&name), Meant::None));
+                for group in groups.iter_mut().filter(|group| name_alone(group).as_deref() == Some(&*name)) {
+                    if !is_columns {
+                        *group = Expr::value(Value::Number((at + 1).to_string(), false));
+                    }
+                }
+            }
+            *alias = Ident::with_quote('"', format!("{name}{REPEATED}{at}"));
+        }
     }
 }
 

@@ -25,11 +25,30 @@ impl Resolver<'_> {
                 Meant::Ambiguous => return Err(Error::AmbiguousColumn { column: name }),
                 Meant::Other(expr) => {
                     check_seen(&expr, &self.levels[at + 1..])?;
-                    return Ok(Some(expr));
+                    return Ok(Some(*expr));
                 }
             }
         }
         Ok(None)
+    }
+
+    /// The same for a name that says its table.
+    fn meant_of_table(&self, parts: &[Ident]) -> Result<Option<Expr>> {
+        let [table @ .., column] = parts else { return Ok(None) };
+        let table: Vec<String> = table.iter().map(folded).collect();
+        let Some(relation) = self.levels.iter().rev().find_map(|level| level.table(&table)) else {
+            return Ok(None);
+        };
+        let name = folded(column);
+        let mut found = relation.columns.iter().filter(|known| known.name == name);
+        match (found.next(), found.next()) {
+            (Some(_), Some(_)) => Err(Error::AmbiguousColumn { column: name }),
+            (Some(known), None) if folded(&known.ident) != name => {
+                let table = &parts[..parts.len() - 1];
+                Ok(Some(Expr::CompoundIdentifier(table.iter().chain([&known.ident]).cloned().collect())))
+            }
+            _ => Ok(None),
+        }
     }
 }
 
@@ -82,14 +101,18 @@ impl VisitorMut for Names<'_, '_> {
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
-        if self.depth == 0
-            && let Expr::Identifier(ident) = expr
-        {
-            match self.resolver.meant(ident) {
-                Ok(Some(meant)) => *expr = meant,
-                Ok(None) => {}
-                Err(error) => return ControlFlow::Break(error),
-            }
+        if self.depth > 0 {
+            return ControlFlow::Continue(());
+        }
+        let meant = match expr {
+            Expr::Identifier(ident) => self.resolver.meant(ident),
+            Expr::CompoundIdentifier(parts) => self.resolver.meant_of_table(parts),
+            _ => Ok(None),
+        };
+        match meant {
+            Ok(Some(meant)) => *expr = meant,
+            Ok(None) => {}
+            Err(error) => return ControlFlow::Break(error),
         }
         ControlFlow::Continue(())
     }

@@ -153,11 +153,25 @@ pub fn with_kept_names(select: &mut Select, change: impl FnOnce(&mut Select) -> 
 
 /// Gives all but the first column of a name a name of their own. Columns of two tables are not mistaken for each other as
 /// long as they are shown alone.
-fn name_each_once(items: &mut [SelectItem], place: Place) {
+pub fn name_each_once(items: &mut [SelectItem], place: Place) {
     let mut seen: HashMap<String, usize> = HashMap::new();
     let mut columns: HashSet<Vec<String>> = HashSet::new();
     let mut without_table: HashSet<String> = HashSet::new();
+    // Those that were told apart before stay as they are.
+    let mut taken: HashSet<String> = HashSet::new();
+    for item in &*items {
+        if let SelectItem::ExprWithAlias { alias, .. } = item {
+            taken.insert(folded(alias));
+        }
+    }
     for item in items {
+        if let SelectItem::ExprWithAlias { alias, .. } = item
+            && alias.value.contains(REPEATED)
+            && seen.entry(folded(alias)).or_default() == &0
+        {
+            seen.insert(folded(alias), 1);
+            continue;
+        }
         let (name, table) = match &*item {
             SelectItem::UnnamedExpr(expr @ Expr::CompoundIdentifier(parts)) => {
                 (column_name(expr), Some(parts.iter().map(folded).collect::<Vec<_>>()))
@@ -180,7 +194,11 @@ fn name_each_once(items: &mut [SelectItem], place: Place) {
             continue;
         };
         if *times > 1 && !is_apart {
-            let alias = Ident::with_quote('"', format!("{name}{REPEATED}{times}"));
+            let mut named = format!("{name}{REPEATED}{times}");
+            while !taken.insert(named.clone()) {
+                named.push('\'');
+            }
+            let alias = Ident::with_quote('"', named);
             *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
         }
     }
