@@ -6,7 +6,7 @@ use engine::{Error, Result};
 use sqlparser::ast::{Expr, Query, Select, Statement, TableFactor, VisitMut, VisitorMut};
 
 use super::{
-    bags, calls, documents, frames, inner_names, instants, order_by, repeated, rows, set_returning,
+    bags, call, calls, documents, frames, inner_names, instants, order_by, repeated, rows, set_returning,
     subscripts, texts, untyped, windows,
 };
 
@@ -40,6 +40,7 @@ pub fn adapt(statement: &mut Statement) -> Result<()> {
 
         fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
             frames::adapt_texts(frames::window_of(expr).into_iter());
+            call_words(expr);
             told(
                 texts::check_escape(expr)
                     .and_then(|()| set_returning::check_call(expr))
@@ -81,6 +82,17 @@ pub fn adapt(statement: &mut Statement) -> Result<()> {
     match statement.visit(&mut Meanings) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),
+    }
+}
+
+/// Words of PostgreSQL's grammar that are calls without parentheses, which the parser takes for names of columns.
+fn call_words(expr: &mut Expr) {
+    const WORDS: [&str; 3] = ["current_catalog", "current_role", "current_schema"];
+    if let Expr::Identifier(ident) = &*expr
+        && ident.quote_style.is_none()
+        && let Some(word) = WORDS.iter().find(|word| ident.value.eq_ignore_ascii_case(word))
+    {
+        *expr = call(word, Vec::new());
     }
 }
 

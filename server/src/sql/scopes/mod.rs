@@ -247,7 +247,7 @@ impl Resolver<'_> {
 
     /// Gives output columns whose names stand in an expression of `keys` other names: PostgreSQL means columns of tables there,
     /// and the planner would take these.
-    fn hide_aliases(&self, select: &mut Select, keys: &[OrderByExpr]) {
+    fn hide_aliases(&self, select: &mut Select, keys: &mut [OrderByExpr]) {
         let mut names = HashSet::new();
         for key in keys.iter().filter(|key| name_alone(&key.expr).is_none()) {
             let _: ControlFlow<()> = visit_expressions(&key.expr, |expr| {
@@ -257,19 +257,28 @@ impl Resolver<'_> {
                 ControlFlow::Continue(())
             });
         }
-        let alone: HashSet<String> = keys.iter().filter_map(|key| name_alone(&key.expr)).collect();
+        // A star is of as many columns as it is: numbers tell nothing then.
+        let has_star = select.projection.iter().any(stars::is_star);
         for (at, item) in select.projection.iter_mut().enumerate() {
             let SelectItem::ExprWithAlias { alias, .. } = item else { continue };
             let name = folded(alias);
-            if !names.contains(&name) || alone.contains(&name) {
+            if !names.contains(&name) {
                 continue;
+            }
+            let alone = keys.iter_mut().filter(|key| name_alone(&key.expr).as_deref() == Some(&*name));
+            if has_star && alone.count() > 0 {
+                continue;
+            }
+            let number = Expr::value(Value::Number((at + 1).to_string(), false));
+            for key in keys.iter_mut().filter(|key| name_alone(&key.expr).as_deref() == Some(&*name)) {
+                key.expr = number.clone();
             }
             if let GroupByExpr::Expressions(groups, _) = &mut select.group_by {
                 let is_columns =
                     self.levels.last().is_some_and(|level| !matches!(level.meaning(&name), Meant::None));
                 for group in groups.iter_mut().filter(|group| name_alone(group).as_deref() == Some(&*name)) {
                     if !is_columns {
-                        *group = Expr::value(Value::Number((at + 1).to_string(), false));
+                        *group = number.clone();
                     }
                 }
             }

@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 
 use engine::{Error, Result};
 use sqlparser::ast::{Expr, Ident, Query, VisitMut, VisitorMut};
+use sqlparser::tokenizer::Span;
 
 use super::level::{Level, Meant};
 use super::{Place, Resolver, broken};
@@ -42,6 +43,8 @@ impl Resolver<'_> {
         let name = folded(column);
         let mut found = relation.columns.iter().filter(|known| known.name == name);
         match (found.next(), found.next()) {
+            // Where `*` is written out, the first of them is meant.
+            (Some(_), Some(_)) if column.span == Span::empty() => Ok(None),
             (Some(_), Some(_)) => Err(Error::AmbiguousColumn { column: name }),
             (Some(known), None) if folded(&known.ident) != name => {
                 let table = &parts[..parts.len() - 1];

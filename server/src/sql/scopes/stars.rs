@@ -69,7 +69,7 @@ impl Resolver<'_> {
     }
 }
 
-fn is_star(item: &SelectItem) -> bool {
+pub fn is_star(item: &SelectItem) -> bool {
     matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..))
 }
 
