@@ -194,8 +194,12 @@ fn sweep_folder(folder: &Path, write_id: &str, kept: &HashSet<String>) -> std::i
         if entry.file_type()?.is_dir() {
             removed += sweep_folder(&entry.path(), write_id, kept)?;
         } else if name.starts_with(write_id) && !kept.contains(&name) {
-            std::fs::remove_file(entry.path())?;
-            removed += 1;
+            match std::fs::remove_file(entry.path()) {
+                Ok(()) => removed += 1,
+                // Whoever wrote it has given it up, or its name, meanwhile: the others are still there.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
         }
     }
     Ok(removed)
