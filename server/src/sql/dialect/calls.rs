@@ -8,7 +8,7 @@ use sqlparser::ast::{
     DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
     FunctionArgumentList, FunctionArguments, GroupByExpr, JoinConstraint, JoinOperator, LimitClause,
     ObjectNamePart, OrderByExpr, OrderByKind, OrderByOptions, Query, Select, SelectItem, SetExpr, Statement,
-    TableFactor, UnaryOperator, Value, Visit, VisitMut, Visitor, VisitorMut, WindowType,
+    TableFactor, UnaryOperator, Value, Visit, VisitMut, VisitorMut, WindowType,
 };
 
 use super::kinds::{Kind, kind_of};
@@ -109,33 +109,7 @@ fn sort_of(call: &Function) -> Option<Sort> {
 
 /// True when a call of `sort` stands in `part`, subqueries aside.
 fn has(part: &impl Visit, sort: Sort) -> bool {
-    struct Finder {
-        sort: Sort,
-        depth: usize,
-    }
-    impl Visitor for Finder {
-        type Break = ();
-
-        fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
-            self.depth += 1;
-            ControlFlow::Continue(())
-        }
-
-        fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
-            self.depth -= 1;
-            ControlFlow::Continue(())
-        }
-
-        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-            match expr {
-                Expr::Function(call) if self.depth == 0 && sort_of(call) == Some(self.sort) => {
-                    ControlFlow::Break(())
-                }
-                _ => ControlFlow::Continue(()),
-            }
-        }
-    }
-    part.visit(&mut Finder { sort, depth: 0 }).is_break()
+    super::calls(part, |call| sort_of(call) == Some(sort))
 }
 
 /// Refuses functions that give many rows in `part`.

@@ -18,7 +18,7 @@ use datafusion::sql::parser::Statement as DataFusionStatement;
 use engine::{Error, Result};
 use sqlparser::ast::{
     Cte, Distinct, Expr, GroupByExpr, Ident, OrderBy, OrderByExpr, OrderByKind, Query, Select, SelectItem,
-    SetExpr, Value, VisitMut, VisitorMut, With, visit_expressions,
+    SetExpr, Value, With, visit_expressions,
 };
 
 use super::dialect::REPEATED;
@@ -33,8 +33,7 @@ pub type ColumnsOf<'a> = dyn Fn(Option<&str>, &str) -> Option<Vec<String>> + 'a;
 /// Fails where PostgreSQL does: 42702 for names that mean several columns, 42712 and 42P10 for tables and their columns.
 pub fn resolve(statement: &mut DataFusionStatement, columns_of: &ColumnsOf<'_>) -> Result<()> {
     let DataFusionStatement::Statement(statement) = statement else { return Ok(()) };
-    let resolver = Resolver { columns_of, common: Vec::new(), levels: Vec::new() };
-    broken(statement.visit(&mut Within { resolver, depth: 0 }))
+    Resolver { columns_of, common: Vec::new(), levels: Vec::new() }.names_in(statement)
 }
 
 fn broken(flow: ControlFlow<Error>) -> Result<()> {
@@ -71,31 +70,6 @@ struct Resolver<'a> {
     common: Vec<Common>,
     /// The tables of the queries around, the innermost last.
     levels: Vec<Level>,
-}
-
-/// Resolves the queries of what is visited.
-struct Within<'a> {
-    resolver: Resolver<'a>,
-    depth: usize,
-}
-
-impl VisitorMut for Within<'_> {
-    type Break = Error;
-
-    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
-        self.depth += 1;
-        if self.depth == 1
-            && let Err(error) = self.resolver.query(query, Place::Shown)
-        {
-            return ControlFlow::Break(error);
-        }
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<Error> {
-        self.depth -= 1;
-        ControlFlow::Continue(())
-    }
 }
 
 impl Resolver<'_> {
