@@ -12,6 +12,7 @@ mod functions;
 mod information_schema;
 mod objects;
 mod roles;
+mod session;
 mod shapes;
 pub mod types;
 
@@ -29,7 +30,7 @@ use parking_lot::Mutex;
 
 pub use columns::{Columns, PG_TYPE, PG_TYPMOD};
 pub use database::{may_read_of, shown_to};
-pub use shapes::{is_bool_column, is_regproc_column, is_vector_column};
+pub use shapes::{is_bool_column, is_regproc_column, is_regtypes_column, is_vector_column};
 
 use crate::query::QueryContext;
 use crate::sys;
@@ -86,6 +87,8 @@ static OF_CATALOG: &[(&str, Builder)] = &[
 
 /// Those that depend on the session or on the moment.
 static OF_MOMENT: &[(&str, Builder)] = &[
+    ("pg_cursors", session::pg_cursors),
+    ("pg_prepared_statements", session::pg_prepared_statements),
     ("pg_settings", database::pg_settings),
     ("pg_stat_activity", database::pg_stat_activity),
     ("pg_stat_ssl", database::pg_stat_ssl),

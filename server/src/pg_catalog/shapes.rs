@@ -45,6 +45,12 @@ pub fn is_regproc_column(name: &str) -> bool {
     NAMES.contains(&name)
 }
 
+/// The names of `pg_catalog`'s columns of type `regtype[]`: those and no others.
+pub fn is_regtypes_column(name: &str) -> bool {
+    static NAMES: LazyLock<Vec<&'static str>> = LazyLock::new(|| columns_of_type(&["_regtype"]));
+    NAMES.contains(&name)
+}
+
 /// The names of columns that are vectors, which count from 0 where arrays count from 1.
 pub fn is_vector_column(name: &str) -> bool {
     static NAMES: LazyLock<Vec<&'static str>> =

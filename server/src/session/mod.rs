@@ -1,6 +1,7 @@
 //! One client's session: its settings, its transaction block, its prepared statements.
 
 mod accepted;
+mod cursors;
 mod gate;
 mod held;
 mod notice;
@@ -17,11 +18,12 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+pub use cursors::{Listed, OpenCursor, OpenCursors};
 pub use gate::Scope;
 pub use held::{Charge, ClientMemory, SessionMemory};
 pub use notice::Notice;
-pub use prepared::{Prepared, PreparedStatements};
-pub use registry::OpenSessions;
+pub use prepared::{Prepared, PreparedStatements, Written};
+pub use registry::{OpenSessions, now};
 use savepoint::Savepoint;
 pub use settings::{
     LintSetting, RouteSetting, SettingDescription, Settings, Values, described, descriptions, value_in,
@@ -88,7 +90,9 @@ pub struct Session {
     /// What functions such as `set_config` ask for.
     pub effects: Effects,
     /// Named and unnamed prepared statements.
-    pub prepared: PreparedStatements,
+    pub prepared: Arc<PreparedStatements>,
+    /// Its open cursors, as they are told.
+    pub cursors: Arc<OpenCursors>,
     /// Where the last query ran, and why: `local: …` or `cluster: …`. Shared with the query that
     /// writes it.
     pub last_route: Arc<Mutex<String>>,
@@ -118,7 +122,8 @@ impl Session {
             pinned: None,
             temporary: None,
             effects: Effects::default(),
-            prepared: PreparedStatements::new(prepared_max),
+            prepared: Arc::new(PreparedStatements::new(prepared_max)),
+            cursors: Arc::default(),
             last_route: Arc::new(Mutex::new(String::new())),
             told: Arc::default(),
             profile: Arc::default(),

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use engine::{Error, Result};
+use parking_lot::Mutex;
 
 use super::Charge;
+use super::registry::now;
 use crate::query::SingleRow;
 use crate::sql::Command;
 
@@ -64,47 +66,112 @@ fn tokens_of(sql: &str) -> usize {
     tokens
 }
 
-/// A session's prepared statements.
+/// A session's prepared statements; its queries have them, too, for those that show them.
 #[derive(Debug)]
 pub struct PreparedStatements {
-    by_name: HashMap<String, Arc<Prepared>>,
+    by_name: Mutex<HashMap<String, Entry>>,
     max: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    prepared: Arc<Prepared>,
+    /// The text of the `PREPARE` that made it, when one did.
+    written: Option<Written>,
+    prepared_at: i64,
+    bound: i64,
+}
+
+/// The text of a `PREPARE`.
+#[derive(Debug)]
+pub struct Written {
+    /// As the client sent it.
+    pub text: Arc<str>,
+    /// For as long as the statement is prepared.
+    pub _charge: Charge,
+}
+
+/// What is told of a prepared statement.
+#[derive(Debug)]
+pub struct PreparedStatement {
+    /// Its name.
+    pub name: String,
+    /// Its text, with the `PREPARE` that it stands in.
+    pub statement: Arc<str>,
+    /// When it was prepared, in microseconds since 1970.
+    pub prepared_at: i64,
+    /// What it is.
+    pub prepared: Arc<Prepared>,
+    /// A `PREPARE` made it.
+    pub is_from_sql: bool,
+    /// How often it was given values to be run.
+    pub bound: i64,
 }
 
 impl PreparedStatements {
     /// None yet, and at most `max`.
     pub fn new(max: usize) -> Self {
-        Self { by_name: HashMap::new(), max }
+        Self { by_name: Mutex::default(), max }
     }
 
     /// Keeps a statement. The unnamed one is replaced; a named one must be new (42P05).
-    pub fn insert(&mut self, name: String, prepared: Arc<Prepared>) -> Result<()> {
-        if !name.is_empty() && self.by_name.contains_key(&name) {
+    pub fn insert(&self, name: String, prepared: Arc<Prepared>, written: Option<Written>) -> Result<()> {
+        let mut by_name = self.by_name.lock();
+        if !name.is_empty() && by_name.contains_key(&name) {
             return Err(Error::DuplicateStatement { name });
         }
-        if self.by_name.len() >= self.max && !self.by_name.contains_key(&name) {
+        if by_name.len() >= self.max && !by_name.contains_key(&name) {
             return Err(Error::LimitReached {
                 message: format!("the session already has {} prepared statements", self.max),
                 hint: "Close some of them with DEALLOCATE, or raise limits.prepared_statements_max.".into(),
             });
         }
-        self.by_name.insert(name, prepared);
+        by_name.insert(name, Entry { prepared, written, prepared_at: now(), bound: 0 });
         Ok(())
     }
 
     /// The statement of that name (26000 when there is none).
     pub fn get(&self, name: &str) -> Result<Arc<Prepared>> {
-        self.by_name.get(name).cloned().ok_or_else(|| Error::UndefinedStatement { name: name.to_owned() })
+        let found = self.by_name.lock().get(name).map(|entry| Arc::clone(&entry.prepared));
+        found.ok_or_else(|| Error::UndefinedStatement { name: name.to_owned() })
+    }
+
+    /// The same to be run, which is counted.
+    pub fn bind(&self, name: &str) -> Result<Arc<Prepared>> {
+        let mut by_name = self.by_name.lock();
+        let missing = || Error::UndefinedStatement { name: name.to_owned() };
+        let entry = by_name.get_mut(name).ok_or_else(missing)?;
+        entry.bound += 1;
+        Ok(Arc::clone(&entry.prepared))
+    }
+
+    /// Those that have a name, by it.
+    pub fn list(&self) -> Vec<PreparedStatement> {
+        let by_name = self.by_name.lock();
+        let told = by_name.iter().filter(|(name, _)| !name.is_empty()).map(|(name, entry)| {
+            let text = entry.written.as_ref().map_or(&entry.prepared.sql, |written| &written.text);
+            PreparedStatement {
+                name: name.clone(),
+                statement: Arc::clone(text),
+                prepared_at: entry.prepared_at,
+                prepared: Arc::clone(&entry.prepared),
+                is_from_sql: entry.written.is_some(),
+                bound: entry.bound,
+            }
+        });
+        let mut list: Vec<_> = told.collect();
+        list.sort_by(|one, other| one.name.cmp(&other.name));
+        list
     }
 
     /// Forgets one; tells whether it was there.
-    pub fn remove(&mut self, name: &str) -> bool {
-        self.by_name.remove(name).is_some()
+    pub fn remove(&self, name: &str) -> bool {
+        self.by_name.lock().remove(name).is_some()
     }
 
     /// Forgets all.
-    pub fn clear(&mut self) {
-        self.by_name.clear();
+    pub fn clear(&self) {
+        self.by_name.lock().clear();
     }
 }
 

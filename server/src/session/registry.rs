@@ -67,7 +67,8 @@ impl Default for OpenSessions {
     }
 }
 
-fn now() -> i64 {
+/// Microseconds since 1970.
+pub fn now() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }

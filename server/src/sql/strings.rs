@@ -12,6 +12,7 @@ pub fn read(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>> {
     // `OPTIONS ('name' 'value')` has two texts beside each other.
     let mut has_options = false;
     for mut token in tokens {
+        let end = token.span.end;
         match &mut token.token {
             Token::NationalStringLiteral(text) | Token::UnicodeStringLiteral(text) => {
                 token.token = Token::SingleQuotedString(std::mem::take(text));
@@ -32,6 +33,7 @@ pub fn read(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>> {
                     && !has_options
                 {
                     go_on(&mut read[at], text, gap)?;
+                    read[at].span.end = end;
                     read.truncate(at + 1);
                     open = Some((at, Gap::Nothing));
                     continue;

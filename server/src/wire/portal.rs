@@ -7,7 +7,7 @@ use datafusion::common::ScalarValue;
 
 use super::encode::Format;
 use crate::query::{QueryContext, Rows};
-use crate::session::{Charge, Prepared};
+use crate::session::{Charge, Listed, Prepared};
 
 /// A portal: a prepared statement with values, and its rows once it runs.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub struct Portal {
     pub hold: Hold,
     /// What a cursor sees: what there was when it was declared.
     pub declared: Option<Box<QueryContext>>,
+    /// A cursor's place on the session's list.
+    pub _listed: Option<Listed>,
     /// How many savepoints its session had set before it was opened.
     pub savepoint: u64,
     /// For its values.

@@ -39,6 +39,7 @@ pub const FUNCTIONS: &[Definition] = &[
     function("sluice_oid", 1..=1, Body::Oid(oid)),
     function("sluice_regclass_text", 1..=1, Body::Text(regclass_text)),
     function("sluice_regtype_text", 1..=1, Body::Text(regtype_text)),
+    function("sluice_regtypes_text", 1..=1, Body::Texts(regtypes_text)),
     function("sluice_regproc_text", 1..=1, Body::Text(regproc_text)),
     function("sluice_regnamespace_text", 1..=1, Body::Text(regnamespace_text)),
     function("sluice_regrole_text", 1..=1, Body::Text(regrole_text)),
@@ -189,6 +190,11 @@ fn schema_name(oid: i64) -> String {
 
 fn regtype_text(view: &View, call: &[Value]) -> Outcome<String> {
     Ok(regtype(view, call)?.map(|oid| if oid == 0 { "-".to_owned() } else { types::format(oid, -1) }))
+}
+
+fn regtypes_text(_: &View, call: &[Value]) -> Outcome<Vec<String>> {
+    let Value::List(oids) = &call[0] else { return Ok(None) };
+    Ok(Some(oids.iter().filter_map(Value::int).map(|oid| types::format(oid, -1)).collect()))
 }
 
 fn regproc_text(view: &View, call: &[Value]) -> Outcome<String> {

@@ -74,6 +74,9 @@ pub fn adapt_cast(expr: &mut Expr, reads_system: bool) {
         } else if reads_system && column(inner).is_some_and(pg_catalog::is_regproc_column) {
             let column = take(inner);
             *expr = call("sluice_regproc_text", vec![column]);
+        } else if reads_system && column(inner).is_some_and(pg_catalog::is_regtypes_column) {
+            let column = take(inner);
+            **inner = call("sluice_regtypes_text", vec![column]);
         }
         return;
     }
