@@ -22,10 +22,10 @@ use crate::scope::Scope;
 
 /// Functions that none of the calls reaches. Some take maps, unions, structs, or a type that another argument names; others
 /// are replaced before they are called, or answer of the file or the moment; `make_date` takes no such month, `to_number` no such
-/// text, nor is one an operator, JSON or a `uuid`, and what makes instants takes more arguments; functions of angles and
-/// buckets take no such numbers. All but `map_entries` and its kin,
+/// text, nor is one an operator, JSON or a `uuid`, and what makes instants takes more arguments; functions of angles,
+/// buckets and shares take no such numbers. All but `map_entries` and its kin,
 /// which give what they are given, give one value of those or a number.
-const UNREACHED: [&str; 40] = [
+const UNREACHED: [&str; 42] = [
     "acos",
     "arrow_cast",
     "arrow_try_cast",
@@ -58,6 +58,8 @@ const UNREACHED: [&str; 40] = [
     "sluice_json",
     "sluice_jsonb",
     "sluice_numeric",
+    "sluice_percentile_cont",
+    "sluice_percentile_disc",
     "sluice_quotient",
     "sluice_single_row",
     "sluice_uuid",

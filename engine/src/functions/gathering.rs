@@ -124,10 +124,8 @@ impl AggregateUDFImpl for Gathering {
     }
 
     fn reverse_expr(&self) -> ReversedUDAF {
-        match self.inner().reverse_expr() {
-            ReversedUDAF::Reversed(function) => ReversedUDAF::Reversed(Arc::new(gathering(function))),
-            other => other,
-        }
+        // A window whose frames the planner turns round would be given back to front.
+        ReversedUDAF::NotSupported
     }
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {

@@ -1,48 +1,41 @@
 //! Aggregates and window functions: what depends on the types of their arguments.
 
+use std::sync::Arc;
+
 use datafusion::arrow::datatypes::DataType;
-use datafusion::common::DFSchema;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::{DataFusionError, Result};
-use datafusion::logical_expr::expr::{AggregateFunction, WindowFunction};
+use datafusion::logical_expr::expr::{AggregateFunction, Case, WindowFunction};
+use datafusion::logical_expr::type_coercion::binary::type_union_resolution;
 use datafusion::logical_expr::{
-    Expr, ExprSchemable, LogicalPlan, WindowFrame, WindowFrameBound, WindowFrameUnits, cast,
+    Expr, ExprSchemable, LogicalPlan, WindowFrame, WindowFrameBound, WindowFrameUnits, cast, lit,
 };
 use datafusion::optimizer::AnalyzerRule;
 
-use super::changed;
+use super::{changed, instants, numbers, unknowns};
+use crate::Error;
+use crate::casts::{Kind, have_common};
+use crate::functions::instants::is_negative_interval;
 use crate::functions::lists::type_name;
 use crate::functions::no_such_arguments;
+use crate::sqlstate::SqlState;
 
 /// Gives calls their meaning, before types are coerced.
-pub fn meant(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+pub fn meant(expr: Expr, schema: &DFSchema, options: &Arc<ConfigOptions>) -> Result<Transformed<Expr>> {
     match expr {
-        Expr::AggregateFunction(function) => of_aggregate(function, schema),
-        Expr::WindowFunction(function) => of_window(*function, schema),
+        Expr::AggregateFunction(function) => {
+            check_taken(function.func.name(), &function.params.args, schema)?;
+            Ok(Transformed::no(Expr::AggregateFunction(function)))
+        }
+        Expr::WindowFunction(function) => of_window(*function, schema, options),
         Expr::ScalarFunction(call) => {
             check_scalar(call.func.name(), &call.args, schema)?;
             Ok(Transformed::no(Expr::ScalarFunction(call)))
         }
         other => Ok(Transformed::no(other)),
     }
-}
-
-fn of_aggregate(mut function: AggregateFunction, schema: &DFSchema) -> Result<Transformed<Expr>> {
-    let params = &mut function.params;
-    check_taken(function.func.name(), &params.args, schema)?;
-    let mut is_changed = false;
-    // What lies between two singles is a double.
-    if function.func.name() == "percentile_cont" {
-        let keys = params.order_by.iter_mut().map(|key| &mut key.expr);
-        for part in params.args.iter_mut().chain(keys) {
-            if part.get_type(schema).is_ok_and(|kind| kind == DataType::Float32) {
-                *part = cast(std::mem::take(part), DataType::Float64);
-                is_changed = true;
-            }
-        }
-    }
-    Ok(changed(Expr::AggregateFunction(function), is_changed))
 }
 
 /// Refuses aggregates in subqueries that are of columns of an outer query alone: PostgreSQL computes them over the rows of that
@@ -58,7 +51,8 @@ impl AnalyzerRule for OuterAggregates {
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
         plan.apply_with_subqueries(|part| {
             if let LogicalPlan::Aggregate(aggregate) = part {
-                aggregate.aggr_expr.iter().try_for_each(check_own)?;
+                let own = aggregate.input.schema();
+                aggregate.aggr_expr.iter().try_for_each(|expr| check_own(expr, own))?;
             }
             Ok(TreeNodeRecursion::Continue)
         })?;
@@ -66,11 +60,33 @@ impl AnalyzerRule for OuterAggregates {
     }
 }
 
-fn check_own(expr: &Expr) -> Result<()> {
+/// `own` are the columns of the query that the aggregate stands in.
+fn check_own(expr: &Expr, own: &DFSchema) -> Result<()> {
     expr.apply(|part| {
         if let Expr::AggregateFunction(AggregateFunction { params, .. }) = part {
             let parts = || params.args.iter().chain(params.filter.as_deref());
-            if parts().any(Expr::contains_outer) && parts().all(|part| part.column_refs().is_empty()) {
+            let (mut has_own, mut has_outer) = (false, false);
+            for part in parts() {
+                has_own |= !part.column_refs().is_empty();
+                has_outer |= part.contains_outer();
+                // What subqueries in it take of around them is its own, or of further out.
+                part.apply(|part| {
+                    let taken = match part {
+                        Expr::ScalarSubquery(subquery) => &subquery.outer_ref_columns,
+                        Expr::Exists(exists) => &exists.subquery.outer_ref_columns,
+                        Expr::InSubquery(within) => &within.subquery.outer_ref_columns,
+                        Expr::SetComparison(comparison) => &comparison.subquery.outer_ref_columns,
+                        _ => return Ok(TreeNodeRecursion::Continue),
+                    };
+                    for column in taken {
+                        let is_own = matches!(column, Expr::OuterReferenceColumn(_, column)
+                            if own.is_column_from_schema(column));
+                        (has_own, has_outer) = (has_own | is_own, has_outer | !is_own);
+                    }
+                    Ok(TreeNodeRecursion::Continue)
+                })?;
+            }
+            if has_outer && !has_own {
                 return Err(DataFusionError::NotImplemented(OUTER.to_owned()));
             }
         }
@@ -155,59 +171,137 @@ fn check_taken(name: &str, args: &[Expr], schema: &DFSchema) -> Result<()> {
     if is_taken { Ok(()) } else { Err(no_such_arguments(name.trim_start_matches("sluice_interval_"))) }
 }
 
-fn of_window(mut function: WindowFunction, schema: &DFSchema) -> Result<Transformed<Expr>> {
+fn of_window(
+    mut function: WindowFunction,
+    schema: &DFSchema,
+    options: &Arc<ConfigOptions>,
+) -> Result<Transformed<Expr>> {
     let name = function.fun.name().to_owned();
     check_taken(&name, &function.params.args, schema)?;
-    check_range(&function, schema)?;
-    let is_changed =
-        matches!(name.as_str(), "lag" | "lead") && with_default(&name, &mut function.params.args, schema)?;
+    let is_ranged = ranged(&mut function, schema)?;
+    let has_default = matches!(name.as_str(), "lag" | "lead")
+        && with_default(&name, &mut function.params.args, schema, options)?;
+    let is_changed = is_ranged || has_default;
     Ok(changed(Expr::WindowFunction(Box::new(function)), is_changed))
 }
 
-fn has_offset(frame: &WindowFrame) -> bool {
-    [&frame.start_bound, &frame.end_bound].into_iter().any(|bound| match bound {
-        WindowFrameBound::Preceding(offset) | WindowFrameBound::Following(offset) => !offset.is_null(),
-        WindowFrameBound::CurrentRow => false,
+/// The offsets of a frame, as they are written.
+fn offsets(frame: &WindowFrame) -> impl Iterator<Item = &ScalarValue> {
+    [&frame.start_bound, &frame.end_bound].into_iter().filter_map(|bound| match bound {
+        WindowFrameBound::Preceding(offset) | WindowFrameBound::Following(offset) if !offset.is_null() => {
+            Some(offset)
+        }
+        _ => None,
     })
 }
 
-/// Refuses ranges by an offset over what has no distances.
-fn check_range(function: &WindowFunction, schema: &DFSchema) -> Result<()> {
+/// What the key of a range by an offset becomes, so that the offset does not lead out of it. Refuses ranges over what has no
+/// such distances, by PostgreSQL's `in_range` functions.
+fn ranged(function: &mut WindowFunction, schema: &DFSchema) -> Result<bool> {
     let frame = &function.params.window_frame;
-    if frame.units != WindowFrameUnits::Range || !has_offset(frame) {
-        return Ok(());
-    }
-    let Some(kind) = function.params.order_by.first().and_then(|key| key.expr.get_type(schema).ok()) else {
-        return Ok(());
-    };
-    if kind.is_numeric() || kind.is_temporal() || kind.is_null() {
-        return Ok(());
-    }
-    Err(DataFusionError::NotImplemented(format!(
-        "RANGE with offset PRECEDING/FOLLOWING is not supported for column type {}",
-        type_name(&kind)
-    )))
-}
-
-/// `lag(a, 1, b)` has the type that both have in common.
-fn with_default(name: &str, args: &mut [Expr], schema: &DFSchema) -> Result<bool> {
-    let [value, _, default] = args else { return Ok(false) };
-    let (Ok(own), Ok(other)) = (value.get_type(schema), default.get_type(schema)) else { return Ok(false) };
-    if own.is_string() && other.is_numeric() {
-        return Err(no_such_arguments(name));
-    }
-    if !own.is_integer() {
+    if frame.units != WindowFrameUnits::Range || offsets(frame).next().is_none() {
         return Ok(false);
     }
-    let common = match other {
-        // A literal of an `integer` is told as a `bigint` here.
-        DataType::Int64 if matches!(own, DataType::Int8 | DataType::Int16) => DataType::Int32,
-        DataType::Decimal128(_, scale) if scale >= 0 => {
-            DataType::Decimal128((20 + scale as u8).min(38), scale)
+    let Some(key) = function.params.order_by.first_mut().map(|key| &mut key.expr) else { return Ok(false) };
+    let Ok(kind) = key.get_type(schema) else { return Ok(false) };
+    let mut wider = None;
+    for offset in offsets(frame) {
+        let text = offset.to_string();
+        let is_number = text.parse::<f64>().is_ok();
+        let whole = text.parse::<i64>().ok();
+        let refuse = |offset_type: &str| {
+            Err(DataFusionError::NotImplemented(format!(
+                "RANGE with offset PRECEDING/FOLLOWING is not supported for column type {} and offset type {offset_type}",
+                type_name(&kind)
+            )))
+        };
+        if !is_number && kind.is_temporal() && is_negative_interval(&text) {
+            let message = "invalid preceding or following size in window function".to_owned();
+            let error = Error::Stamped { sqlstate: SqlState::from_text("22013"), message };
+            return Err(DataFusionError::Plan(error.to_stamp()));
         }
-        DataType::Float64 | DataType::Float32 => other,
-        _ => return Ok(false),
-    };
-    *value = cast(std::mem::take(value), common);
+        match (&kind, whole) {
+            (kind, Some(offset)) if kind.is_integer() => {
+                let is_small = i32::try_from(offset).is_ok() && kind != &DataType::Int64;
+                let room = if is_small { DataType::Int64 } else { DataType::Decimal128(38, 0) };
+                wider = match wider {
+                    Some(DataType::Decimal128(..)) => wider,
+                    _ => Some(room),
+                };
+            }
+            (kind, _) if kind.is_integer() => return refuse(if is_number { "numeric" } else { "interval" }),
+            (kind, _) if kind.is_numeric() && !is_number => return refuse("interval"),
+            (DataType::Time32(_) | DataType::Time64(_), _) => return refuse("interval"),
+            (kind, _) if kind.is_temporal() && is_number => return refuse("integer"),
+            (kind, _) if kind.is_numeric() || kind.is_temporal() || kind.is_null() => {}
+            _ => return refuse(if is_number { "integer" } else { "unknown" }),
+        }
+    }
+    let Some(wider) = wider.filter(|wider| *wider != kind) else { return Ok(false) };
+    *key = cast(std::mem::take(key), wider);
     Ok(true)
+}
+
+/// `lag(a, 1, b)` has the type that both have in common, as the results of a CASE do.
+fn with_default(
+    name: &str,
+    args: &mut [Expr],
+    schema: &DFSchema,
+    options: &Arc<ConfigOptions>,
+) -> Result<bool> {
+    let [value, _, default] = args else { return Ok(false) };
+    let is_literal =
+        |expr: &Expr| matches!(expr, Expr::Literal(literal, _) if literal.data_type().is_string());
+    let kinds =
+        [&*value, &*default].map(|part| part.get_type(schema).map_or(Kind::Other, |kind| Kind::of(&kind)));
+    if !is_literal(value) && !is_literal(default) && !have_common(kinds) {
+        return Err(no_such_arguments(name));
+    }
+    if let Some(read) = instants::beside(default, &[value.get_type(schema)?], schema, options)?
+        .filter(|_| is_literal(default))
+    {
+        *default = read;
+        return Ok(true);
+    }
+    let both = Expr::Case(Case {
+        expr: None,
+        when_then_expr: vec![(Box::new(lit(true)), Box::new(value.clone()))],
+        else_expr: Some(Box::new(default.clone())),
+    });
+    let meant = unknowns::known(both, schema)?.transform_data(|both| numbers::meant(both, schema))?;
+    if let Expr::Case(Case { mut when_then_expr, else_expr: Some(other), .. }) = meant.data
+        && let Some((_, then)) = when_then_expr.pop()
+    {
+        (*value, *default) = (*then, *other);
+    }
+    let (Ok(own), Ok(other)) = (value.get_type(schema), default.get_type(schema)) else {
+        return Ok(meant.transformed);
+    };
+    let is_unknown = is_literal(default);
+    let target = match (&own, &other) {
+        (own, other) if own == other || is_unknown || other.is_null() => return Ok(meant.transformed),
+        // A literal of an `integer` is told as a `bigint` here.
+        (DataType::Int8 | DataType::Int16, DataType::Int64) if is_integer(default) => DataType::Int32,
+        (DataType::Int32, DataType::Int64) if is_integer(default) => DataType::Int32,
+        (own, other) => match type_union_resolution(&[own.clone(), other.clone()]) {
+            Some(target) => target,
+            None => return Ok(meant.transformed),
+        },
+    };
+    if own != target {
+        *value = cast(std::mem::take(value), target.clone());
+    }
+    if other != target {
+        // The planner wants a literal.
+        *default = match std::mem::take(default) {
+            Expr::Literal(literal, _) => Expr::Literal(literal.cast_to(&target)?, None),
+            other => cast(other, target),
+        };
+    }
+    Ok(true)
+}
+
+/// True for a literal that is an `integer`.
+fn is_integer(expr: &Expr) -> bool {
+    numbers::whole_literal(expr).is_some_and(|value| i32::try_from(value).is_ok())
 }

@@ -61,7 +61,7 @@ impl AnalyzerRule for Meanings {
                 let meant = meant.transform_data(|expr| unknowns::known(expr, schema))?;
                 operands::check(&meant.data, schema)?;
                 let meant = meant.transform_data(|expr| numbers::meant(expr, schema))?;
-                let meant = meant.transform_data(|expr| calls::meant(expr, schema))?;
+                let meant = meant.transform_data(|expr| calls::meant(expr, schema, &options))?;
                 let meant = meant.transform_data(|expr| texts::meant(expr, schema))?;
                 let meant = meant.transform_data(|expr| lists::meant(expr, schema))?;
                 meant.transform_data(|expr| Ok(simplified::meant(expr)))

@@ -16,7 +16,7 @@ use datafusion::logical_expr::{
 
 use super::changed;
 use crate::functions::no_such_arguments;
-use crate::functions::numbers::{conversions, quotients, shown, zeros};
+use crate::functions::numbers::{conversions, digits, quotients, shown, zeros};
 
 /// What a number is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +89,17 @@ pub fn meant(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             let is_changed = with_one_zero(keys.chain(&mut params.partition_by), schema);
             changed(Expr::WindowFunction(function), is_changed)
         }
+        // Both zeros are one value.
+        Expr::AggregateFunction(mut function)
+            if function.params.distinct
+                && function.params.args.iter().any(|arg| kind_of(arg, schema).is_float()) =>
+        {
+            let params = &mut function.params;
+            // Different values are ordered by themselves.
+            let keys = params.order_by.iter_mut().map(|key| &mut key.expr);
+            let is_changed = with_one_zero(params.args.iter_mut().chain(keys), schema);
+            changed(Expr::AggregateFunction(function), is_changed)
+        }
         // Different whole numbers are averaged as decimals, which that is written for.
         Expr::AggregateFunction(mut function)
             if function.func.name() == "avg" && function.params.distinct =>
@@ -109,7 +120,8 @@ pub fn meant(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
 /// Casts that types need once they are coerced: those to doubles give the nearest one.
 pub fn checked(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let Expr::Cast(Cast { expr: inner, field }) = expr else { return Ok(Transformed::no(expr)) };
-    if field.data_type().is_string() && kind_of(&inner, schema).is_float() {
+    let is_bare = || inner.get_type(schema).is_ok_and(|kind| kind == digits::BARE);
+    if field.data_type().is_string() && (kind_of(&inner, schema).is_float() || is_bare()) {
         let text = shown::shown(*inner);
         return Ok(Transformed::yes(match field.data_type() {
             DataType::Utf8 => text,
@@ -585,6 +597,12 @@ fn is_mixture(kind: &DataType) -> bool {
 
 fn aligned_values(values: Values) -> Result<Transformed<LogicalPlan>> {
     let Values { schema, mut values } = values;
+    // What was rewritten has kept its name, which no column is called by here.
+    for expr in values.iter_mut().flatten() {
+        if let Expr::Alias(alias) = expr {
+            *expr = std::mem::take(alias.expr.as_mut());
+        }
+    }
     let nothing = DFSchema::empty();
     let mut is_changed = false;
     for (at, field) in schema.fields().iter().enumerate() {

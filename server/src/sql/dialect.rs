@@ -6,6 +6,7 @@
 mod bags;
 mod calls;
 mod casts;
+mod collations;
 mod documents;
 pub use casts::bytea;
 pub use documents::check_columns as check_document_columns;
@@ -19,11 +20,13 @@ pub use meaning::adapt as give_meaning;
 mod names_of_things;
 mod numbers;
 mod order_by;
+mod ordered_sets;
 mod quantified;
 pub use quantified::adapt as quantify;
 mod repeated;
 pub use repeated::REPEATED;
 mod rows;
+mod series;
 mod set_returning;
 mod subscripts;
 mod system;
@@ -39,8 +42,8 @@ use std::ops::ControlFlow;
 use sqlparser::ast::{
     ArrayElemTypeDef, BinaryOperator, CastKind, DataType, ExactNumberInfo, Expr, Function, FunctionArg,
     FunctionArgExpr, FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, Join, JoinOperator,
-    ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr, Statement, TableAliasColumnDef,
-    TableFactor, TableWithJoins, TimezoneInfo, Value, Visit, VisitMut, Visitor, VisitorMut,
+    ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr, Statement, TableFactor, TableWithJoins,
+    TimezoneInfo, Value, Visit, VisitMut, Visitor, VisitorMut,
 };
 
 use datafusion::sql::parser::Statement as DataFusionStatement;
@@ -172,29 +175,28 @@ impl VisitorMut for Adapter<'_> {
         documents::name_columns(select);
         for item in &mut select.projection {
             if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
-                rows_of_series(expr);
+                series::as_rows(expr);
             }
         }
         ControlFlow::Continue(())
     }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
-        if let TableFactor::Table { name, args: Some(args), alias, .. } = factor {
+        if let TableFactor::Table { name, args: Some(args), .. } = factor {
             strip_schema(name);
-            // A function's alias names its one column too.
-            if let Some(alias) = alias
-                && alias.columns.is_empty()
-                && is_named(name, "generate_series")
-            {
-                alias.columns.push(TableAliasColumnDef::from_name(alias.name.value.clone()));
-            }
             if is_named(name, "generate_series") {
-                args.args.iter_mut().for_each(widen);
+                series::widen(&mut args.args);
             }
         }
+        series::name_columns(factor);
         if self.reads_system {
             system::adapt_table(factor);
         }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        series::narrow(factor);
         ControlFlow::Continue(())
     }
 
@@ -215,6 +217,9 @@ impl VisitorMut for Adapter<'_> {
             self.asks_session |= asked_of_session(function).is_some();
             instants::adapt_age(function, self.reads_system);
         }
+        collations::adapt(expr);
+        ordered_sets::adapt(expr);
+        windows::adapt_default(expr);
         names_of_things::adapt_cast(expr, self.reads_system);
         documents::adapt(expr);
         if !self.reads_system {
@@ -258,33 +263,6 @@ fn is_constant(expr: &Expr) -> bool {
 
 fn is_named(name: &ObjectName, wanted: &str) -> bool {
     matches!(name.0.as_slice(), [ObjectNamePart::Identifier(ident)] if ident.value.eq_ignore_ascii_case(wanted))
-}
-
-/// A bound of a series of whole numbers, as the 64 bits that DataFusion wants.
-fn widen(argument: &mut FunctionArg) {
-    let FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) = argument else { return };
-    let is_whole = |expr: &Expr| match expr {
-        Expr::Value(value) => matches!(value.value, Value::Number(..)),
-        Expr::Function(_) => true,
-        Expr::Cast { data_type, .. } => {
-            matches!(data_type, DataType::Int(_) | DataType::Integer(_) | DataType::SmallInt(_))
-                || matches!(data_type, DataType::Custom(name, _) if name.to_string().to_ascii_lowercase().contains("int"))
-        }
-        _ => false,
-    };
-    if is_whole(expr) {
-        *expr = cast(take(expr), DataType::BigInt(None));
-    }
-}
-
-/// `SELECT generate_series(1, 3)` gives a row for each number; DataFusion's gives one array.
-fn rows_of_series(expr: &mut Expr) {
-    if let Expr::Function(function) = expr {
-        strip_schema(&mut function.name);
-        if is_named(&function.name, "generate_series") {
-            *expr = call("unnest", vec![take(expr)]);
-        }
-    }
 }
 
 /// Identifiers that the outermost query shows are shown by the names they stand for, as PostgreSQL's

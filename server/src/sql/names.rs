@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 
 use catalog::identifier;
 use sqlparser::ast::{
-    BinaryOperator, Expr, Ident, ObjectName, ObjectNamePart, Query, SelectItem, SetExpr, Spanned,
-    Statement as SqlStatement, TableFactor, Visit, Visitor,
+    AccessExpr, ArrayElemTypeDef, BinaryOperator, DataType, Expr, Ident, ObjectName, ObjectNamePart, Query,
+    SelectItem, SetExpr, Spanned, Statement as SqlStatement, TableFactor, TrimWhereField, Visit, Visitor,
 };
 
 use super::dialect::REPEATED;
@@ -251,8 +251,9 @@ pub fn output_types(statement: &SqlStatement) -> Vec<Option<(u32, i32)>> {
     select.projection.iter().take_while(|item| !is_wildcard(item)).map(told).collect()
 }
 
-/// Types that are held as text or as a number, and told as themselves.
-const TOLD_AS_CAST: [&str; 9] = ["int8", "varchar", "bpchar", "name", "json", "jsonb", "uuid", "oid", "xid"];
+/// Types that are held as text or as a number, and told as themselves; a text may be one that was told as another.
+const TOLD_AS_CAST: [&str; 10] =
+    ["int8", "text", "varchar", "bpchar", "name", "json", "jsonb", "uuid", "oid", "xid"];
 
 fn cast_type(expr: &Expr) -> Option<(u32, i32)> {
     let data_type = match expr {
@@ -321,35 +322,65 @@ fn without_mark(mut name: String) -> String {
 
 /// The rule of PostgreSQL's `FigureColname` (parse_target.c) for the expressions that occur here.
 pub fn column_name(expr: &Expr) -> String {
+    figured(expr).map_or_else(unnamed, |(name, _)| name)
+}
+
+/// How good a name is: a cast and a CASE take their own only where there is no better one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Strength {
+    Weak,
+    Strong,
+}
+
+fn figured(expr: &Expr) -> Option<(String, Strength)> {
+    let strong = |name: &str| Some((name.to_owned(), Strength::Strong));
+    let weak_unless_strong = |inner: Option<(String, Strength)>, own: String| match inner {
+        Some((name, Strength::Strong)) => Some((name, Strength::Strong)),
+        _ => Some((own, Strength::Weak)),
+    };
     match expr {
-        Expr::Identifier(ident) => folded(ident),
-        Expr::CompoundIdentifier(parts) => parts.last().map_or_else(unnamed, folded),
+        Expr::Identifier(ident) => strong(&folded(ident)),
+        Expr::CompoundIdentifier(parts) => parts.last().and_then(|part| strong(&folded(part))),
+        Expr::CompoundFieldAccess { root, access_chain } => match access_chain.last() {
+            Some(AccessExpr::Dot(Expr::Identifier(field))) => strong(&folded(field)),
+            _ => figured(root),
+        },
         Expr::Function(function) => {
-            let last = function.name.0.last().and_then(ObjectNamePart::as_ident);
-            last.map_or_else(unnamed, folded)
+            let name = function.name.0.last().and_then(ObjectNamePart::as_ident).map(folded)?;
+            // What a literal of the type is written as.
+            if name == "sluice_interval" {
+                Some(("interval".to_owned(), Strength::Weak))
+            } else {
+                strong(&name)
+            }
         }
-        Expr::Cast { expr, data_type, .. } => {
-            let inner = column_name(expr);
-            if inner == UNNAMED { type_name(&data_type.to_string()) } else { inner }
+        Expr::Cast { expr, data_type, .. } => weak_unless_strong(figured(expr), type_name(data_type)),
+        Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => figured(inner),
+        Expr::Case { else_result, .. } => {
+            weak_unless_strong(else_result.as_deref().and_then(figured), "case".to_owned())
         }
-        Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => column_name(inner),
-        Expr::Case { else_result, .. } => match else_result.as_deref().map(column_name) {
-            Some(name) if name != UNNAMED => name,
-            _ => "case".to_owned(),
-        },
-        Expr::Exists { .. } => "exists".to_owned(),
-        Expr::Extract { .. } => "extract".to_owned(),
-        Expr::Substring { .. } => "substring".to_owned(),
-        Expr::Trim { .. } => "btrim".to_owned(),
-        Expr::Position { .. } => "position".to_owned(),
-        Expr::Array(_) => "array".to_owned(),
-        Expr::Interval(_) => "interval".to_owned(),
-        Expr::TypedString(typed) => type_name(&typed.data_type.to_string()),
+        Expr::Exists { negated: false, .. } => strong("exists"),
+        Expr::Extract { .. } => strong("extract"),
+        Expr::Substring { shorthand: true, .. } => strong("substr"),
+        Expr::Substring { .. } => strong("substring"),
+        Expr::Trim { trim_where: Some(TrimWhereField::Leading), .. } => strong("ltrim"),
+        Expr::Trim { trim_where: Some(TrimWhereField::Trailing), .. } => strong("rtrim"),
+        Expr::Trim { .. } => strong("btrim"),
+        Expr::Overlay { .. } => strong("overlay"),
+        Expr::Position { .. } => strong("position"),
+        Expr::Ceil { .. } => strong("ceil"),
+        Expr::Floor { .. } => strong("floor"),
+        Expr::AtTimeZone { .. } => strong("timezone"),
+        Expr::Array(_) => strong("array"),
+        Expr::Tuple(_) => strong("row"),
+        Expr::Interval(_) => Some(("interval".to_owned(), Strength::Weak)),
+        Expr::TypedString(typed) => Some((type_name(&typed.data_type), Strength::Weak)),
+        // It has the name of its column, even when that is none.
         Expr::Subquery(query) => match output_names(&SqlStatement::Query(query.clone())).0.first() {
-            Some(Some(name)) => name.clone(),
-            _ => unnamed(),
+            Some(Some(name)) => strong(name),
+            _ => None,
         },
-        _ => unnamed(),
+        _ => None,
     }
 }
 
@@ -361,21 +392,36 @@ fn unnamed() -> String {
 }
 
 /// PostgreSQL's internal name of a type, which it uses as a column name for casts of constants.
-fn type_name(written: &str) -> String {
-    let bare = written.to_ascii_lowercase();
-    let bare = bare.split('(').next().unwrap_or_default().trim().to_owned();
-    match bare.as_str() {
+fn type_name(kind: &DataType) -> String {
+    let kind = match kind {
+        DataType::Array(ArrayElemTypeDef::SquareBracket(item, _)) => return type_name(item),
+        kind => kind.to_string(),
+    };
+    if let Some(quoted) = kind.rsplit('.').next().and_then(|name| name.strip_prefix('"')) {
+        return quoted.trim_end_matches('"').to_owned();
+    }
+    let bare = kind.to_ascii_lowercase();
+    // The digits of `timestamp(3) with time zone` stand within its name.
+    let bare = match (bare.find('('), bare.find(')')) {
+        (Some(from), Some(to)) if from < to => format!("{}{}", &bare[..from], &bare[to + 1..]),
+        _ => bare,
+    };
+    match bare.trim() {
         "int" | "integer" => "int4",
         "bigint" => "int8",
         "smallint" => "int2",
         "real" => "float4",
         "double precision" | "float" | "double" => "float8",
         "boolean" => "bool",
-        "decimal" => "numeric",
-        "character varying" => "varchar",
+        "decimal" | "dec" => "numeric",
+        "character varying" | "char varying" => "varchar",
+        "character" | "char" => "bpchar",
         "timestamp with time zone" => "timestamptz",
         "timestamp without time zone" => "timestamp",
-        other => other,
+        "time with time zone" => "timetz",
+        "time without time zone" => "time",
+        "bit varying" => "varbit",
+        other => other.rsplit('.').next().unwrap_or(other),
     }
     .to_owned()
 }

@@ -1,5 +1,7 @@
 //! Text → statements, with the position of what cannot be read.
 
+use std::sync::Arc;
+
 use super::grammar::Grammar;
 use datafusion::error::DataFusionError;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
@@ -7,7 +9,7 @@ use engine::config::LimitsConfig;
 use engine::{Error, Result};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::Parser;
-use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
+use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer, Whitespace};
 
 use super::classify::{Command, classify};
 use super::dialect::{self, SessionFacts};
@@ -40,7 +42,7 @@ pub fn parse(sql: &str, limits: &LimitsConfig, facts: &SessionFacts) -> Result<V
         Error::Syntax { message: format!("syntax error: {}", error.message), position }
     })?;
     numerals::check(&tokens, sql)?;
-    let tokens = split_signs(strings::read(tokens)?);
+    let tokens = spell_isnull(split_signs(strings::read(tokens)?));
     limits::check_tokens(&tokens, limits)?;
     let groups = tokens.split(|token| token.token == Token::SemiColon);
     let is_empty = |group: &&[TokenWithSpan]| {
@@ -85,6 +87,41 @@ fn split_signs(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     split
 }
 
+/// `a ISNULL` is `a IS NULL`; the parser takes the word for a name.
+fn spell_isnull(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let is_isnull = |token: &TokenWithSpan| {
+        matches!(&token.token, Token::Word(word)
+            if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("isnull"))
+    };
+    if !tokens.iter().any(is_isnull) {
+        return tokens;
+    }
+    let mut spelt: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len() + 2);
+    for token in tokens {
+        let before = spelt.iter().rev().find(|token| !matches!(token.token, Token::Whitespace(_)));
+        let is_behind_operand = before.is_some_and(|before| match &before.token {
+            Token::RParen | Token::RBracket | Token::Number(..) | Token::SingleQuotedString(_) => true,
+            Token::Word(word) => {
+                word.quote_style.is_some()
+                    || matches!(
+                        word.keyword,
+                        Keyword::NoKeyword | Keyword::NULL | Keyword::TRUE | Keyword::FALSE
+                    )
+            }
+            _ => false,
+        });
+        if !is_behind_operand || !is_isnull(&token) {
+            spelt.push(token);
+            continue;
+        }
+        let span = token.span;
+        let part = |token| TokenWithSpan { token, span };
+        let space = Token::Whitespace(Whitespace::Space);
+        spelt.extend([Token::make_keyword("IS"), space, Token::make_keyword("NULL")].map(part));
+    }
+    spelt
+}
+
 /// Parses the one statement in `tokens`.
 fn parse_one(
     tokens: &[TokenWithSpan],
@@ -92,6 +129,7 @@ fn parse_one(
     sql: &str,
     facts: &SessionFacts,
 ) -> Result<Command> {
+    let as_sent = tokens;
     let mut tokens = tokens.to_vec();
     if let Some(explain) = explained::take(&mut tokens)? {
         return match parse_one(&tokens, dialect, sql, facts)? {
@@ -152,7 +190,32 @@ fn parse_one(
     if let (Command::AlterTable(alter), Some(said)) = (&mut command, said) {
         alter.said = said;
     }
+    match &mut command {
+        Command::Declare(declared) => declared.statement = Arc::from(written(as_sent, sql)),
+        Command::Prepare { written: text, .. } => *text = Arc::from(written(as_sent, sql)),
+        _ => {}
+    }
     Ok(command)
+}
+
+/// What `sql` says in `tokens`, from the first word to the last, and the semicolon behind it.
+fn written<'a>(tokens: &[TokenWithSpan], sql: &'a str) -> &'a str {
+    let mut words = tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_) | Token::EOF));
+    let Some(first) = words.next() else { return "" };
+    let last = words.next_back().unwrap_or(first);
+    let (start, end) = (byte_of(sql, first.span.start), byte_of(sql, last.span.end));
+    let rest = &sql[end..];
+    let has_semicolon = rest.trim_start().starts_with(';');
+    let end = if has_semicolon { end + rest.find(';').unwrap_or(0) + 1 } else { end };
+    sql.get(start..end).unwrap_or(sql)
+}
+
+/// The byte of `sql` at a place whose line and column count from 1.
+fn byte_of(sql: &str, place: Location) -> usize {
+    let lines = usize::try_from(place.line).unwrap_or(usize::MAX).saturating_sub(1);
+    let before: usize = sql.split_inclusive('\n').take(lines).map(str::len).sum();
+    let column = usize::try_from(place.column).unwrap_or(usize::MAX).saturating_sub(1);
+    sql[before..].char_indices().nth(column).map_or(sql.len(), |(at, _)| before + at)
 }
 
 /// `ALTER [MATERIALIZED] VIEW v RENAME TO w` is what `ALTER TABLE` does as well; the parser reads the latter. What was said
@@ -267,6 +330,17 @@ mod tests {
     fn several_statements_and_none() {
         assert_eq!(parse_one("select 1; select 2;").expect("two statements").len(), 2);
         assert_eq!(parse_one(" ; -- nothing").expect("no statement").len(), 0);
+    }
+
+    #[test]
+    fn what_was_written_of_a_statement_is_kept() {
+        let sql =
+            "select 1;\n -- one\n declare \"ü\" cursor\nfor select 'ä'\n'b' ; prepare p as select 'ü' -- two";
+        let parsed = parse_one(sql).expect("three statements");
+        let Command::Declare(declared) = &parsed[1].command else { panic!("{:?}", parsed[1]) };
+        assert_eq!(&*declared.statement, "declare \"ü\" cursor\nfor select 'ä'\n'b' ;");
+        let Command::Prepare { written, .. } = &parsed[2].command else { panic!("{:?}", parsed[2]) };
+        assert_eq!(&**written, "prepare p as select 'ü'");
     }
 
     #[test]

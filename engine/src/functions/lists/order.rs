@@ -4,11 +4,14 @@ use std::cmp::Ordering;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, make_comparator};
 use datafusion::arrow::compute::SortOptions;
-use datafusion::arrow::datatypes::{ArrowPrimitiveType, DataType, Float32Type, Float64Type};
+use datafusion::arrow::datatypes::{
+    ArrowPrimitiveType, DataType, Float32Type, Float64Type, IntervalMonthDayNanoType, IntervalUnit,
+};
 use datafusion::error::Result;
 
 use super::leaves::Lists;
 use super::{type_name, unsupported};
+use crate::functions::instants::beside;
 
 /// Compares an item on the left with one on the right.
 pub(super) type Order<'a> = Box<dyn Fn(usize, usize) -> Ordering + 'a>;
@@ -19,6 +22,13 @@ pub(super) fn of<'a>(left: &'a ArrayRef, right: &'a ArrayRef) -> Result<Order<'a
         DataType::Null => Box::new(|_, _| Ordering::Equal),
         DataType::Float32 => floats::<Float32Type>(left, right),
         DataType::Float64 => floats::<Float64Type>(left, right),
+        DataType::Interval(IntervalUnit::MonthDayNano) => {
+            let (left, right) = (
+                left.as_primitive::<IntervalMonthDayNanoType>(),
+                right.as_primitive::<IntervalMonthDayNanoType>(),
+            );
+            Box::new(move |at, other| beside::order(left.value(at), right.value(other)))
+        }
         DataType::Interval(_) | DataType::Struct(_) => {
             let name = type_name(left.data_type());
             return Err(unsupported(format!("a comparison of arrays of {name} is not supported")));

@@ -1,7 +1,7 @@
 //! The types of what the functions of arrays give.
 
 use datafusion::arrow::datatypes::DataType;
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::type_coercion::binary::comparison_coercion;
 
 use super::Operation as Op;
@@ -97,6 +97,12 @@ pub(super) fn result(operation: Operation, types: &[DataType]) -> Result<DataTyp
         }
         (Op::Split, texts) if texts.iter().all(is_text_or_null) => list_of(DataType::Utf8),
         (Op::Trim, [list, count]) if is_array(list) && is_index(count) => list.clone(),
+        (Op::Continuous | Op::Discrete, [list, share, DataType::Boolean]) => {
+            let of_one = percentile(operation, item_of(list).unwrap_or(&DataType::Null), share)
+                .ok_or_else(|| no_such_set(name, share, list))?;
+            if depth(share) == 0 { of_one } else { list_of(of_one) }
+        }
+        (Op::Mode, [list, DataType::Boolean]) if depth(list) == 1 => leaf_of(list).clone(),
         (Op::Same, [value, _]) => value.clone(),
         _ => return Err(wrong()),
     };
@@ -115,6 +121,25 @@ fn appended(list: &DataType, item: &DataType) -> Option<DataType> {
         return None;
     }
     Some(with_leaf(list, common(leaf_of(list), item)?))
+}
+
+/// The type of one percentile of values of `kind`.
+fn percentile(operation: Operation, kind: &DataType, share: &DataType) -> Option<DataType> {
+    if !(leaf_of(share).is_numeric() || share.is_null()) || depth(share) > 1 || depth(kind) > 0 {
+        return None;
+    }
+    match kind {
+        kind if operation == Op::Discrete => Some(kind.clone()),
+        DataType::Interval(_) => Some(kind.clone()),
+        kind if kind.is_numeric() || kind.is_null() => Some(DataType::Float64),
+        _ => None,
+    }
+}
+
+/// There is no ordered-set aggregate `name` for values like those of `list`.
+fn no_such_set(name: &str, share: &DataType, list: &DataType) -> DataFusionError {
+    let kind = item_of(list).unwrap_or(list);
+    no_such_function(name.trim_start_matches("sluice_"), &[share.clone(), kind.clone()])
 }
 
 fn is_index(kind: &DataType) -> bool {

@@ -21,6 +21,7 @@ use super::conversions::numeric_overflow;
 use super::moments::doubles::Total;
 use super::moments::tally::Sliding;
 use super::quotients::{self, SCALE};
+use super::watched;
 use crate::functions::no_such_arguments;
 
 const PRECISION: u8 = 38;
@@ -103,7 +104,11 @@ impl AggregateUDFImpl for Average {
     fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
         match scales(args.expr_fields, args.is_distinct, args.return_field.data_type()) {
             Some((from, to)) => Ok(Box::new(One { sum: 0, count: 0, is_lost: false, from, to })),
-            None => self.inner().accumulator(args),
+            None => {
+                let is_double = args.return_field.data_type() == &DataType::Float64;
+                let inner = self.inner().accumulator(args)?;
+                Ok(if is_double { Box::new(watched::One::average(inner)) } else { inner })
+            }
         }
     }
 
@@ -132,7 +137,11 @@ impl AggregateUDFImpl for Average {
                 from,
                 to,
             })),
-            None => self.inner().create_groups_accumulator(args),
+            None => {
+                let is_double = args.return_field.data_type() == &DataType::Float64;
+                let inner = self.inner().create_groups_accumulator(args)?;
+                Ok(if is_double { Box::new(watched::Groups::average(inner)) } else { inner })
+            }
         }
     }
 

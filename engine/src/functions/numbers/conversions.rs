@@ -68,6 +68,7 @@ pub fn to_double(expr: Expr) -> Expr {
         let value = value.map(|value| digits::to_double(value, scale));
         return Expr::Literal(ScalarValue::Float64(value), None);
     }
+    let expr = long_literal(&expr).unwrap_or(expr);
     Expr::ScalarFunction(ScalarFunction::new_udf(function(Target::Double), vec![expr]))
 }
 
@@ -77,6 +78,7 @@ pub fn to_single(expr: Expr) -> Expr {
         let value = value.map(|value| digits::to_single(value, scale));
         return Expr::Literal(ScalarValue::Float32(value), None);
     }
+    let expr = long_literal(&expr).unwrap_or(expr);
     Expr::ScalarFunction(ScalarFunction::new_udf(function(Target::Single), vec![expr]))
 }
 
@@ -90,6 +92,24 @@ pub fn to_exact(expr: Expr, precision: u8, scale: i8) -> Expr {
     }
     let of_type = Expr::Literal(ScalarValue::Decimal128(None, precision, scale), None);
     Expr::ScalarFunction(ScalarFunction::new_udf(function(Target::Exact), vec![expr, of_type]))
+}
+
+/// The text of a literal of more digits than a decimal has, which is written as a cast of its text.
+fn long_literal(expr: &Expr) -> Option<Expr> {
+    match expr {
+        Expr::ScalarFunction(call) if call.func.name() == BARE => match call.args.as_slice() {
+            [text @ Expr::Literal(ScalarValue::Utf8(Some(_)), _)] => Some(text.clone()),
+            _ => None,
+        },
+        Expr::Negative(inner) => match long_literal(inner)? {
+            Expr::Literal(ScalarValue::Utf8(Some(text)), _) => {
+                Some(Expr::Literal(ScalarValue::Utf8(Some(format!("-{text}"))), None))
+            }
+            _ => None,
+        },
+        Expr::Alias(alias) => long_literal(&alias.expr),
+        _ => None,
+    }
 }
 
 /// The decimal that `expr` is, with its sign.
@@ -243,14 +263,20 @@ pub fn float_underflow() -> DataFusionError {
     fault(is_of::OUT_OF_RANGE, "value out of range: underflow".to_owned())
 }
 
-fn read_double(text: &str) -> Result<f64> {
+/// The number that `float8in` reads.
+///
+/// # Errors
+///
+/// 22P02 for what is no number, 22003 for one that a double cannot hold.
+pub fn read_double(text: &str) -> Result<f64> {
     let trimmed = text.trim_matches(|letter: char| letter.is_ascii_whitespace() || letter == '\x0b');
     let value: f64 = trimmed.parse().map_err(|_| not_a_number("double precision", text))?;
     check_range(value.is_infinite(), value == 0.0, trimmed, "double precision")?;
     Ok(value)
 }
 
-fn read_single(text: &str) -> Result<f32> {
+/// The number that `float4in` reads, with the errors of [`read_double`].
+pub fn read_single(text: &str) -> Result<f32> {
     let trimmed = text.trim_matches(|letter: char| letter.is_ascii_whitespace() || letter == '\x0b');
     let value: f32 = trimmed.parse().map_err(|_| not_a_number("real", text))?;
     check_range(value.is_infinite(), value == 0.0, trimmed, "real")?;

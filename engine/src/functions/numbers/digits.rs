@@ -1,5 +1,7 @@
 //! Numbers as their decimal digits: how PostgreSQL reads, rounds and divides `numeric`.
 
+use datafusion::arrow::datatypes::DataType;
+
 /// The most digits that a number may have here.
 pub const DIGITS_MAX: usize = 38;
 /// Significant digits that PostgreSQL gives a quotient at least.
@@ -189,6 +191,18 @@ pub fn quotient_scale_of(dividend: (&str, i32), divisor: (&str, i32)) -> i32 {
         weight -= 1;
     }
     (SIGNIFICANT_DIGITS - weight * GROUP_DIGITS).max(dividend.1).max(divisor.1).max(0)
+}
+
+/// A `numeric` without precision, which is kept with ten digits behind the point: it is shown with those that it needs.
+pub const BARE: DataType = DataType::Decimal128(38, 10);
+
+/// A value at the least scale that it has.
+pub fn least(mut value: i128, mut scale: i8) -> (i128, i8) {
+    while scale > 0 && value % 10 == 0 {
+        value /= 10;
+        scale -= 1;
+    }
+    (value, scale)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ pub(super) mod moments;
 pub mod quotients;
 pub mod shown;
 pub(super) mod sums;
+mod watched;
 pub mod zeros;
 
 use std::sync::Arc;

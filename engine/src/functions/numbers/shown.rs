@@ -1,10 +1,11 @@
-//! Floating-point numbers as texts, as PostgreSQL writes them: `1e+16`, `-Infinity`.
+//! Floating-point numbers as texts, as PostgreSQL writes them: `1e+16`, `-Infinity`; and a `numeric` without precision, which is
+//! kept with more digits than it has.
 
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, AsArray, StringArray};
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Float32Type, Float64Type};
+use datafusion::arrow::datatypes::{DataType, Decimal128Type, Float32Type, Float64Type};
 use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::expr::ScalarFunction;
@@ -12,7 +13,9 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
+use super::digits;
 use crate::functions::floats;
+use crate::functions::style::Style;
 
 const NAME: &str = "sluice_float_text";
 
@@ -52,19 +55,28 @@ impl ScalarUDFImpl for Shown {
         let Some(value) = args.args.into_iter().next() else {
             return Err(DataFusionError::Plan(format!("{NAME} takes a floating-point number")));
         };
+        let extra = Style::of_options(&args.config_options).float_digits;
         let is_constant = matches!(value, ColumnarValue::Scalar(_));
         let values = value.into_array(if is_constant { 1 } else { args.number_rows })?;
         let texts: StringArray = match values.data_type() {
             DataType::Float32 => {
                 let values = values.as_primitive::<Float32Type>();
-                values.iter().map(|value| value.map(floats::single_shown)).collect()
+                values.iter().map(|value| value.map(|value| floats::single_with(value, extra))).collect()
+            }
+            kind if *kind == digits::BARE => {
+                let values = values.as_primitive::<Decimal128Type>();
+                let text = |value| {
+                    let (value, scale) = digits::least(value, 10);
+                    digits::shown(value, scale)
+                };
+                values.iter().map(|value| value.map(text)).collect()
             }
             _ => {
                 let values = cast(&values, &DataType::Float64)?;
                 values
                     .as_primitive::<Float64Type>()
                     .iter()
-                    .map(|value| value.map(floats::double_shown))
+                    .map(|value| value.map(|value| floats::double_with(value, extra)))
                     .collect()
             }
         };

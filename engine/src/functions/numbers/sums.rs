@@ -20,7 +20,7 @@ use datafusion_functions_aggregate_common::aggregate::groups_accumulator::prim_o
 use super::moments::doubles::{SingleTotal, Total};
 use super::moments::tally::{Groups as Tallies, One as Tallied, Sliding};
 use super::moments::{different_fields, different_or};
-use super::{fault, is_of};
+use super::{fault, is_of, watched};
 
 /// Digits of sums that may come to more than there is room for.
 const PRECISION: u8 = 38;
@@ -103,7 +103,9 @@ impl AggregateUDFImpl for Sum {
                 Box::new(Tallied::new(sum))
             });
         }
-        self.inner().accumulator(args)
+        let is_double = args.return_field.data_type() == &DataType::Float64;
+        let inner = self.inner().accumulator(args)?;
+        Ok(if is_double { Box::new(watched::One::sum(inner)) } else { inner })
     }
 
     fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
@@ -123,6 +125,9 @@ impl AggregateUDFImpl for Sum {
     fn create_groups_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {
         if is_single(&args) {
             return Ok(Box::new(Tallies::new(SingleTotal::sum())));
+        }
+        if args.return_field.data_type() == &DataType::Float64 {
+            return Ok(Box::new(watched::Groups::sum()));
         }
         if !is_checked(&args) {
             return self.inner().create_groups_accumulator(args);

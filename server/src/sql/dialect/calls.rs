@@ -81,7 +81,7 @@ fn not_supported(message: String) -> Result<()> {
 }
 
 /// The last part of a function's name, folded.
-fn name_of(call: &Function) -> String {
+pub(super) fn name_of(call: &Function) -> String {
     match call.name.0.last() {
         Some(ObjectNamePart::Identifier(name)) => folded(name),
         _ => String::new(),
@@ -101,9 +101,9 @@ fn sort_of(call: &Function) -> Option<Sort> {
         return Some(Sort::Window);
     }
     match kind_of(&name_of(call))? {
-        Kind::Aggregate => Some(Sort::Aggregate),
+        Kind::Aggregate | Kind::OrderedSet => Some(Sort::Aggregate),
         Kind::Rows => Some(Sort::Rows),
-        Kind::Window | Kind::OrderedSet => None,
+        Kind::Window => None,
     }
 }
 
@@ -327,11 +327,9 @@ fn check_plain(call: &Function, name: &str, kind: Option<Kind>, is_outermost: bo
         Some(Kind::Window) => {
             return wrong_object(format!("window function {name} requires an OVER clause"));
         }
-        Some(Kind::OrderedSet) if call.within_group.is_empty() => return Ok(()),
-        Some(Kind::OrderedSet) if name != "percentile_cont" => {
-            return not_supported(format!("the ordered-set aggregate {name} is not supported"));
-        }
-        Some(Kind::Aggregate | Kind::OrderedSet) => {}
+        Some(Kind::OrderedSet) => check_set(call, name)?,
+        Some(Kind::Aggregate) if !call.within_group.is_empty() => return no_such_set(name),
+        Some(Kind::Aggregate) => {}
         Some(Kind::Rows) => return check_scalar(call, name),
         None if is_scalar(name) => return check_scalar(call, name),
         None => return Ok(()),
@@ -348,6 +346,36 @@ fn check_plain(call: &Function, name: &str, kind: Option<Kind>, is_outermost: bo
         return not_supported(message.to_owned());
     }
     Ok(())
+}
+
+fn check_set(call: &Function, name: &str) -> Result<()> {
+    let FunctionArguments::List(list) = &call.args else { return Ok(()) };
+    let direct = usize::from(name != "mode");
+    if call.within_group.is_empty() && list.args.len() == direct + 1 {
+        return wrong_object(format!("WITHIN GROUP is required for ordered-set aggregate {name}"));
+    }
+    let not_with = |clause: &str| {
+        let message = format!("cannot use {clause} with WITHIN GROUP");
+        Err(Error::Syntax { message, position: None })
+    };
+    if list.duplicate_treatment == Some(DuplicateTreatment::Distinct) {
+        return not_with("DISTINCT");
+    }
+    if order_of(list).is_some() {
+        return not_with("multiple ORDER BY clauses");
+    }
+    if has(&call.within_group, Sort::Aggregate) {
+        return Err(Error::Grouping { message: "aggregate function calls cannot be nested".to_owned() });
+    }
+    if list.args.len() != direct || call.within_group.len() != 1 {
+        return no_such_set(name);
+    }
+    Ok(())
+}
+
+fn no_such_set(name: &str) -> Result<()> {
+    let message = format!("there is no ordered-set aggregate {name} of these arguments");
+    Err(Error::UndefinedFunction { message })
 }
 
 /// Functions of one row take nothing that only aggregates do.
@@ -391,6 +419,10 @@ fn check_arguments(
     if list.args.is_empty() && name == "count" {
         let message = "count(*) must be used to call a parameterless aggregate function";
         return wrong_object(message.to_owned());
+    }
+    if name == "generate_series" && !(2..=3).contains(&list.args.len()) {
+        let message = "there is no function generate_series of these arguments".to_owned();
+        return Err(Error::UndefinedFunction { message });
     }
     if name == "generate_series" && list.args.iter().any(is_fraction) {
         return not_supported("generate_series of numeric is not supported".to_owned());

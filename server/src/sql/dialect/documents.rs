@@ -3,8 +3,8 @@
 
 use engine::{Error, Result};
 use sqlparser::ast::{
-    BinaryOperator, CastKind, DataType, Expr, Function, ObjectNamePart, OrderBy, OrderByKind, Select,
-    SelectItem, Value,
+    BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments,
+    ObjectNamePart, OrderBy, OrderByKind, Select, SelectItem, Value,
 };
 
 use super::{call, cast, take};
@@ -69,6 +69,10 @@ fn kind_of(expr: &Expr) -> Option<Kind> {
 /// Refuses the operators of texts between documents, and reads a literal beside a `jsonb` or a `uuid` as another one.
 pub fn check(expr: &mut Expr) -> Result<()> {
     match expr {
+        Expr::Function(function) => {
+            tell_documents(function);
+            Ok(())
+        }
         Expr::BinaryOp { left, op, right } => {
             let Some(kind) = kind_of(left).or_else(|| kind_of(right)) else { return Ok(()) };
             match (kind, &*op) {
@@ -198,6 +202,31 @@ pub fn name_columns(select: &mut Select) {
 }
 
 /// True for functions whose text is that of a `json` here.
+/// Tells functions that make JSON which of their arguments are documents: what is cast to one is a text to them.
+fn tell_documents(function: &mut Function) {
+    const MAKE: [&str; 6] = [
+        "json_build_array",
+        "json_build_object",
+        "jsonb_build_array",
+        "jsonb_build_object",
+        "to_json",
+        "to_jsonb",
+    ];
+    let last = function.name.0.last().and_then(ObjectNamePart::as_ident).map(names::folded);
+    let FunctionArguments::List(list) = &mut function.args else { return };
+    if !last.is_some_and(|name| MAKE.contains(&name.as_str())) {
+        return;
+    }
+    for argument in &mut list.args {
+        if let FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) = argument
+            && !matches!(expr, Expr::Function(_))
+            && matches!(kind_of(expr), Some(Kind::Json | Kind::Jsonb))
+        {
+            *expr = call("sluice_document", vec![take(expr)]);
+        }
+    }
+}
+
 fn makes_jsonb(function: &Function) -> bool {
     const MAKE: [&str; 3] = ["jsonb_build_object", "jsonb_build_array", "to_jsonb"];
     let last = function.name.0.last().and_then(ObjectNamePart::as_ident);

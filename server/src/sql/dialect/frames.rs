@@ -9,7 +9,7 @@ use sqlparser::ast::{
     Visitor, WindowFrameBound, WindowFrameUnits, WindowSpec, WindowType,
 };
 
-use super::take;
+use super::{instants, take};
 
 /// Checks the frame of `window`, and reads the offsets of rows and groups, which are counts.
 pub fn adapt(window: &mut WindowSpec) -> Result<()> {
@@ -107,6 +107,10 @@ fn literal(expr: &Expr) -> Option<(&Value, bool)> {
 }
 
 fn read(offset: &mut Expr, place: &str, units: WindowFrameUnits) -> Result<()> {
+    if let Some(text) = instants::later_text(offset) {
+        // The planner wants a literal.
+        *offset = instants::literal(&text)?;
+    }
     check_variables(offset, units)?;
     let stamped =
         |sqlstate: &str, message: String| Error::Stamped { sqlstate: SqlState::from_text(sqlstate), message };

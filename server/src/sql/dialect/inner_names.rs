@@ -9,38 +9,59 @@ use super::REPEATED;
 use super::take;
 use crate::sql::names::{column_name, folded};
 
+/// True for what is called without brackets, which is no column.
+fn is_word(expr: &Expr) -> bool {
+    const WORDS: [&str; 10] = [
+        "current_catalog",
+        "current_date",
+        "current_role",
+        "current_schema",
+        "current_timestamp",
+        "current_user",
+        "localtime",
+        "localtimestamp",
+        "session_user",
+        "user",
+    ];
+    matches!(expr, Expr::Identifier(ident) if ident.quote_style.is_none()
+        && WORDS.iter().any(|word| ident.value.eq_ignore_ascii_case(word)))
+}
+
 /// Names the columns of the common table expressions of `query`.
 pub fn adapt_with(query: &mut Query) {
     for table in query.with.iter_mut().flat_map(|with| &mut with.cte_tables) {
-        name(&mut table.query.body);
+        name(&mut table.query.body, false);
     }
 }
 
 /// Names the columns of a query in FROM.
 pub fn adapt_table(factor: &mut TableFactor) {
-    if let TableFactor::Derived { subquery, .. } = factor {
-        name(&mut subquery.body);
+    if let TableFactor::Derived { lateral, subquery, .. } = factor {
+        name(&mut subquery.body, *lateral);
     }
 }
 
-fn name(body: &mut SetExpr) {
+/// `is_lateral` where columns may be those of a table before it, for which the planner has names of its own.
+fn name(body: &mut SetExpr, is_lateral: bool) {
     match body {
-        SetExpr::Select(select) => name_items(&mut select.projection),
-        SetExpr::Query(query) => name(&mut query.body),
+        SetExpr::Select(select) => name_items(&mut select.projection, is_lateral),
+        SetExpr::Query(query) => name(&mut query.body, is_lateral),
         SetExpr::SetOperation { left, right, .. } => {
-            name(left);
-            name(right);
+            name(left, is_lateral);
+            name(right, is_lateral);
         }
         _ => {}
     }
 }
 
-fn name_items(items: &mut [SelectItem]) {
+fn name_items(items: &mut [SelectItem], is_lateral: bool) {
     let mut seen: HashMap<String, usize> = HashMap::new();
     for item in items {
         let (name, is_column) = match &*item {
             SelectItem::UnnamedExpr(expr) => {
-                let is_column = matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
+                let is_column = !is_lateral
+                    && !is_word(expr)
+                    && matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
                 (column_name(expr), is_column)
             }
             SelectItem::ExprWithAlias { alias, .. } => (folded(alias), true),

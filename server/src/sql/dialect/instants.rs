@@ -32,7 +32,8 @@ pub fn adapt(expr: &mut Expr) -> Result<()> {
             let named = fields.as_ref().map(|fields| fields.to_string().to_ascii_lowercase());
             let digits = precision.and_then(|digits| u32::try_from(digits).ok());
             let read = interval_text(&text, named.as_deref().map(fields_of), digits)?;
-            *expr = interval(read);
+            let is_read_later = named.is_none() && digits.is_none() && depends_on_style(&text);
+            *expr = if is_read_later { read_later(&text) } else { interval(read) };
         }
         Expr::Function(function) => return adapt_function(function),
         _ => {}
@@ -141,7 +142,39 @@ fn of_literal(literal: &Interval) -> Result<Expr> {
     };
     let digits = literal.fractional_seconds_precision.or(literal.leading_precision);
     let read = interval_text(text, fields, digits.and_then(|digits| u32::try_from(digits).ok()))?;
+    if fields.is_none() && digits.is_none() && depends_on_style(text) {
+        return Ok(read_later(text));
+    }
     Ok(interval(read))
+}
+
+/// The text that [`read_later`] was given.
+pub fn later_text(expr: &Expr) -> Option<String> {
+    let Expr::Function(function) = expr else { return None };
+    let FunctionArguments::List(list) = &function.args else { return None };
+    match list.args.as_slice() {
+        [FunctionArg::Unnamed(FunctionArgExpr::Expr(argument))]
+            if super::is_named(&function.name, "sluice_interval") =>
+        {
+            text(argument).map(str::to_owned)
+        }
+        _ => None,
+    }
+}
+
+/// The interval that `text` is in PostgreSQL's own style.
+pub fn literal(text: &str) -> Result<Expr> {
+    interval_text(text, None, None).map(interval)
+}
+
+/// An interval whose text has its meaning when the statement runs.
+fn read_later(text: &str) -> Expr {
+    call("sluice_interval", vec![Expr::value(Value::SingleQuotedString(text.to_owned()))])
+}
+
+/// True for a text whose first sign is that of the whole interval in the style of the standard.
+fn depends_on_style(text: &str) -> bool {
+    text.trim().strip_prefix('-').is_some_and(|rest| rest.contains([' ', ':', '-']) && !rest.contains('+'))
 }
 
 fn fields_of(named: &str) -> IntervalFields<'_> {

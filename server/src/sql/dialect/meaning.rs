@@ -6,8 +6,8 @@ use engine::{Error, Result};
 use sqlparser::ast::{Expr, Query, Select, Statement, TableFactor, VisitMut, VisitorMut};
 
 use super::{
-    bags, call, calls, documents, frames, inner_names, instants, order_by, repeated, rows, set_returning,
-    subscripts, texts, untyped, windows,
+    bags, call, calls, collations, documents, frames, inner_names, instants, numbers, order_by, repeated,
+    rows, set_returning, subscripts, texts, untyped, windows,
 };
 
 /// Gives every part of `statement` its meaning. Refuses (0A000) what cannot have it.
@@ -42,7 +42,9 @@ pub fn adapt(statement: &mut Statement) -> Result<()> {
             frames::adapt_texts(frames::window_of(expr).into_iter());
             call_words(expr);
             told(
-                texts::check_escape(expr)
+                collations::check(expr)
+                    .and_then(|()| numbers::check_scale(expr))
+                    .and_then(|()| texts::check_escape(expr))
                     .and_then(|()| set_returning::check_call(expr))
                     .and_then(|()| documents::check(expr))
                     .and_then(|()| rows::adapt(expr))

@@ -1,6 +1,7 @@
 //! Operators and casts of numbers that the planner does not read, or reads otherwise.
 
 use engine::functions::numbers::digits::{Digits, shown};
+use engine::{Error, Result};
 use sqlparser::ast::{
     CastKind, DataType, ExactNumberInfo, Expr, Function, Ident, ObjectName, ObjectNamePart, UnaryOperator,
     Value,
@@ -26,6 +27,14 @@ pub fn adapt(expr: &mut Expr) {
             *expr = cast(take(expr), DataType::Int(None));
         }
         Expr::Function(function) => rename(function),
+        Expr::Value(value) => {
+            if let Value::Number(digits, _) = &value.value
+                && is_long(digits)
+            {
+                let text = Expr::value(Value::SingleQuotedString(digits.clone()));
+                *expr = call("sluice_bare_numeric", vec![text]);
+            }
+        }
         Expr::Cast { kind: CastKind::Cast | CastKind::DoubleColon, expr: inner, data_type, .. } => {
             // No decimal has so many digits: it is read as what it becomes.
             if is_float(data_type)
@@ -44,6 +53,28 @@ pub fn adapt(expr: &mut Expr) {
             }
         }
         _ => {}
+    }
+}
+
+/// True for a number that no decimal holds: it may stand beside a floating-point number.
+fn is_long(digits: &str) -> bool {
+    let is_decimal = |digits: Digits| {
+        let scale = i8::try_from(digits.scale.max(0)).ok().filter(|scale| *scale < 38);
+        scale.and_then(|scale| digits.at_scale(scale)).is_some()
+    };
+    digits.contains(['e', 'E']) && !Digits::read(digits).is_some_and(is_decimal)
+}
+
+/// Refuses a scale below zero, which the planner takes for none.
+pub fn check_scale(expr: &Expr) -> Result<()> {
+    let Expr::Cast { data_type: DataType::Numeric(info) | DataType::Decimal(info), .. } = expr else {
+        return Ok(());
+    };
+    match info {
+        ExactNumberInfo::PrecisionAndScale(_, scale) if *scale < 0 => Err(Error::NotSupported {
+            message: format!("a scale of {scale} is not supported: round(x, {scale}) rounds to it"),
+        }),
+        _ => Ok(()),
     }
 }
 

@@ -4,12 +4,15 @@
 use std::ops::ControlFlow;
 
 use engine::{Error, Result, SqlState};
+use sqlparser::ast::helpers::attached_token::AttachedToken;
 use sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, NamedWindowExpr, ObjectNamePart,
-    Query, Select, SetExpr, UnaryOperator, Value, VisitMut, VisitorMut, WindowSpec, WindowType,
+    CaseWhen, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, NamedWindowExpr,
+    ObjectNamePart, Query, Select, SetExpr, UnaryOperator, Value, VisitMut, VisitorMut, WindowSpec,
+    WindowType,
 };
 
-use super::frames;
+use super::calls::name_of;
+use super::{frames, is_constant};
 use crate::sql::names::folded;
 
 /// Gives each window of `query` all that it has.
@@ -42,6 +45,38 @@ fn adapt_arms(body: &mut SetExpr) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// `lag(value, offset, default)` whose default differs from row to row, which the planner wants as a literal: where there is no
+/// such row, the default stands in the place of what is in it.
+pub fn adapt_default(expr: &mut Expr) {
+    let Expr::Function(call) = &*expr else { return };
+    let is_shift = matches!(name_of(call).as_str(), "lag" | "lead") && call.null_treatment.is_none();
+    let FunctionArguments::List(list) = &call.args else { return };
+    let [_, _, FunctionArg::Unnamed(FunctionArgExpr::Expr(default))] = list.args.as_slice() else { return };
+    if !is_shift || call.over.is_none() || is_constant(default) {
+        return;
+    }
+    let default = default.clone();
+    let with = |value: Option<Expr>| {
+        let mut call = call.clone();
+        if let FunctionArguments::List(list) = &mut call.args {
+            list.args.truncate(2);
+            if let (Some(value), Some(first)) = (value, list.args.first_mut()) {
+                *first = FunctionArg::Unnamed(FunctionArgExpr::Expr(value));
+            }
+        }
+        Expr::Function(call)
+    };
+    let is_missing = Expr::IsNull(Box::new(with(Some(Expr::value(Value::Boolean(true))))));
+    let there = with(None);
+    *expr = Expr::Case {
+        case_token: AttachedToken::empty(),
+        end_token: AttachedToken::empty(),
+        operand: None,
+        conditions: vec![CaseWhen { condition: is_missing, result: default }],
+        else_result: Some(Box::new(there)),
+    };
 }
 
 /// The windows of `WINDOW`, each whole, in their order.

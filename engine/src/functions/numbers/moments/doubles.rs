@@ -12,7 +12,7 @@ use super::super::{fault, is_of};
 use super::Measure;
 use super::tally::{Answer, Tally};
 
-fn overflow() -> DataFusionError {
+pub(crate) fn overflow() -> DataFusionError {
     fault(is_of::OUT_OF_RANGE, "value out of range: overflow".to_owned())
 }
 
@@ -285,10 +285,17 @@ impl Tally for Pair {
 }
 
 /// The sum of doubles.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Total {
     count: f64,
     sum: f64,
+}
+
+impl Default for Total {
+    /// Of nothing: negative zero is the number that leaves every other as it is.
+    fn default() -> Self {
+        Self { count: 0.0, sum: -0.0 }
+    }
 }
 
 impl Total {
@@ -299,7 +306,7 @@ impl Total {
 
     /// For `avg`.
     pub(crate) fn average() -> Answer<Self> {
-        Self::answer(|tally| tally.sum / tally.count)
+        Self::answer(|tally| (0.0 + tally.sum) / tally.count)
     }
 
     fn answer(value: fn(&Self) -> f64) -> Answer<Self> {
