@@ -3,14 +3,16 @@
 //! They differ because Ballista cuts a plan into stages that share no memory: dynamic filters would
 //! wait for ever for a value set in another process, and views would drag whole buffers along.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use ballista_core::extension::SessionConfigExt;
 use ballista_core::optimizer::ballista_default_optimizer_rules;
 use catalog::{DATABASE, DEFAULT_SCHEMA, StringLayout};
 use datafusion::catalog::CatalogProviderList;
-use datafusion::common::config::{ConfigExtension, Dialect};
-use datafusion::common::extensions_options;
+use datafusion::common::config::{ConfigEntry, ConfigExtension, Dialect, ExtensionOptions};
+use datafusion::common::config_datafusion_err;
+use datafusion::error::Result;
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::session_state::SessionState;
@@ -56,6 +58,8 @@ pub struct StatementSettings {
     pub target_partitions: usize,
     /// The session's time zone, an IANA name or an offset.
     pub time_zone: String,
+    /// How the session prints values and reads dates, as `Style::told` tells it.
+    pub style: String,
     /// The largest build side that is sent whole to every task, in bytes. Cluster only.
     pub broadcast_bytes_max: usize,
     /// Hash joins, or else sort-merge joins, which can spill.
@@ -105,13 +109,54 @@ impl Thrift {
     }
 }
 
-extensions_options! {
-    /// What executors are told of a task beside DataFusion's and Ballista's own settings.
-    pub struct TaskOptions {
-        /// The task is to run alone in its executor.
-        pub alone: bool, default = false
-        /// Bytes that its operators may take, at most; as many as there are when 0.
-        pub memory_max: usize, default = 0
+/// What executors are told of a task beside DataFusion's and Ballista's own settings.
+#[derive(Debug, Clone, Default)]
+pub struct TaskOptions {
+    /// The task is to run alone in its executor.
+    pub alone: bool,
+    /// Bytes that its operators may take, at most; as many as there are when 0.
+    pub memory_max: usize,
+    /// How values are printed and dates are read, as `Style::told` tells it.
+    pub style: String,
+}
+
+/// By hand: what DataFusion's macro makes lists the keys without their prefix, so that Ballista's executors, which are sent that
+/// list, would know none of them.
+impl ExtensionOptions for TaskOptions {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+
+    fn cloned(&self) -> Box<dyn ExtensionOptions> {
+        Box::new(self.clone())
+    }
+
+    fn set(&mut self, key: &str, value: &str) -> Result<()> {
+        let wrong = || config_datafusion_err!("a value of \"{key}\" that is none: {value}");
+        match key {
+            "alone" => self.alone = value.parse().map_err(|_| wrong())?,
+            "memory_max" => self.memory_max = value.parse().map_err(|_| wrong())?,
+            "style" => value.clone_into(&mut self.style),
+            _ => return Err(config_datafusion_err!("there is no setting {}.{key}", Self::PREFIX)),
+        }
+        Ok(())
+    }
+
+    fn entries(&self) -> Vec<ConfigEntry> {
+        let entry = |key: &str, value: String| ConfigEntry {
+            key: format!("{}.{key}", Self::PREFIX),
+            value: Some(value),
+            description: "",
+        };
+        vec![
+            entry("alone", self.alone.to_string()),
+            entry("memory_max", self.memory_max.to_string()),
+            entry("style", self.style.clone()),
+        ]
     }
 }
 
@@ -186,6 +231,9 @@ impl SessionStates {
         let options = state.config_mut().options_mut();
         options.execution.target_partitions = settings.target_partitions;
         options.execution.time_zone = Some(settings.time_zone.clone());
+        if !settings.style.is_empty() {
+            let _ = options.set("sluice_task.style", &settings.style);
+        }
         let task_memory = settings.task_memory;
         options.execution.sort_spill_reservation_bytes = (task_memory / 16).clamp(1 << 20, 10 << 20);
         options.optimizer.prefer_hash_join = settings.prefer_hash_join;
@@ -280,7 +328,6 @@ fn local_config() -> SessionConfig {
 fn cluster_config() -> SessionConfig {
     // Without Ballista's restrictions a plan does not fail on the cluster, it hangs.
     let config = common(SessionConfig::new_with_ballista())
-        .with_option_extension(TaskOptions::default())
         // Chosen per statement: sort-merge joins everywhere cost 2.6 times as much over TPC-H at SF 1.
         .set_bool("datafusion.optimizer.prefer_hash_join", true)
         .set_bool("ballista.planner.adaptive.enabled", false)
@@ -300,6 +347,7 @@ pub const FORCE_REMOTE_READ: &str = "SLUICE_TEST_FORCE_REMOTE_READ";
 
 fn common(config: SessionConfig) -> SessionConfig {
     let mut config = config
+        .with_option_extension(TaskOptions::default())
         .with_default_catalog_and_schema(DATABASE, DEFAULT_SCHEMA)
         .with_create_default_catalog_and_schema(false)
         // Ours has PostgreSQL's shape.
@@ -322,4 +370,27 @@ fn common(config: SessionConfig) -> SessionConfig {
     // A sort that streams into its successor may hold this much outside the pool; the default is 1 GiB.
     options.execution.sort_pushdown_buffer_capacity = 64 << 20;
     config
+}
+
+#[cfg(test)]
+mod tests {
+    use ballista_core::extension::SessionConfigHelperExt;
+
+    use super::*;
+
+    #[test]
+    fn executors_are_told_what_a_task_is_to_be() {
+        let mut sent = cluster_config();
+        for (key, value) in [("alone", "true"), ("memory_max", "5"), ("style", "German, DMY|postgres|hex|1")]
+        {
+            sent.options_mut().set(&format!("sluice_task.{key}"), value).expect("a setting");
+        }
+        let taken = cluster_config().update_from_key_value_pair(&sent.to_key_value_pairs());
+        assert!(runs_alone(&taken));
+        assert_eq!(memory_max(&taken), 5);
+        assert_eq!(
+            crate::functions::style::Style::of_options(taken.options()).told(),
+            "German, DMY|postgres|hex|1"
+        );
+    }
 }

@@ -390,6 +390,7 @@ fn opening_session(config: &Config, sessions: &SessionStates) -> SessionState {
     let settings = StatementSettings {
         target_partitions: config.server_threads(),
         time_zone: "UTC".to_owned(),
+        style: String::new(),
         broadcast_bytes_max: 0,
         prefer_hash_join: true,
         task_memory: 0,

@@ -15,6 +15,7 @@ use datafusion::logical_expr::{
 
 use super::texts::encodings::{Problem, decoded};
 use crate::Error;
+use crate::functions::style::Style;
 use crate::sqlstate::SqlState;
 
 /// Which way.
@@ -64,19 +65,38 @@ pub fn bytes_of(text: &str) -> Result<Vec<u8>> {
     Err(DataFusionError::Execution(error.to_stamp()))
 }
 
-fn text_of(bytes: &[u8]) -> String {
+/// The text of `bytea`: `\\x` and hexadecimal digits, or with escapes.
+pub fn put_bytes(bytes: &[u8], style: &Style, out: &mut Vec<u8>) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = String::with_capacity(2 + 2 * bytes.len());
-    text.push_str("\\x");
-    for byte in bytes {
-        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    if !style.has_escapes {
+        out.reserve(2 + 2 * bytes.len());
+        out.extend_from_slice(b"\\x");
+        for byte in bytes {
+            out.push(DIGITS[usize::from(byte >> 4)]);
+            out.push(DIGITS[usize::from(byte & 15)]);
+        }
+        return;
     }
-    text
+    for byte in bytes {
+        match byte {
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b' '..=b'~' => out.push(*byte),
+            byte => {
+                out.push(b'\\');
+                out.extend([byte >> 6, byte >> 3 & 7, byte & 7].map(|digit| DIGITS[usize::from(digit)]));
+            }
+        }
+    }
+}
+
+fn text_of(bytes: &[u8], style: &Style) -> String {
+    let mut out = Vec::new();
+    put_bytes(bytes, style, &mut out);
+    String::from_utf8_lossy(&out).into_owned()
 }
 
 impl Way {
-    fn apply(self, values: &ArrayRef) -> Result<ArrayRef> {
+    fn apply(self, values: &ArrayRef, style: &Style) -> Result<ArrayRef> {
         Ok(match self {
             Self::Read => {
                 let texts = cast(values, &DataType::Utf8)?;
@@ -85,7 +105,8 @@ impl Way {
             }
             Self::Shown => {
                 let bytes = cast(values, &DataType::Binary)?;
-                let shown = bytes.as_binary::<i32>().iter().map(|bytes| bytes.map(text_of));
+                let shown =
+                    bytes.as_binary::<i32>().iter().map(|bytes| bytes.map(|bytes| text_of(bytes, style)));
                 Arc::new(shown.collect::<StringArray>())
             }
         })
@@ -125,10 +146,11 @@ impl ScalarUDFImpl for Bytes {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let style = Style::of_options(&args.config_options);
         match args.args.as_slice() {
-            [ColumnarValue::Array(values)] => Ok(ColumnarValue::Array(self.way.apply(values)?)),
+            [ColumnarValue::Array(values)] => Ok(ColumnarValue::Array(self.way.apply(values, &style)?)),
             [ColumnarValue::Scalar(value)] => {
-                let applied = self.way.apply(&value.to_array()?)?;
+                let applied = self.way.apply(&value.to_array()?, &style)?;
                 Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&applied, 0)?))
             }
             _ => Err(super::no_such_arguments(self.name())),
@@ -144,7 +166,10 @@ mod tests {
     fn bytes_in_hex_and_with_escapes() {
         assert_eq!(bytes_of("\\x00 Ff").ok(), Some(vec![0, 255]));
         assert_eq!(bytes_of("a\\\\b\\001").ok(), Some(vec![b'a', b'\\', b'b', 1]));
-        assert_eq!(text_of(&[0, 255, 16]), "\\x00ff10");
+        let style = Style::default();
+        assert_eq!(text_of(&[0, 255, 16], &style), "\\x00ff10");
+        let escape = Style { has_escapes: true, ..style };
+        assert_eq!(text_of(b"a\\\x00\xff~", &escape), "a\\\\\\000\\377~");
         for (text, code) in [("\\x0", "22023"), ("\\x0g", "22023"), ("a\\8", "22P02"), ("\\", "22P02")] {
             let refused = bytes_of(text).expect_err(text);
             assert!(refused.to_string().contains(code), "{text}: {refused}");

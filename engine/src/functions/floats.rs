@@ -6,27 +6,56 @@ const SINGLE_DIGITS: i32 = 6;
 const DOUBLE_DIGITS: i32 = 15;
 const ZEROS: &str = "0000000000000000";
 
-/// Gives `put` the parts of what `float4out` prints.
-pub fn put_single(value: f32, put: impl FnMut(&str)) {
-    show(value.into(), ryu::Buffer::new().format(value), SINGLE_DIGITS, put);
+/// Gives `put` the parts of what `float4out` prints, with so many `extra_float_digits`.
+pub fn put_single(value: f32, extra: i8, put: impl FnMut(&str)) {
+    if extra > 0 {
+        return show(value.into(), ryu::Buffer::new().format(value), SINGLE_DIGITS, put);
+    }
+    put_rounded(value.into(), SINGLE_DIGITS + i32::from(extra), put);
 }
 
-/// Gives `put` the parts of what `float8out` prints.
-pub fn put_double(value: f64, put: impl FnMut(&str)) {
-    show(value, ryu::Buffer::new().format(value), DOUBLE_DIGITS, put);
+/// Gives `put` the parts of what `float8out` prints, with so many `extra_float_digits`.
+pub fn put_double(value: f64, extra: i8, put: impl FnMut(&str)) {
+    if extra > 0 {
+        return show(value, ryu::Buffer::new().format(value), DOUBLE_DIGITS, put);
+    }
+    put_rounded(value, DOUBLE_DIGITS + i32::from(extra), put);
 }
 
-/// What `float4out` prints.
+/// `%.*g`: rounded to so many digits.
+fn put_rounded(value: f64, digits: i32, mut put: impl FnMut(&str)) {
+    let digits = digits.max(1);
+    if value == 0.0 {
+        return put(if value.is_sign_negative() { "-0" } else { "0" });
+    }
+    let rounded = format!("{value:.*e}", (digits - 1) as usize);
+    show(value, &rounded, digits, put);
+}
+
+/// What `float4out` prints in a new session.
 pub fn single_shown(value: f32) -> String {
+    single_with(value, SHORTEST)
+}
+
+/// What `float8out` prints in a new session.
+pub fn double_shown(value: f64) -> String {
+    double_with(value, SHORTEST)
+}
+
+/// `extra_float_digits` of a new session.
+const SHORTEST: i8 = 1;
+
+/// What `float4out` prints with so many `extra_float_digits`.
+pub fn single_with(value: f32, extra: i8) -> String {
     let mut text = String::new();
-    put_single(value, |part| text.push_str(part));
+    put_single(value, extra, |part| text.push_str(part));
     text
 }
 
-/// What `float8out` prints.
-pub fn double_shown(value: f64) -> String {
+/// What `float8out` prints with so many `extra_float_digits`.
+pub fn double_with(value: f64, extra: i8) -> String {
     let mut text = String::new();
-    put_double(value, |part| text.push_str(part));
+    put_double(value, extra, |part| text.push_str(part));
     text
 }
 
@@ -127,5 +156,17 @@ mod tests {
         ] {
             assert_eq!(single_shown(value), text);
         }
+        for (value, extra, text) in [
+            (0.1 + 0.2, 0, "0.3"),
+            (1_004.3f64.sqrt(), 0, "31.6906926399535"),
+            (1e15, 0, "1e+15"),
+            (123_456_789.0, -8, "1.234568e+08"),
+            (-0.0, 0, "-0"),
+            (f64::NAN, -15, "NaN"),
+            (2.5, -15, "2"),
+        ] {
+            assert_eq!(double_with(value, extra), text);
+        }
+        assert_eq!(single_with(431.773, 0), "431.773");
     }
 }

@@ -24,6 +24,7 @@ pub mod patterns;
 pub mod rounding;
 pub mod sketches;
 mod slices;
+pub mod style;
 pub mod texts;
 
 use std::sync::Arc;

@@ -9,6 +9,7 @@ use catalog::{
 };
 use datafusion::arrow::datatypes::DataType;
 use engine::functions::partition;
+use engine::functions::style::Display;
 use engine::{Error, Result};
 
 use super::readers;
@@ -54,7 +55,8 @@ pub async fn create(
         Named::Free(name) => name,
         Named::Exists(notice) => return Ok(Outcome::with_notices(TAG, vec![notice])),
     };
-    let columns = make.columns.iter().map(new_column).collect::<Result<_>>()?;
+    let display = session.settings.display();
+    let columns = make.columns.iter().map(|column| new_column(column, &display)).collect::<Result<_>>()?;
     let table = Arc::new(new_table(&name, columns, make)?);
     defined(&context, &table)?;
     let seen = Arc::clone(context.snapshot.metadata());
@@ -141,12 +143,12 @@ fn check_temporary(context: &QueryContext, schema: Option<&str>) -> Result<()> {
     Err(Error::PermissionDenied { message })
 }
 
-fn new_column(column: &ColumnMake) -> Result<NewColumn> {
+fn new_column(column: &ColumnMake, display: &Display) -> Result<NewColumn> {
     Ok(NewColumn {
         name: column.name.clone(),
         data_type: column.data_type.clone(),
         is_nullable: column.is_nullable,
-        default: stored_default(column.default.as_ref(), &column.name, &column.data_type)?,
+        default: stored_default(column.default.as_ref(), &column.name, &column.data_type, display)?,
         declared: column.declared.clone(),
     })
 }
@@ -156,12 +158,15 @@ fn stored_default(
     default: Option<&DefaultValue>,
     column: &str,
     data_type: &DataType,
+    display: &Display,
 ) -> Result<Option<String>> {
     let Some(default) = default else { return Ok(None) };
     let text = default.text_for(column, data_type)?;
+    // As the session reads it now.
+    if let Some(read) = engine::functions::instants::read_text(&text, data_type, display) {
+        return Ok(catalog::lake::values::to_text(&read?));
+    }
     Ok(Some(match data_type {
-        DataType::Timestamp(..) => input::instant(&text),
-        DataType::Date32 => input::date(&text).to_owned(),
         DataType::Binary => match input::bytea(&text) {
             Some(bytes) => bytes.iter().map(|byte| format!("{byte:02X}")).collect(),
             None => text,
@@ -427,7 +432,10 @@ pub async fn alter(
                 let table = next.tables.get(&name).ok_or_else(|| Error::internal("a table went away"))?;
                 refuse_materialized(&next, table)?;
                 let table = writable(table)?;
-                let Some(change) = column_change(&table, step, &mut notices)? else { continue };
+                let Some(change) = column_change(&table, step, &mut notices, &session.settings.display())?
+                else {
+                    continue;
+                };
                 let change = Change::Columns { table: name.clone(), change };
                 for dropped in views.kept(&next, &change, step).await? {
                     next.apply(&dropped);
@@ -472,6 +480,7 @@ fn column_change(
     table: &TableDefinition,
     step: &AlterStep,
     notices: &mut Vec<Notice>,
+    display: &Display,
 ) -> Result<Option<ColumnChange>> {
     let Some(managed) = &table.managed else { return Ok(None) };
     let relation = &table.name.table;
@@ -507,7 +516,7 @@ fn column_change(
                 }
                 return Err(Error::DuplicateColumn { message });
             }
-            let new = new_column(column)?;
+            let new = new_column(column, display)?;
             check_default(&new)?;
             if !new.is_nullable && new.default.is_none() && managed.rows() > 0 {
                 let message =
@@ -589,7 +598,7 @@ fn column_change(
         }
         AlterStep::SetDefault { name, default } => {
             let column = found(name)?;
-            let default = stored_default(default.as_ref(), name, column.field.data_type())?;
+            let default = stored_default(default.as_ref(), name, column.field.data_type(), display)?;
             check_default(&NewColumn {
                 name: name.clone(),
                 data_type: column.field.data_type().clone(),

@@ -134,6 +134,7 @@ fn planning_state(coordinator: &Coordinator) -> datafusion::execution::session_s
     let settings = StatementSettings {
         target_partitions: coordinator.config.server_threads(),
         time_zone: "UTC".to_owned(),
+        style: String::new(),
         broadcast_bytes_max: 0,
         prefer_hash_join: true,
         task_memory: 0,

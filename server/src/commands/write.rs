@@ -230,7 +230,8 @@ fn declared_type(field: &Field) -> Option<DeclaredType> {
     let name = told(PG_TYPE)?.trim_start_matches('_').to_owned();
     let modifier = told(PG_TYPMOD)?.parse().ok()?;
     let is_kept = ["varchar", "bpchar", "name", "json", "time", "timestamp", "timestamptz"];
-    is_kept.contains(&name.as_str()).then_some(DeclaredType { name, modifier })
+    let is_bare = name == "numeric" && modifier < 0;
+    (is_bare || is_kept.contains(&name.as_str())).then_some(DeclaredType { name, modifier })
 }
 
 /// Writes the rows of `write` to `target`, to so many files of about one size where it is said.

@@ -13,7 +13,7 @@ use datafusion::arrow::datatypes::{DataType, Field, IntervalUnit, Schema, TimeUn
 
 pub use catalog::{PG_TYPE, PG_TYPMOD};
 
-use super::shapes::{PG_CATALOG, functions, shape, static_rows};
+use super::shapes::{INFORMATION_SCHEMA, PG_CATALOG, functions, shape, static_rows};
 
 /// How values of a PostgreSQL type are held, and the name to tell clients when Arrow's type does not
 /// say it.
@@ -251,6 +251,15 @@ impl Columns {
         self.push(name, "_int2", Arc::new(builder.finish()))
     }
 
+    /// `regtype[]`.
+    pub fn regtypes(self, name: &str, values: impl IntoIterator<Item = Vec<i64>>) -> Self {
+        let mut builder = ListBuilder::new(Int64Builder::new());
+        for items in values {
+            builder.append_value(items.into_iter().map(Some));
+        }
+        self.push(name, "_regtype", Arc::new(builder.finish()))
+    }
+
     /// `text[]`, or `aclitem[]`, that may be missing.
     pub fn texts(
         self,
@@ -309,6 +318,10 @@ impl Columns {
                 Some(column) => {
                     debug_assert!(false, "{relation}.{name} is {pg_type}, not {}", column.field);
                     Column::filler(name, pg_type, rows)
+                }
+                // What the standard's views do not say of a column is NULL.
+                None if schema == INFORMATION_SCHEMA => {
+                    Column::of_text(name, pg_type, std::iter::repeat_n(None, rows))
                 }
                 None => Column::filler(name, pg_type, rows),
             }

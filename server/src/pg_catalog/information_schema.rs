@@ -178,9 +178,14 @@ fn columns(view: &View) -> RecordBatch {
         1700 if c.modifier >= 4 => Some((c.modifier - 4) & 0xffff),
         _ => None,
     };
+    let is_text = |c: &Described| [25, 1042, 1043].contains(&c.oid);
+    let length = |c: &Described| ([1042, 1043].contains(&c.oid) && c.modifier >= 4).then_some(c.modifier - 4);
+    // A letter takes four bytes at most.
+    let octets = |c: &Described| is_text(c).then(|| length(c).map_or(1_073_741_824, |length| 4 * length));
     let is_time = |c: &Described| [1083, 1114, 1184, 1186].contains(&c.oid);
     let instant_precision = |c: &Described| match c.oid {
         1082 => Some(0),
+        _ if is_time(c) && c.modifier >= 0 => Some(c.modifier),
         _ if is_time(c) => Some(6),
         _ => None,
     };
@@ -196,7 +201,8 @@ fn columns(view: &View) -> RecordBatch {
         .int4("ordinal_position", all.iter().map(|c| c.position))
         .varchar("is_nullable", all.iter().map(|c| Some(if c.is_required { "NO" } else { "YES" })))
         .varchar("data_type", all.iter().map(|c| Some(data_type(c))))
-        .optional_int4("character_octet_length", all.iter().map(|c| (c.oid == 25).then_some(1_073_741_824)))
+        .optional_int4("character_maximum_length", all.iter().map(length))
+        .optional_int4("character_octet_length", all.iter().map(octets))
         .optional_int4("numeric_precision", all.iter().map(precision))
         .optional_int4("numeric_precision_radix", all.iter().map(radix))
         .optional_int4("numeric_scale", all.iter().map(scale))

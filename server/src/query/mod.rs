@@ -46,7 +46,9 @@ pub use write::{Written, explain as explain_write, write, write_rows};
 use crate::coordinator::Coordinator;
 use crate::pg_catalog;
 use crate::profile::LiveProfile;
-use crate::session::{Effects, LintSetting, Notice, RouteSetting, Session, Values};
+use crate::session::{
+    Effects, LintSetting, Notice, OpenCursors, PreparedStatements, RouteSetting, Session, Values,
+};
 use crate::sql::{Query, SessionFacts, SessionIdentity, TableReference};
 use plan::Planner;
 
@@ -85,6 +87,8 @@ pub struct QueryContext {
     pub target_partitions: Option<usize>,
     /// What the planner is told.
     pub time_zone: String,
+    /// How the session prints values and reads dates, as its tasks are told.
+    pub style: String,
     /// The largest build side that is broadcast, in bytes.
     pub broadcast_bytes_max: usize,
     /// How long planning may take.
@@ -99,6 +103,10 @@ pub struct QueryContext {
     pub told: Arc<Mutex<Vec<Notice>>>,
     /// The session's settings by name, for the functions and views that show them.
     pub settings: Arc<Values>,
+    /// The session's prepared statements, for the view that shows them.
+    pub prepared: Arc<PreparedStatements>,
+    /// The session's open cursors, for the view that shows them.
+    pub cursors: Arc<OpenCursors>,
     /// Ends the query from outside.
     pub cancel: CancellationToken,
     /// The catalog of the session's own tables, once it made one.
@@ -151,6 +159,7 @@ impl QueryContext {
             route: settings.route(),
             target_partitions: settings.target_partitions(),
             time_zone: settings.time_zone().into_owned(),
+            style: settings.style().told(),
             broadcast_bytes_max: settings.broadcast_size().as_usize(),
             planning_timeout: settings.planning_timeout(),
             max_memory: settings.max_memory(),
@@ -158,6 +167,8 @@ impl QueryContext {
             last_route: Arc::clone(&session.last_route),
             told: Arc::clone(&session.told),
             settings: settings.values(),
+            prepared: Arc::clone(&session.prepared),
+            cursors: Arc::clone(&session.cursors),
             cancel,
             temporary: session.temporary.as_ref().map(|own| Arc::clone(own.metadata())),
             snapshots: Arc::default(),
@@ -264,6 +275,7 @@ impl QueryContext {
         StatementSettings {
             target_partitions,
             time_zone: self.time_zone.clone(),
+            style: self.style.clone(),
             broadcast_bytes_max: self.broadcast_bytes_max,
             prefer_hash_join: true,
             task_memory: self.memory_bytes(self.coordinator.runtime.pool.limit_bytes())
@@ -318,7 +330,7 @@ async fn start(
     let permit = context.admit(query).await?;
     context.profile.admitted(began_at.elapsed().as_secs_f64() * 1000.0);
     let planned_at = Instant::now();
-    if let Some(row) = single_row.filter(|row| row.suits(&context.time_zone, parameters)) {
+    if let Some(row) = single_row.filter(|row| row.suits(&context.time_zone, &context.style, parameters)) {
         let route = Route::Local(route::READS_NO_TABLE.to_owned());
         *context.last_route.lock() = route.to_string();
         record.routed(&route);

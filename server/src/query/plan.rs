@@ -238,7 +238,10 @@ impl Planner {
         let plan = expansion.of(plan)?;
         let declared = self.declared_of(&plan);
         let single_row = (!self.query.asks_session)
-            .then(|| SingleRow::of(&plan, &parameters, &state, &self.context.time_zone).map(Arc::new))
+            .then(|| {
+                SingleRow::of(&plan, &parameters, &state, (&self.context.time_zone, &self.context.style))
+                    .map(Arc::new)
+            })
             .flatten();
         let nulls = parameters.iter().map(ScalarValue::try_from).collect::<DataFusionResult<Vec<_>>>()?;
         let plan = bind(plan, nulls)?;

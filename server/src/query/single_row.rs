@@ -26,6 +26,7 @@ pub struct SingleRow {
     columns: SchemaRef,
     expressions: Vec<Arc<dyn PhysicalExpr>>,
     time_zone: String,
+    style: String,
 }
 
 impl SingleRow {
@@ -35,7 +36,7 @@ impl SingleRow {
         plan: &LogicalPlan,
         parameters: &[DataType],
         state: &SessionState,
-        time_zone: &str,
+        session: (&str, &str),
     ) -> Option<Self> {
         let LogicalPlan::Projection(projection) = plan else { return None };
         let LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: true, .. }) =
@@ -50,14 +51,14 @@ impl SingleRow {
         };
         let are_quick = projection.expr.iter().all(|expr| !expr.exists(&mut is_odd).unwrap_or(true));
         // What fails here is left to the planner, which tells why.
-        are_quick.then(|| Self::compile(projection, parameters, state, time_zone).ok()).flatten()
+        are_quick.then(|| Self::compile(projection, parameters, state, session).ok()).flatten()
     }
 
     fn compile(
         projection: &Projection,
         parameters: &[DataType],
         state: &SessionState,
-        time_zone: &str,
+        (time_zone, style): (&str, &str),
     ) -> DataFusionResult<Self> {
         let fields = parameters.iter().enumerate();
         let fields: Vec<Field> = fields
@@ -75,15 +76,23 @@ impl SingleRow {
         let physical = |expr: &Expr| create_physical_expr(expr, &row, properties, &planning);
         let expressions = plan.expressions().iter().map(physical).collect::<DataFusionResult<Vec<_>>>()?;
         let columns = Arc::clone(plan.schema().inner());
-        Ok(Self { parameters, columns, expressions, time_zone: time_zone.to_owned() })
+        Ok(Self {
+            parameters,
+            columns,
+            expressions,
+            time_zone: time_zone.to_owned(),
+            style: style.to_owned(),
+        })
     }
 
-    /// Whether it means the same in a session of this time zone, for values of these types: a decimal has
+    /// Whether it means the same in a session of this time zone and style, for values of these types: a decimal has
     /// the scale that its digits have.
-    pub fn suits(&self, time_zone: &str, values: &[ScalarValue]) -> bool {
+    pub fn suits(&self, time_zone: &str, style: &str, values: &[ScalarValue]) -> bool {
         let are_declared =
             |(field, value): (&Arc<Field>, &ScalarValue)| *field.data_type() == value.data_type();
-        self.time_zone == time_zone && self.parameters.fields().iter().zip(values).all(are_declared)
+        self.time_zone == time_zone
+            && self.style == style
+            && self.parameters.fields().iter().zip(values).all(are_declared)
     }
 
     /// The row for these values.

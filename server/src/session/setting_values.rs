@@ -171,32 +171,36 @@ fn quoted_name(text: &str) -> Option<(String, &str)> {
     }
 }
 
-/// Whether the style is `ISO`, and the order of day and month; those that are not said are what they are. None for what
-/// PostgreSQL does not know, and for two that contradict each other.
-pub(super) fn date_style(value: &str) -> Option<(bool, &'static str)> {
+/// `value` as it is shown, `ISO, MDY`; what it does not say is what `current` says. None for what PostgreSQL does not know, and
+/// for two that contradict each other.
+pub(super) fn date_style(value: &str, current: &str) -> Option<String> {
     let (mut style, mut order) = (None, None);
     for word in value.split(',').map(|word| word.trim().trim_matches(['\'', '"'])) {
         let word = word.to_ascii_uppercase();
-        let (is_iso, said) = match word.as_str() {
+        let said = match word.as_str() {
             "" if value.trim().is_empty() => (None, None),
-            "ISO" => (Some(true), None),
-            "SQL" | "POSTGRES" => (Some(false), None),
-            "GERMAN" => (Some(false), None),
-            "DEFAULT" => (None, None),
-            "MDY" | "US" | "NONEURO" | "NONEUROPEAN" => (None, Some("MDY")),
-            "DMY" | "EURO" | "EUROPEAN" => (None, Some("DMY")),
+            "ISO" => (Some("ISO"), None),
+            "SQL" => (Some("SQL"), None),
+            "DEFAULT" => (style.or(Some("ISO")), order.or(Some("MDY"))),
+            "MDY" | "US" => (None, Some("MDY")),
+            "DMY" => (None, Some("DMY")),
             "YMD" => (None, Some("YMD")),
+            word if word.starts_with("POSTGRES") => (Some("Postgres"), None),
+            word if word.starts_with("GERMAN") => (Some("German"), None),
+            word if word.starts_with("NONEURO") => (None, Some("MDY")),
+            word if word.starts_with("EURO") => (None, Some("DMY")),
             _ => return None,
         };
-        if is_iso.is_some() && style.is_some_and(|style| style != is_iso)
-            || said.is_some() && order.is_some_and(|order| order != said)
-        {
+        let contradicts =
+            |one: Option<&str>, other: Option<&str>| one.zip(other).is_some_and(|(one, other)| one != other);
+        if contradicts(said.0, style) || contradicts(said.1, order) {
             return None;
         }
-        style = is_iso.map(Some).or(style);
-        order = said.map(Some).or(order);
+        (style, order) = (said.0.or(style), said.1.or(order));
     }
-    Some((style.flatten().unwrap_or(true), order.flatten().unwrap_or("MDY")))
+    let (current_style, current_order) = current.split_once(", ").unwrap_or(("ISO", "MDY"));
+    let own_order = if style == Some("German") { "DMY" } else { current_order };
+    Some(format!("{}, {}", style.unwrap_or(current_style), order.unwrap_or(own_order)))
 }
 
 /// IANA names, and hours east of Greenwich such as `5` or `-3.5`, which are kept as PostgreSQL shows them: `<+05>-05`.
@@ -285,10 +289,14 @@ mod tests {
 
     #[test]
     fn date_styles_do_not_contradict_themselves() {
-        assert_eq!(date_style("iso"), Some((true, "MDY")));
-        assert_eq!(date_style("SQL, DMY"), Some((false, "DMY")));
-        assert_eq!(date_style("iso, sql"), None);
-        assert_eq!(date_style("iso, dmy, mdy"), None);
-        assert_eq!(date_style("cubist"), None);
+        let style = |value| date_style(value, "ISO, MDY");
+        assert_eq!(style("iso").as_deref(), Some("ISO, MDY"));
+        assert_eq!(style("SQL, DMY").as_deref(), Some("SQL, DMY"));
+        assert_eq!(style("German").as_deref(), Some("German, DMY"));
+        assert_eq!(date_style("ymd", "Postgres, DMY").as_deref(), Some("Postgres, YMD"));
+        assert_eq!(date_style("default", "Postgres, DMY").as_deref(), Some("ISO, MDY"));
+        assert_eq!(style("iso, sql"), None);
+        assert_eq!(style("iso, dmy, mdy"), None);
+        assert_eq!(style("cubist"), None);
     }
 }

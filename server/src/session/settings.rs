@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use catalog::Role;
+use engine::functions::instants::Zone;
+use engine::functions::style::{Display, Style};
 use engine::{ByteSize, Error, Interval, Result};
 
 use super::accepted::ACCEPTED;
@@ -167,12 +169,7 @@ const MESSAGE_LEVELS: Kind =
 /// Every setting, in the order of `SHOW ALL`.
 static REGISTRY: &[SettingDescription] = &[
     reported("application_name", "", Kind::Name, "Names the application in statistics and logs."),
-    setting(
-        "bytea_output",
-        "hex",
-        Kind::Served { served: &["hex"], others: &["escape"] },
-        "Sets the output format for bytea.",
-    ),
+    setting("bytea_output", "hex", Kind::OneOf(&["escape", "hex"]), "Sets the output format for bytea."),
     reported("client_encoding", "UTF8", Kind::Encoding, "Sets the client's character set."),
     setting(
         "client_min_messages",
@@ -180,7 +177,12 @@ static REGISTRY: &[SettingDescription] = &[
         MESSAGE_LEVELS,
         "Sets the least severe message sent to the client.",
     ),
-    reported("DateStyle", "ISO, MDY", Kind::DateStyle, "Sets the display format for dates; always ISO."),
+    reported(
+        "DateStyle",
+        "ISO, MDY",
+        Kind::DateStyle,
+        "Sets the display format for dates, and how ambiguous ones are read.",
+    ),
     setting("default_table_access_method", "heap", Kind::OneOf(&["heap"]), "Said for clients that ask."),
     setting("default_tablespace", "", Kind::OneOf(&["", "pg_default"]), "There are no other tablespaces."),
     setting(
@@ -202,12 +204,7 @@ static REGISTRY: &[SettingDescription] = &[
         "Whether new transactions wait for a snapshot that nothing can make fail; every snapshot is one.",
     ),
     setting("escape_string_warning", "on", Kind::Bool, "Accepted; strings conform to the standard."),
-    setting(
-        "extra_float_digits",
-        "1",
-        Kind::FloatDigits,
-        "Floating-point values are always printed exactly.",
-    ),
+    setting("extra_float_digits", "1", Kind::FloatDigits, "Sets the digits of floating-point values."),
     setting(
         "idle_in_transaction_session_timeout",
         "0",
@@ -225,7 +222,7 @@ static REGISTRY: &[SettingDescription] = &[
     reported(
         "IntervalStyle",
         "postgres",
-        Kind::Served { served: &["postgres"], others: &["postgres_verbose", "sql_standard", "iso_8601"] },
+        Kind::OneOf(&["postgres", "postgres_verbose", "sql_standard", "iso_8601"]),
         "Sets the display format for intervals.",
     ),
     reported("is_superuser", "on", Kind::ReadOnly, "Whether the current role is a superuser."),
@@ -517,7 +514,11 @@ impl Settings {
     ) -> Result<Option<&'static SettingDescription>> {
         let setting = find(name)?;
         self.check_may_set(setting)?;
-        let value = match value {
+        let merged = match (setting.kind, value) {
+            (Kind::DateStyle, Some(value)) => values::date_style(value, &self.values[setting.name]),
+            _ => None,
+        };
+        let value = match merged.as_deref().or(value) {
             Some(value) => checked(setting, value)?,
             None => match default_of(setting.name) {
                 Some(default) => self.values[default].clone(),
@@ -818,6 +819,22 @@ impl Settings {
         self.follow_defaults();
     }
 
+    /// How values are printed and dates are read, the zone aside.
+    pub fn style(&self) -> Style {
+        let value = |name: &str| self.values[name].as_str();
+        Style::of_settings(
+            value("DateStyle"),
+            value("IntervalStyle"),
+            value("bytea_output"),
+            value("extra_float_digits"),
+        )
+    }
+
+    /// How values are printed.
+    pub fn display(&self) -> Display {
+        Display { zone: Zone::of_setting(Some(&self.time_zone())), style: self.style() }
+    }
+
     /// The time zone, as an IANA name or an offset.
     pub fn time_zone(&self) -> Cow<'_, str> {
         values::zone_offset(&self.values["TimeZone"])
@@ -915,13 +932,7 @@ fn checked_as(setting: &SettingDescription, kind: Kind, value: &str) -> Result<S
         },
         Kind::Real(least, most) => values::real(name, value, least, most)?,
         Kind::Memory { unit_kb, least } => values::memory(name, value, unit_kb, least)?,
-        Kind::FloatDigits => {
-            let digits = checked_as(setting, Kind::Integer(-15, 3), value)?;
-            if digits.starts_with('-') || digits == "0" {
-                return Err(not_served(setting, value));
-            }
-            digits
-        }
+        Kind::FloatDigits => checked_as(setting, Kind::Integer(-15, 3), value)?,
         Kind::Locale => match values::is_c_locale(value) {
             true => value.to_owned(),
             false => return Err(not_served(setting, value)),
@@ -975,10 +986,7 @@ fn checked_as(setting: &SettingDescription, kind: Kind, value: &str) -> Result<S
             value
         }
         Kind::OneOf(choices) => values::choice(choices, value).ok_or_else(invalid)?.to_owned(),
-        Kind::DateStyle => match values::date_style(value).ok_or_else(invalid)? {
-            (true, "MDY") => "ISO, MDY".to_owned(),
-            _ => return Err(not_served(setting, value)),
-        },
+        Kind::DateStyle => values::date_style(value, setting.default).ok_or_else(invalid)?,
         Kind::TimeZone => match values::time_zone(value.trim()) {
             Some(zone) => zone,
             None if values::is_posix_offset(value.trim()) => {

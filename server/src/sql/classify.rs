@@ -55,8 +55,8 @@ pub enum Command {
     Fetch(Fetch),
     /// `CLOSE name`; no name means all.
     Close { name: Option<String> },
-    /// `PREPARE name (types) AS statement`.
-    Prepare { name: String, types: Vec<String>, command: Box<Command>, text: String },
+    /// `PREPARE name (types) AS statement`: the statement's text, and what was written of all.
+    Prepare { name: String, types: Vec<String>, command: Box<Command>, text: String, written: Arc<str> },
     /// `EXECUTE name (…)`: the arguments as a query of one row.
     Execute { name: String, arguments: Option<Box<Query>> },
     /// `COPY … TO STDOUT`.
@@ -155,6 +155,8 @@ pub struct DeclareCursor {
     pub query: Query,
     /// The text of its query.
     pub text: String,
+    /// The text of the statement, as the client sent it.
+    pub statement: Arc<str>,
     /// Lives past its transaction.
     pub is_held: bool,
     /// Sends values in binary.
@@ -434,7 +436,8 @@ fn classify_sql(statement: SqlStatement, sql: &str, facts: &SessionFacts, is_use
             let text = statement.to_string();
             let command = classify_sql(*statement, sql, facts, is_user)?;
             let types = data_types.iter().map(ToString::to_string).collect();
-            Command::Prepare { name: folded(&name), types, command: Box::new(command), text }
+            let written = Arc::from("");
+            Command::Prepare { name: folded(&name), types, command: Box::new(command), text, written }
         }
         SqlStatement::Execute { name: Some(name), parameters, immediate: false, .. } => {
             let arguments = match parameters.as_slice() {
@@ -600,6 +603,7 @@ fn declare(statements: Vec<Declare>, sql: &str, facts: &SessionFacts) -> Result<
         name: folded(name),
         query: query(SqlStatement::Query(body), sql, facts),
         text,
+        statement: Arc::from(""),
         is_held: statement.hold == Some(true),
         is_binary: statement.binary == Some(true),
     })))
@@ -987,7 +991,8 @@ fn variable_name<'a>(parts: impl Iterator<Item = &'a str>) -> String {
 }
 
 fn reset_name(text: &str) -> Option<String> {
-    let name = text.trim().trim_start_matches("RESET").trim().to_ascii_lowercase();
+    let name = text.trim().trim_start_matches("RESET").trim();
+    let name = variable_name(name.split(['.', ' ']).filter(|word| !word.is_empty()));
     (name != "all").then_some(name)
 }
 

@@ -25,6 +25,8 @@ pub fn of(written: &SqlType) -> Result<Option<DeclaredType>> {
         "bpchar" if argument.is_none() && text.to_ascii_lowercase().contains("bpchar") => -1,
         "bpchar" => length_modifier("char", argument.unwrap_or(1))?,
         "name" | "json" => -1,
+        // It is kept with some digits behind the point, which are not shown where they are zeros.
+        "numeric" if !text.contains('(') => -1,
         "time" | "timestamp" | "timestamptz" => match argument {
             Some(digits) => i32::try_from(digits.min(6)).unwrap_or(6),
             None => return Ok(None),
@@ -56,7 +58,7 @@ fn length_modifier(name: &str, length: u64) -> Result<i32> {
 pub fn widens(from: Option<&DeclaredType>, to: Option<&DeclaredType>) -> bool {
     match (from, to) {
         (_, None) => true,
-        (None, Some(to)) => to.name == "varchar" && to.modifier < 0,
+        (None, Some(to)) => ["varchar", "numeric"].contains(&to.name.as_str()) && to.modifier < 0,
         (Some(from), Some(to)) => {
             let is_wider = to.modifier < 0 || (from.modifier >= 0 && to.modifier >= from.modifier);
             // What is padded is kept without its blanks, and is a text without them.
@@ -90,5 +92,6 @@ mod tests {
         assert_eq!(declared("timestamp"), None);
         assert_eq!(declared("text"), None);
         assert_eq!(declared("numeric(5,2)"), None);
+        assert_eq!(declared("numeric"), told("numeric", -1));
     }
 }

@@ -30,15 +30,6 @@ pub fn bytea(text: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// A date whose time of day and zone, which say nothing, are left out: `1996-02-01 +00` is `1996-02-01`.
-pub fn date(text: &str) -> &str {
-    let text = text.trim();
-    match text.char_indices().find(|(at, letter)| *at >= 8 && (letter.is_whitespace() || *letter == 'T')) {
-        Some((at, _)) => &text[..at],
-        None => text,
-    }
-}
-
 /// An instant with its seconds: `1996-07-01 00:00+00` is `1996-07-01 00:00:00+00:00`.
 pub fn instant(text: &str) -> String {
     let text = text.trim();
@@ -67,8 +58,6 @@ mod tests {
 
     #[test]
     fn times_are_completed() {
-        assert_eq!(date("1996-02-01 +00"), "1996-02-01");
-        assert_eq!(date("1996-02-01"), "1996-02-01");
         assert_eq!(instant("1996-07-01 00:00+00"), "1996-07-01 00:00:00+00:00");
         assert_eq!(instant("1996-07-01 10:11:12.5"), "1996-07-01 10:11:12.5");
         assert_eq!(instant("1996-07-01"), "1996-07-01");

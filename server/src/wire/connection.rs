@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::encode::{self, RowEncoder, RowWriter, Zone};
+use super::encode::{self, Display, RowEncoder, RowWriter};
 use super::error_response::{self, Severity};
 use super::frames::{Broken, FrameReader, STARTUP_BYTES_MAX};
 use super::portal::{Cursor, Portal, Progress};
@@ -722,8 +722,8 @@ impl Connection {
         }
     }
 
-    /// Where instants are shown.
-    pub fn zone(&self) -> Zone {
-        Zone::of_setting(Some(&self.session.settings.time_zone()))
+    /// How values are printed.
+    pub fn display(&self) -> Display {
+        self.session.settings.display()
     }
 }

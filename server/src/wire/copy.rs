@@ -42,7 +42,7 @@ pub async fn run(
     let writer = CopyWriter::new(&copy.options, &schema)?;
     connection.send(PgWireBackendMessage::CopyOutResponse(response));
     writer.begin(&schema, connection.rows());
-    let encoder = RowEncoder::new(&schema, formats, connection.zone());
+    let encoder = RowEncoder::new(&schema, formats, connection.display());
     let mut cursor = Cursor::new(rows);
     let (sent, _) = connection.send_rows(&mut cursor, &encoder, &writer, 0, interrupts).await?;
     writer.end(sent == 0, connection.rows());
@@ -171,8 +171,7 @@ fn escape_text(out: &mut Vec<u8>, from: usize, delimiter: u8) {
             }
         };
         out.put_u8(b'\\');
-        // A delimiter that is one of the letters above keeps its own byte.
-        out.put_u8(if byte == delimiter { delimiter } else { letter });
+        out.put_u8(letter);
     }
 }
 

@@ -38,7 +38,8 @@ pub async fn run(connection: &mut Connection, copy: &CopyIn, interrupts: &Interr
 
     let bytes_max = connection.coordinator.config.limits.message_bytes_max.as_usize();
     let charge = connection.memory.nothing();
-    let rows = CopyRows::new(&copy.options, Arc::clone(&target.columns), bytes_max, charge);
+    let rows =
+        CopyRows::new(&copy.options, Arc::clone(&target.columns), bytes_max, charge, connection.display());
     let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
     let writing = commands::write::prepare_incoming(&context, &target, receiver);
     let feeding = feed(connection, rows, sender, bytes_max, interrupts);

@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
-use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray, StringBuilder};
-use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::arrow::array::{
+    ArrayRef, AsArray, RecordBatch, RecordBatchOptions, StringArray, StringBuilder,
+};
+use datafusion::arrow::datatypes::{DataType, Float32Type, Float64Type, SchemaRef};
 use datafusion::common::ScalarValue;
+use engine::functions::style::Display;
 use engine::{Error, Result};
 
 use super::frames::EVERYDAY_BYTES_MAX;
@@ -50,11 +53,19 @@ pub struct CopyRows {
     kept_bytes: usize,
     /// For that, and for a row while it is read.
     charge: Charge,
+    display: Display,
 }
 
 impl CopyRows {
-    /// Reads rows of `schema`, none of them longer than `row_bytes_max`; what they take is asked of `charge`.
-    pub fn new(options: &CopyOptions, schema: SchemaRef, row_bytes_max: usize, charge: Charge) -> Self {
+    /// Reads rows of `schema`, none of them longer than `row_bytes_max`; what they take is asked of `charge`. Dates are read as
+    /// `display` says.
+    pub fn new(
+        options: &CopyOptions,
+        schema: SchemaRef,
+        row_bytes_max: usize,
+        charge: Charge,
+        display: Display,
+    ) -> Self {
         let columns = schema.fields().len();
         Self {
             options: options.clone(),
@@ -73,6 +84,7 @@ impl CopyRows {
             field: Vec::new(),
             kept_bytes: 0,
             charge,
+            display,
             schema,
         }
     }
@@ -390,7 +402,9 @@ impl CopyRows {
         for (at, field) in self.schema.fields().iter().enumerate() {
             columns.push(match self.options.format {
                 CopyFormat::Binary => ScalarValue::iter_to_array(std::mem::take(&mut self.values[at]))?,
-                CopyFormat::Text | CopyFormat::Csv => read(self.texts[at].finish(), field.data_type())?,
+                CopyFormat::Text | CopyFormat::Csv => {
+                    read(self.texts[at].finish(), field.data_type(), &self.display)?
+                }
             });
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
@@ -400,7 +414,7 @@ impl CopyRows {
 }
 
 /// Texts as values of `data_type`: all at once where Arrow reads what PostgreSQL does, else one by one.
-fn read(texts: StringArray, data_type: &DataType) -> Result<ArrayRef> {
+fn read(texts: StringArray, data_type: &DataType, display: &Display) -> Result<ArrayRef> {
     if *data_type == DataType::Utf8 {
         return Ok(Arc::new(texts));
     }
@@ -409,17 +423,36 @@ fn read(texts: StringArray, data_type: &DataType) -> Result<ArrayRef> {
     let is_trimmed = || texts.iter().flatten().all(|text| !text.starts_with(' ') && !text.ends_with(' '));
     if is_same && is_trimmed() {
         let whole: ArrayRef = Arc::new(texts.clone());
-        if let Ok(read) = parameters::parse(&whole, data_type) {
+        if let Ok(read) = parameters::parse(&whole, data_type)
+            && !is_out_of_range(&read, &texts)
+        {
             return Ok(read);
         }
     }
     let null = ScalarValue::try_from(data_type)?;
     let value = |text: Option<&str>| match text {
         None => Ok(null.clone()),
-        Some(text) => Ok::<_, Error>(parameters::from_text(text.as_bytes(), data_type)?.cast_to(data_type)?),
+        Some(text) => {
+            let value = parameters::from_text_in(text.as_bytes(), data_type, display)?;
+            Ok::<_, Error>(value.cast_to(data_type)?)
+        }
     };
     let values = texts.iter().map(value).collect::<Result<Vec<_>>>()?;
     Ok(ScalarValue::iter_to_array(values)?)
+}
+
+/// True where a floating-point number became infinite or zero, which its text may not say.
+fn is_out_of_range(read: &ArrayRef, texts: &StringArray) -> bool {
+    let is_odd = |at: usize, is_end: bool, is_zero: bool| {
+        is_end || is_zero && texts.value(at).bytes().any(|byte| matches!(byte, b'1'..=b'9'))
+    };
+    if let Some(values) = read.as_primitive_opt::<Float64Type>() {
+        let mut values = values.iter().enumerate();
+        return values.any(|(at, value)| value.is_some_and(|v| is_odd(at, v.is_infinite(), v == 0.0)));
+    }
+    let Some(values) = read.as_primitive_opt::<Float32Type>() else { return false };
+    let mut values = values.iter().enumerate();
+    values.any(|(at, value)| value.is_some_and(|v| is_odd(at, v.is_infinite(), v == 0.0)))
 }
 
 /// What stands behind a backslash, and how many bytes it takes.
@@ -494,8 +527,13 @@ mod tests {
         let fields = vec![Field::new("a", DataType::Utf8, true), Field::new("b", DataType::Utf8, true)];
         let pool = engine::memory::CappedPool::for_cap(engine::ByteSize(64 << 30));
         let session = crate::session::SessionMemory::open(&crate::session::ClientMemory::of(&pool), 1);
-        let mut rows =
-            CopyRows::new(&options(format), Arc::new(Schema::new(fields)), 1000, session.nothing());
+        let mut rows = CopyRows::new(
+            &options(format),
+            Arc::new(Schema::new(fields)),
+            1000,
+            session.nothing(),
+            Display::utc(),
+        );
         let mut found = Vec::new();
         let mut batches = Vec::new();
         for part in data.as_bytes().chunks(chunk) {

@@ -9,14 +9,14 @@ use pgwire::messages::PgWireBackendMessage;
 use std::result::Result as StdResult;
 
 use super::connection::{Connection, Interrupts, Left};
-use super::encode::{self, DataRows, Format, RowEncoder};
+use super::encode::{self, DataRows, Display, Format, RowEncoder};
 use super::extended_query;
 use super::parameters;
 use super::portal::{Cursor, Hold, Portal, Progress};
 use super::simple_query::tag;
 use crate::pg_catalog::types;
 use crate::query::{self, QueryContext};
-use crate::session::Prepared;
+use crate::session::{OpenCursor, Prepared, Written, now};
 use crate::sql::{Command, DeclareCursor, Fetch, Query};
 
 /// `DECLARE`: checks the query, and runs it when its first rows are asked for.
@@ -47,9 +47,16 @@ pub async fn declare(
     if prepared.parameter_types.len() != parameters.len() {
         return Err(Error::UndefinedParameter { name: "$1".into() }.into());
     }
-    let charge = connection.memory.charge(parameters::held_bytes(&parameters, &prepared.sql))?;
+    let bytes = parameters::held_bytes(&parameters, &prepared.sql) + declared.statement.len();
+    let charge = connection.memory.charge(bytes)?;
     let columns = prepared.columns.as_ref().map_or(0, |columns| columns.fields().len());
     let format = if declared.is_binary { Format::Binary } else { Format::Text };
+    let told = OpenCursor {
+        statement: Arc::clone(&declared.statement),
+        is_held: declared.is_held,
+        is_binary: declared.is_binary,
+        declared_at: now(),
+    };
     let portal = Portal {
         prepared: Arc::new(prepared),
         parameters,
@@ -58,6 +65,7 @@ pub async fn declare(
         // Outside a block the statement is a transaction of its own, and it is about to be committed.
         hold: if declared.is_held { Hold::Wanted } else { Hold::No },
         declared: Some(Box::new(seen)),
+        _listed: Some(connection.session.cursors.open(&declared.name, told)),
         savepoint: connection.session.savepoints_set(),
         _charge: charge,
     };
@@ -99,7 +107,7 @@ pub async fn fetch(
         let (rows, is_suspended) = if fetch.is_move {
             connection.skip_rows(&mut cursor, max, interrupts).await?
         } else {
-            let encoder = RowEncoder::new(&columns, formats, connection.zone());
+            let encoder = RowEncoder::new(&columns, formats, connection.display());
             connection.send_rows(&mut cursor, &encoder, &DataRows, max, interrupts).await?
         };
         passed = rows;
@@ -123,10 +131,10 @@ pub fn close(connection: &mut Connection, name: Option<&str>) -> Result<()> {
     Ok(())
 }
 
-/// `PREPARE name (types) AS statement`.
+/// `PREPARE name (types) AS statement`: `written` is all of it, `text` the statement.
 pub async fn prepare(
     connection: &mut Connection,
-    name: &str,
+    (name, written): (&str, &Arc<str>),
     written_types: &[String],
     command: &Command,
     text: &str,
@@ -141,7 +149,9 @@ pub async fn prepare(
         .collect::<Result<Vec<u32>>>()?;
     let command = Some(command.clone());
     let prepared = extended_query::prepare(connection, Arc::from(text), command, &oids, interrupts).await?;
-    connection.session.prepared.insert(name.to_owned(), Arc::new(prepared))?;
+    let charge = connection.memory.charge(written.len())?;
+    let written = Written { text: Arc::clone(written), _charge: charge };
+    connection.session.prepared.insert(name.to_owned(), Arc::new(prepared), Some(written))?;
     connection.complete("PREPARE".into());
     Ok(())
 }
@@ -153,7 +163,7 @@ pub async fn bind(
     arguments: Option<&Query>,
     interrupts: &Interrupts,
 ) -> StdResult<(Arc<Prepared>, Vec<ScalarValue>), Left> {
-    let prepared = connection.session.prepared.get(name)?;
+    let prepared = connection.session.prepared.bind(name)?;
     let values = match arguments {
         None => Vec::new(),
         Some(query) => evaluate(connection, query, interrupts).await?,
@@ -162,14 +172,16 @@ pub async fn bind(
         let message = format!("wrong number of parameters for prepared statement \"{name}\"");
         return Err(Error::Syntax { message, position: None }.into());
     }
+    let display = connection.display();
     let given = values.into_iter().zip(&prepared.parameter_types).enumerate();
-    let parameters =
-        given.map(|(at, (value, wanted))| argument(at, value, wanted)).collect::<Result<Vec<_>>>()?;
+    let parameters = given
+        .map(|(at, (value, wanted))| argument(at, value, wanted, &display))
+        .collect::<Result<Vec<_>>>()?;
     Ok((prepared, parameters))
 }
 
 /// The value of an EXECUTE as the parameter's type, as it would be assigned to a column of it.
-fn argument(at: usize, value: ScalarValue, wanted: &DataType) -> Result<ScalarValue> {
+fn argument(at: usize, value: ScalarValue, wanted: &DataType, display: &Display) -> Result<ScalarValue> {
     let given = value.data_type();
     let is_text = |kind: &DataType| matches!(kind, DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8);
     let is_flag = |kind: &DataType| *kind == DataType::Boolean;
@@ -187,6 +199,9 @@ fn argument(at: usize, value: ScalarValue, wanted: &DataType) -> Result<ScalarVa
     }
     // Numbers are rounded, where Arrow would cut them off.
     let value = match value {
+        ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)) if wanted.is_temporal() => {
+            parameters::from_text_in(text.as_bytes(), wanted, display)?
+        }
         ScalarValue::Float64(Some(number)) if wanted.is_integer() => {
             ScalarValue::Float64(Some(number.round_ties_even()))
         }
@@ -243,7 +258,7 @@ pub async fn execute(
         let description = encode::row_description(columns, &formats);
         connection.send(PgWireBackendMessage::RowDescription(description));
     }
-    let encoder = RowEncoder::new(columns, formats, connection.zone());
+    let encoder = RowEncoder::new(columns, formats, connection.display());
     let mut cursor = Cursor::new(rows);
     let (sent, _) = connection.send_rows(&mut cursor, &encoder, &DataRows, 0, interrupts).await?;
     connection.complete(tag(query.explain.is_some(), sent));

@@ -82,7 +82,7 @@ async fn parse(connection: &mut Connection, message: Parse, interrupts: &Interru
         enter(connection, command)?;
     }
     let prepared = prepare(connection, text, command, &message.type_oids, interrupts).await?;
-    connection.session.prepared.insert(name, Arc::new(prepared))?;
+    connection.session.prepared.insert(name, Arc::new(prepared), None)?;
     connection.send(PgWireBackendMessage::ParseComplete(ParseComplete::new()));
     Ok(())
 }
@@ -238,7 +238,7 @@ async fn bind(connection: &mut Connection, message: Bind) -> Result<()> {
         // As in PostgreSQL; what it holds makes room for what comes.
         connection.portals.remove("");
     }
-    let prepared = connection.session.prepared.get(message.statement_name.as_deref().unwrap_or_default())?;
+    let prepared = connection.session.prepared.bind(message.statement_name.as_deref().unwrap_or_default())?;
     let (parameters, charge) = values(connection, &message, &prepared).await?;
     let columns = prepared.columns.as_ref().map_or(0, |columns| columns.fields().len());
     let formats = encode::formats(&message.result_column_format_codes, columns)?;
@@ -253,6 +253,7 @@ async fn bind(connection: &mut Connection, message: Bind) -> Result<()> {
         progress: Progress::Bound,
         hold: Hold::No,
         declared: None,
+        _listed: None,
         savepoint: connection.session.savepoints_set(),
         _charge: charge,
     };
@@ -271,9 +272,9 @@ async fn values(
     let mut charge = connection.memory.nothing();
     let (values, codes) = (&message.parameters, &message.parameter_format_codes);
     let bytes: usize = values.iter().flatten().map(bytes::Bytes::len).sum();
-    let zone = connection.session.settings.time_zone().into_owned();
+    let display = connection.display();
     if bytes <= EVERYDAY_BYTES_MAX {
-        let values = parameters::decode(values, codes, prepared, &zone, &mut charge)?;
+        let values = parameters::decode(values, codes, prepared, &display, &mut charge)?;
         charge.resize(parameters::held_bytes(&values, &prepared.sql))?;
         return Ok((values, charge));
     }
@@ -286,7 +287,7 @@ async fn values(
     let work = move || -> Result<(Vec<ScalarValue>, Charge)> {
         // Held to the end, also when the session has gone meanwhile.
         let _held = (turn, of_message);
-        let values = parameters::decode(&values, &codes, &prepared, &zone, &mut charge)?;
+        let values = parameters::decode(&values, &codes, &prepared, &display, &mut charge)?;
         charge.resize(parameters::held_bytes(&values, &prepared.sql))?;
         Ok((values, charge))
     };
@@ -381,7 +382,7 @@ async fn advance(
     };
     let columns = portal.prepared.columns.as_ref();
     let columns = columns.ok_or_else(|| Error::internal("a query was prepared without columns"))?;
-    let encoder = RowEncoder::new(columns, portal.formats.clone(), connection.zone());
+    let encoder = RowEncoder::new(columns, portal.formats.clone(), connection.display());
     let (sent, is_suspended) =
         connection.send_rows(&mut cursor, &encoder, &DataRows, max_rows, interrupts).await?;
     if is_suspended {

@@ -8,6 +8,8 @@ use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::compute::{CastOptions, cast_with_options, concat};
 use datafusion::arrow::datatypes::{DataType, Field, IntervalUnit, TimeUnit};
 use datafusion::common::ScalarValue;
+use engine::functions::numbers::conversions;
+use engine::functions::style::Display;
 use engine::{Error, Result};
 use std::sync::Arc;
 
@@ -31,12 +33,12 @@ const CHUNK_ITEMS: usize = 8192;
 /// A text is copied into the plan wherever the parameter stands, and again where the plan is carried out.
 const TEXT_COPIES: usize = 2;
 
-/// The values of a Bind for `prepared`; clocks are those of `zone`. What they take is asked of `charge` before they are made.
+/// The values of a Bind for `prepared`, in the session's style. What they take is asked of `charge` before they are made.
 pub fn decode(
     values: &[Option<Bytes>],
     codes: &[i16],
     prepared: &Prepared,
-    zone: &str,
+    display: &Display,
     charge: &mut Charge,
 ) -> Result<Vec<ScalarValue>> {
     let (types, oids) = (&prepared.parameter_types, &prepared.parameter_oids);
@@ -64,7 +66,7 @@ pub fn decode(
                 charge.resize(charge.bytes() + expected_bytes(value, format, &types[index]))?;
             }
             match format {
-                Format::Text => from_text_in(value, &types[index], zone),
+                Format::Text => from_text_in(value, &types[index], display),
                 Format::Binary => from_binary(value.clone(), &types[index], oids[index]),
             }
         })
@@ -112,11 +114,11 @@ fn shown(text: &str) -> std::borrow::Cow<'_, str> {
 
 /// The value that a text stands for, as PostgreSQL reads it where clocks are those of UTC.
 pub fn from_text(value: &[u8], data_type: &DataType) -> Result<ScalarValue> {
-    from_text_in(value, data_type, "UTC")
+    from_text_in(value, data_type, &Display::utc())
 }
 
-/// The value that a text stands for, as PostgreSQL reads it where clocks are those of `zone`.
-pub fn from_text_in(value: &[u8], data_type: &DataType, zone: &str) -> Result<ScalarValue> {
+/// The value that a text stands for, as PostgreSQL reads it in a session of this style.
+pub fn from_text_in(value: &[u8], data_type: &DataType, display: &Display) -> Result<ScalarValue> {
     let text = std::str::from_utf8(value).map_err(|_| Error::InvalidEncoding {
         message: "invalid byte sequence for encoding \"UTF8\"".into(),
     })?;
@@ -157,14 +159,24 @@ pub fn from_text_in(value: &[u8], data_type: &DataType, zone: &str) -> Result<Sc
             input::bytea(text).map(|bytes| ScalarValue::Binary(Some(bytes))).ok_or_else(invalid)
         }
         DataType::List(item) => {
-            let mut items = TextItems::new(item.data_type());
+            let mut items = TextItems::new(item.data_type(), display);
             array_items(text, |text| items.take(text)).ok_or_else(invalid)?;
             let values = items.finish().ok_or_else(invalid)?;
             list(values, item.data_type()).ok_or_else(invalid)
         }
+        DataType::Float64 => {
+            let read =
+                conversions::read_double(text).map_err(|error| Error::from_datafusion_error(&error))?;
+            Ok(ScalarValue::Float64(Some(read)))
+        }
+        DataType::Float32 => {
+            let read =
+                conversions::read_single(text).map_err(|error| Error::from_datafusion_error(&error))?;
+            Ok(ScalarValue::Float32(Some(read)))
+        }
         DataType::Decimal128(..) if is_any_numeric(data_type) => exact_numeric(text).ok_or_else(invalid),
         other => {
-            if let Some(read) = engine::functions::instants::read_text(text, other, zone) {
+            if let Some(read) = engine::functions::instants::read_text(text, other, display) {
                 return read;
             }
             let texts: ArrayRef = Arc::new(StringArray::from(vec![text.trim()]));
@@ -235,13 +247,14 @@ fn joined(pieces: &[ArrayRef], item: &DataType) -> Option<ArrayRef> {
 /// Items of an array as they are read from a text, laid into arrays of their type piece by piece.
 struct TextItems<'a> {
     item: &'a DataType,
+    display: &'a Display,
     texts: StringBuilder,
     pieces: Vec<ArrayRef>,
 }
 
 impl<'a> TextItems<'a> {
-    fn new(item: &'a DataType) -> Self {
-        Self { item, texts: StringBuilder::new(), pieces: Vec::new() }
+    fn new(item: &'a DataType, display: &'a Display) -> Self {
+        Self { item, display, texts: StringBuilder::new(), pieces: Vec::new() }
     }
 
     /// Takes the next; `None` when what there is are no values of the type.
@@ -251,8 +264,20 @@ impl<'a> TextItems<'a> {
     }
 
     fn lay(&mut self) -> Option<()> {
-        let texts: ArrayRef = Arc::new(self.texts.finish());
-        self.pieces.push(parse(&texts, self.item).ok()?);
+        let texts = self.texts.finish();
+        if !self.item.is_temporal() {
+            let texts: ArrayRef = Arc::new(texts);
+            self.pieces.push(parse(&texts, self.item).ok()?);
+            return Some(());
+        }
+        let value = |text: Option<&str>| match text {
+            None => ScalarValue::try_from(self.item).ok(),
+            Some(text) => {
+                from_text_in(text.as_bytes(), self.item, self.display).ok()?.cast_to(self.item).ok()
+            }
+        };
+        let values: Vec<ScalarValue> = texts.iter().map(value).collect::<Option<_>>()?;
+        self.pieces.push(ScalarValue::iter_to_array(values).ok()?);
         Some(())
     }
 

@@ -78,7 +78,7 @@ async fn one(
     let formats = encode::formats(&[], schema.fields().len())?;
     let description = encode::row_description(&schema, &formats);
     connection.send(PgWireBackendMessage::RowDescription(description));
-    let encoder = RowEncoder::new(&schema, formats, connection.zone());
+    let encoder = RowEncoder::new(&schema, formats, connection.display());
     let mut cursor = Cursor::new(rows);
     let (sent, _) = connection.send_rows(&mut cursor, &encoder, &DataRows, 0, interrupts).await?;
     connection.complete(tag(query.explain.is_some(), sent));
@@ -131,8 +131,8 @@ pub async fn run_with_formats(
         Command::Declare(declared) => cursor::declare(connection, declared, Vec::new(), interrupts).await,
         Command::Fetch(fetch) => cursor::fetch(connection, fetch, formats, interrupts).await,
         Command::Close { name } => Ok(cursor::close(connection, name.as_deref())?),
-        Command::Prepare { name, types, command, text } => {
-            cursor::prepare(connection, name, types, command, text, interrupts).await
+        Command::Prepare { name, types, command, text, written } => {
+            cursor::prepare(connection, (name.as_str(), written), types, command, text, interrupts).await
         }
         Command::Execute { name, arguments } => {
             // One EXECUTE may prepare nothing and execute nothing but a statement: no deeper nesting.
@@ -302,7 +302,7 @@ async fn send_batch(
         let description = encode::row_description(&schema, &formats);
         connection.send(PgWireBackendMessage::RowDescription(description));
     }
-    let encoder = RowEncoder::new(&schema, formats, connection.zone());
+    let encoder = RowEncoder::new(&schema, formats, connection.display());
     let mut cursor = Cursor::new(Rows::of_batch(batch));
     connection.send_rows(&mut cursor, &encoder, &DataRows, 0, interrupts).await?;
     Ok(())

@@ -68,11 +68,11 @@ impl Computer {
     }
 
     fn to_local(&self, time: i64) -> Outcome<i64> {
-        self.setting.zone.local(time).ok_or_else(out_of_range)
+        self.setting.display.zone.local(time).ok_or_else(out_of_range)
     }
 
     fn to_instant(&self, time: i64) -> Outcome<i64> {
-        self.setting.zone.instant(time).and_then(|time| instant(0, time)).ok_or_else(out_of_range)
+        self.setting.display.zone.instant(time).and_then(|time| instant(0, time)).ok_or_else(out_of_range)
     }
 
     fn midnight(&self, days: i64) -> Outcome<i64> {
@@ -134,17 +134,19 @@ impl Computer {
                 rounded(time, digits).into()
             }
             (Name::ToInterval, [value]) => Given::Span(match value {
-                Value::Text(text) => read_span(text, None, None)?,
+                Value::Text(text) => read_span(text, None, None, &self.setting.display.style)?,
                 Value::Time(time) => Span::new(0, 0, *time),
                 Value::Span(span) => *span,
                 _ => return Err(impossible()),
             }),
             (Name::ToText, [value]) => Given::Text(match value {
-                Value::Day(days) => shown::date(*days),
+                Value::Day(days) => shown::date(*days, &setting.display.style),
                 Value::Time(time) => shown::time(*time),
-                Value::Timestamp(time) => shown::timestamp(*time),
-                Value::Instant(time) => shown::instant(*time, &setting.zone),
-                Value::Span(span) => span.shown(),
+                Value::Timestamp(time) => shown::timestamp(*time, &setting.display.style),
+                Value::Instant(time) => shown::instant(*time, &setting.display),
+                Value::Span(span) => {
+                    shown::interval(span.months, span.days, span.micros, &setting.display.style)
+                }
                 _ => return Err(impossible()),
             }),
             (Name::Extract | Name::DatePart, [Value::Text(part), value]) => {
@@ -172,9 +174,9 @@ impl Computer {
                 let unit = self.unit(unit, parts::cut_of)?;
                 match value {
                     Value::Timestamp(time) => parts::cut_local(unit, *time).ok_or_else(out_of_range)?.into(),
-                    Value::Instant(time) => {
-                        parts::cut_instant(unit, *time, &setting.zone).ok_or_else(out_of_range)?.into()
-                    }
+                    Value::Instant(time) => parts::cut_instant(unit, *time, &setting.display.zone)
+                        .ok_or_else(out_of_range)?
+                        .into(),
                     Value::Span(span) => Given::Span(parts::cut_span(unit, span)),
                     _ => return Err(impossible()),
                 }
@@ -303,7 +305,7 @@ impl Computer {
             Value::Time(time) => parts::of_time(part, *time).into(),
             Value::Timestamp(time) => parts::of_local(part, *time, 0).into(),
             Value::Instant(time) => {
-                let offset = self.setting.zone.offset_at(time.div_euclid(SECOND));
+                let offset = self.setting.display.zone.offset_at(time.div_euclid(SECOND));
                 let local = time.checked_add(offset * SECOND).ok_or_else(out_of_range)?;
                 parts::of_local(part, local, offset).into()
             }
@@ -332,7 +334,7 @@ impl Computer {
 fn local_time(value: &Value<'_>, setting: &Setting) -> Option<i64> {
     match value {
         Value::Timestamp(time) => Some(*time),
-        Value::Instant(time) => setting.zone.local(*time),
+        Value::Instant(time) => setting.display.zone.local(*time),
         _ => None,
     }
 }

@@ -3,6 +3,7 @@
 //! What is computed lies in files without arrow: `calendar`, `zones`, `read`, `read_span`, `spans`, `parts`, `shown`.
 
 mod abbreviations;
+pub(crate) mod beside;
 pub(crate) mod calendar;
 mod fields;
 mod made;
@@ -41,6 +42,7 @@ use self::values::{Given, Kind, SPAN, TIME, TIMESTAMP, Value, array, instant_typ
 use self::words::Unit;
 use crate::Error;
 use crate::functions::no_such_arguments;
+use crate::functions::style::{Display, Style};
 use crate::sqlstate::SqlState;
 
 /// The functions of this folder.
@@ -149,6 +151,11 @@ pub struct IntervalFields<'a> {
     pub last: &'a str,
 }
 
+/// True for the text of an interval that is a negative one.
+pub(crate) fn is_negative_interval(text: &str) -> bool {
+    read_span::read_span(text, None, None, &Style::default()).is_ok_and(|span| span.length() < 0)
+}
+
 /// The interval that a text stands for, in words that any parser reads.
 pub fn interval_text(
     text: &str,
@@ -164,22 +171,21 @@ pub fn interval_text(
         Some(fields) => Some(Fields { first: unit(fields.first)?, last: unit(fields.last)? }),
         None => None,
     };
-    let span = read_span::read_span(text, fields, precision).map_err(told)?;
+    let span = read_span::read_span(text, fields, precision, &Style::default()).map_err(told)?;
     Ok(format!("{} months {} days {} microseconds", span.months, span.days, span.micros))
 }
 
-/// The date, time or interval of type `kind` that a text stands for, where clocks are those of `zone`; `None` for
-/// other types.
-pub fn read_text(text: &str, kind: &DataType, zone: &str) -> Option<crate::Result<ScalarValue>> {
+/// The date, time or interval of type `kind` that a text stands for in a session; `None` for other types.
+pub fn read_text(text: &str, kind: &DataType, display: &Display) -> Option<crate::Result<ScalarValue>> {
     let wanted = Kind::of(kind).data_type().filter(|_| Kind::of(kind).is_temporal())?;
-    let setting = Setting { zone: Zone::of_setting(Some(zone)), now: Utc::now().timestamp_micros() };
+    let setting = Setting { display: *display, now: Utc::now().timestamp_micros() };
     let read = || -> Outcome<Given> {
         Ok(match Kind::of(kind) {
             Kind::Date => i64::from(read::read_date(text, &setting)?).into(),
             Kind::Time => read::read_time(text, &setting)?.into(),
             Kind::Timestamp => read::read_timestamp(text, &setting)?.into(),
             Kind::Instant => read::read_instant(text, &setting)?.into(),
-            _ => Given::Span(read_span::read_span(text, None, None)?),
+            _ => Given::Span(read_span::read_span(text, None, None, &display.style)?),
         })
     };
     let value = read().and_then(|given| array(vec![Some(given)], &wanted));
@@ -446,10 +452,11 @@ impl ScalarUDFImpl for Instants {
         let is_constant = args.args.iter().all(|value| matches!(value, ColumnarValue::Scalar(_)));
         let rows = if is_constant { 1 } else { args.number_rows };
         let setting = Setting {
-            zone: Zone::of_setting(args.config_options.execution.time_zone.as_deref()),
+            display: Display::of_options(&args.config_options),
             now: Utc::now().timestamp_micros(),
         };
-        if let Some(found) = quick::quick(self.name, &args.args, &setting.zone, args.return_field.data_type())
+        if let Some(found) =
+            quick::quick(self.name, &args.args, &setting.display.zone, args.return_field.data_type())
         {
             return found.map(ColumnarValue::Array).map_err(failed);
         }

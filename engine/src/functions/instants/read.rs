@@ -1,4 +1,4 @@
-//! Dates and times as PostgreSQL reads them, with the order month, day, year.
+//! Dates and times as PostgreSQL reads them, in the session's order of month, day and year.
 
 use super::calendar::{
     DAY, Fault, INVALID, NOT_SUPPORTED, OVERFLOW, Outcome, PARAMETER, SECOND, civil, date, days_of, instant,
@@ -7,12 +7,13 @@ use super::calendar::{
 use super::fields::{Field, Kind, Unread, fraction, split, whole};
 use super::words::{Special, Unit, special};
 use super::zones::Zone;
+use crate::functions::style::{Display, Order};
 
 /// Where and when a text is read.
 #[derive(Debug, Clone, Copy)]
 pub struct Setting {
-    /// The session's zone.
-    pub zone: Zone,
+    /// The session's zone, and its styles.
+    pub display: Display,
     /// Microseconds since 1970: what `now` is.
     pub now: i64,
 }
@@ -328,13 +329,13 @@ impl<'a> Reading<'a> {
         };
         let today = |reading: &Self| {
             let now = reading.setting.now;
-            reading.setting.zone.local(now).unwrap_or(now).div_euclid(DAY)
+            reading.setting.display.zone.local(now).unwrap_or(now).div_euclid(DAY)
         };
         Ok(Some(match special {
             Special::Ignored => return Ok(None),
             Special::Now => {
                 let now = self.setting.now;
-                let offset = self.setting.zone.offset_at(now.div_euclid(SECOND));
+                let offset = self.setting.display.zone.offset_at(now.div_euclid(SECOND));
                 let local = now + offset * SECOND;
                 self.set_day(local.div_euclid(DAY));
                 self.set_clock(local.rem_euclid(DAY));
@@ -483,10 +484,12 @@ impl<'a> Reading<'a> {
         }
         const YEAR_MONTH: u32 = part::YEAR | part::MONTH;
         const MONTH_DAY: u32 = part::MONTH | part::DAY;
+        let order = self.setting.display.style.order;
         let found = match of_date {
-            0 if length >= 3 => part::YEAR,
+            0 if length >= 3 || order == Order::Ymd => part::YEAR,
+            0 if order == Order::Dmy => part::DAY,
             0 | part::YEAR | part::DAY => part::MONTH,
-            part::MONTH if has_text_month && length >= 3 => part::YEAR,
+            part::MONTH if has_text_month && (length >= 3 || order == Order::Ymd) => part::YEAR,
             part::MONTH => part::DAY,
             YEAR_MONTH => {
                 if has_text_month && length >= 3 && self.is_two_digits {
@@ -587,7 +590,7 @@ impl<'a> Reading<'a> {
             Some(zone) => Ok(zone.offset_of_local(local.div_euclid(SECOND))),
             None if self.has(part::ZONE) => Ok(self.offset),
             None if summer_word => Err(Unread::Format),
-            None => Ok(self.setting.zone.offset_of_local(local.div_euclid(SECOND))),
+            None => Ok(self.setting.display.zone.offset_of_local(local.div_euclid(SECOND))),
         }
     }
 }
@@ -777,9 +780,11 @@ pub fn read_time(text: &str, setting: &Setting) -> Outcome<i64> {
 mod tests {
     use super::super::shown;
     use super::*;
+    use crate::functions::style::Style;
 
     fn setting(zone: &str) -> Setting {
-        Setting { zone: Zone::of_setting(Some(zone)), now: 1_700_000_000_000_000 }
+        let display = Display { zone: Zone::of_setting(Some(zone)), ..Display::utc() };
+        Setting { display, now: 1_700_000_000_000_000 }
     }
 
     fn told<T>(outcome: Outcome<T>, show: impl Fn(T) -> String) -> String {
@@ -788,7 +793,8 @@ mod tests {
 
     #[test]
     fn dates_as_postgres_reads_them() {
-        let read = |text| told(read_date(text, &setting("UTC")), |days| shown::date(days.into()));
+        let read =
+            |text| told(read_date(text, &setting("UTC")), |days| shown::date(days.into(), &Style::default()));
         for text in ["05 Jan 2024", "2024/01/05", "20240105", "2024-1-5", "1/5/24", "2024.005", "J2460315"] {
             assert_eq!(read(text), "2024-01-05", "{text}");
         }
@@ -804,10 +810,28 @@ mod tests {
         assert_eq!(read("infinity"), "0A000: infinity is not supported for type date");
     }
 
+    // Expected texts are those of a PostgreSQL 15.
+    #[test]
+    fn dates_have_the_sessions_order() {
+        let read = |text: &str, order| {
+            let mut setting = setting("UTC");
+            setting.display.style.order = order;
+            told(read_date(text, &setting), |days| shown::date(days.into(), &Style::default()))
+        };
+        assert_eq!(read("1/8/1999", Order::Dmy), "1999-08-01");
+        assert_eq!(read("01/02/03", Order::Dmy), "2003-02-01");
+        assert_eq!(read("01/02/03", Order::Ymd), "2001-02-03");
+        assert_eq!(read("99-Jan-08", Order::Ymd), "1999-01-08");
+        assert_eq!(read("08-Jan-1999", Order::Ymd), "1999-01-08");
+        let refused = "22008: date/time field value out of range: \"1/18/1999\"";
+        assert_eq!(read("1/18/1999", Order::Dmy), refused);
+        assert_eq!(read("1999-01-08", Order::Dmy), "1999-01-08");
+    }
+
     #[test]
     fn instants_are_of_their_zone_or_the_sessions() {
         let denver = setting("America/Denver");
-        let read = |text| told(read_instant(text, &denver), |time| shown::instant(time, &denver.zone));
+        let read = |text| told(read_instant(text, &denver), |time| shown::instant(time, &denver.display));
         assert_eq!(read("2024-01-01 10:30+00"), "2024-01-01 03:30:00-07");
         assert_eq!(read("2024-07-01T10:30:00.1234567"), "2024-07-01 10:30:00.123457-06");
         assert_eq!(read("2024-03-10 02:30"), "2024-03-10 03:30:00-06");

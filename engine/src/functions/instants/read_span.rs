@@ -4,6 +4,7 @@ use super::calendar::{DAY, Fault, HOUR, INVALID, MINUTE, Outcome, SECOND};
 use super::fields::{Kind, Unread, fraction, split};
 use super::spans::Span;
 use super::words::{self, Unit};
+use crate::functions::style::{Intervals, Style};
 
 /// The fields that `interval '…' day to minute` keeps: the last of them, and whether days stand before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,8 +126,11 @@ impl Sum {
 const TIME: u32 = 4 | 8 | 16 | 7;
 
 /// An interval of `text`, of which `fields` are kept, with `precision` digits of a second.
-pub fn read_span(text: &str, fields: Option<Fields>, precision: Option<u32>) -> Outcome<Span> {
-    let read = match words_of(text, fields) {
+///
+/// In the style of the standard a sign before all stands for the rest too, where nothing else has one.
+pub fn read_span(text: &str, fields: Option<Fields>, precision: Option<u32>, style: &Style) -> Outcome<Span> {
+    let is_standard = style.intervals == Intervals::Standard;
+    let read = match words_of(text, fields, is_standard) {
         Err(Unread::Format) => iso(text),
         other => other,
     };
@@ -156,8 +160,16 @@ fn kept(mut span: Span, fields: Option<Fields>, precision: Option<u32>) -> Span 
     span
 }
 
-fn words_of(text: &str, range: Option<Fields>) -> Step<Sum> {
+fn words_of(text: &str, range: Option<Fields>, is_standard: bool) -> Step<Sum> {
     let fields = split(text)?;
+    // In the standard's style one sign before all is that of each part.
+    let is_negative_whole = match fields.as_slice() {
+        [first, rest @ ..] if is_standard => {
+            first.text.starts_with('-') && !rest.iter().any(|field| field.text.starts_with(['-', '+']))
+        }
+        _ => false,
+    };
+    let signed = |value: i64| if is_negative_whole { -value.saturating_abs() } else { value };
     let mut sum = Sum::default();
     let mut read = 0u32;
     // What the next number counts; none yet.
@@ -168,13 +180,13 @@ fn words_of(text: &str, range: Option<Fields>) -> Step<Sum> {
         match field.kind {
             Kind::Time => {
                 // PostgreSQL forgets the hours of what follows.
-                sum.micros = clock(&field.text, range)?;
+                sum.micros = signed(clock(&field.text, range)?);
                 parts = TIME;
                 unit = Some(Unit::Day);
             }
             Kind::Zone if field.text[1..].contains(':') && clock(&field.text[1..], range).is_ok() => {
                 let time = clock(&field.text[1..], range)?;
-                sum.micros = if field.text.starts_with('-') { -time } else { time };
+                sum.micros = signed(if field.text.starts_with('-') { -time } else { time });
                 parts = TIME;
                 unit = Some(Unit::Day);
             }
@@ -202,6 +214,9 @@ fn words_of(text: &str, range: Option<Fields>) -> Step<Sum> {
                     }
                 } else if !rest.is_empty() {
                     return Err(Unread::Format);
+                }
+                if is_negative_whole {
+                    (value, share) = (signed(value), -share.abs());
                 }
                 parts = sum.add(of, value, share)?;
                 unit = Some(if of == Unit::Hour { Unit::Day } else { of });
@@ -410,7 +425,8 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> String {
-        read_span(text, None, None).map_or_else(|fault| fault.code.to_owned(), |span| span.shown())
+        read_span(text, None, None, &Style::default())
+            .map_or_else(|fault| fault.code.to_owned(), |span| span.shown())
     }
 
     #[test]
@@ -431,7 +447,7 @@ mod tests {
     fn fields_cut_off_what_is_below_them() {
         let read = |text, first, last, digits| {
             let fields = Some(Fields { first, last });
-            read_span(text, fields, digits).expect("an interval").shown()
+            read_span(text, fields, digits, &Style::default()).expect("an interval").shown()
         };
         assert_eq!(read("90", Unit::Day, Unit::Day, None), "90 days");
         assert_eq!(read("1 2:03:04", Unit::Day, Unit::Minute, None), "1 day 02:03:00");

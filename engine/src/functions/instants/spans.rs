@@ -2,6 +2,7 @@
 
 use super::calendar::{DAY, Fault, Local, OVERFLOW, Outcome, SECOND, days_of, instant, month_days};
 use super::shown;
+use crate::functions::style::Style;
 
 /// An interval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -164,9 +165,9 @@ impl Span {
         Ok(Self { months, days, micros })
     }
 
-    /// As PostgreSQL writes it.
+    /// As PostgreSQL writes it in its own style.
     pub fn shown(&self) -> String {
-        shown::interval(self.months, self.days, self.micros)
+        shown::interval(self.months, self.days, self.micros, &Style::default())
     }
 }
 

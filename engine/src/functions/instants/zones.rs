@@ -87,8 +87,11 @@ impl Zone {
     /// What clocks are called at an instant.
     pub(crate) fn name_at(&self, utc_seconds: i64) -> String {
         match self {
+            Self::Fixed(0) => "UTC".to_owned(),
             Self::Fixed(seconds) => {
-                FixedOffset::east_opt(*seconds).map_or_else(String::new, |offset| offset.to_string())
+                let shown =
+                    FixedOffset::east_opt(*seconds).map_or_else(String::new, |offset| offset.to_string());
+                shown.strip_suffix(":00").unwrap_or(&shown).to_owned()
             }
             Self::Named(zone) => {
                 let found = offset(*zone, utc_seconds);

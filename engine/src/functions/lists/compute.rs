@@ -11,18 +11,25 @@ use datafusion::error::Result;
 
 use super::Operation as Op;
 use super::leaves::{Lists, Picked, depth, item_of, leaf_of};
+use super::ordered_sets::{self, Share};
 use super::search::{self, Comparison};
 use super::{Operation, dimensions, no_such_function, order, read, shown, stamped, types};
+use crate::functions::style::Display;
 use crate::{Error, SqlState};
 
 /// What `operation` gives for `values`, as `kind`.
-pub(super) fn run(operation: Operation, values: &[ArrayRef], kind: &DataType) -> Result<ArrayRef> {
+pub(super) fn run(
+    operation: Operation,
+    values: &[ArrayRef],
+    kind: &DataType,
+    display: &Display,
+) -> Result<ArrayRef> {
     let leaf = leaf_of(kind);
     let result: ArrayRef = match (operation, values) {
         (Op::Text, [lists]) => {
             let lists = Lists::of(lists)?;
             dimensions::check_level(&lists, "arrays of different lengths have no text as one array")?;
-            Arc::new(StringArray::from(shown::texts(&lists)?))
+            Arc::new(StringArray::from(shown::texts(&lists, display)?))
         }
         (Op::Array, [value, _]) => read::lists(value, leaf, depth(kind))?.into_array(),
         (Op::Item, [lists, indices @ ..]) => item(&Lists::of(lists)?, indices, kind)?,
@@ -90,13 +97,19 @@ pub(super) fn run(operation: Operation, values: &[ArrayRef], kind: &DataType) ->
         (Op::Dimensions, [lists]) => dimensions::shown(&Lists::of(lists)?),
         (Op::Cardinality, [lists]) => dimensions::cardinality(&Lists::of(lists)?)?,
         (Op::Joined, [lists, separators, rest @ ..]) => {
-            join(&Lists::of(lists)?, &texts(separators)?, rest.first().map(texts).transpose()?.as_ref())?
+            let nulls = rest.first().map(texts).transpose()?;
+            join(&Lists::of(lists)?, &texts(separators)?, nulls.as_ref(), display)?
         }
         (Op::Split, [whole, separators, rest @ ..]) => {
             let nulls = rest.first().map(texts).transpose()?;
             split(&texts(whole)?, &texts(separators)?, nulls.as_ref())?
         }
         (Op::Trim, [lists, counts]) => trim(&Lists::of(lists)?, counts)?,
+        (Op::Continuous | Op::Discrete, [lists, shares, descends]) => {
+            let share = if operation == Op::Discrete { Share::Discrete } else { Share::Continuous };
+            ordered_sets::percentiles(share, lists, shares, descends)?
+        }
+        (Op::Mode, [lists, descends]) => ordered_sets::modes(lists, descends)?,
         (Op::Same, [value, _]) => Arc::clone(value),
         _ => {
             let types: Vec<DataType> = values.iter().map(|value| value.data_type().clone()).collect();
@@ -247,9 +260,14 @@ fn joined(left: &Lists, right: &Lists, kind: &DataType) -> Result<ArrayRef> {
     Ok(joined)
 }
 
-fn join(lists: &Lists, separators: &StringArray, nulls: Option<&StringArray>) -> Result<ArrayRef> {
+fn join(
+    lists: &Lists,
+    separators: &StringArray,
+    nulls: Option<&StringArray>,
+    display: &Display,
+) -> Result<ArrayRef> {
     let leaves = lists.leaves()?;
-    let write = shown::writer(leaves.values())?;
+    let write = shown::writer(leaves.values(), display)?;
     let rows = (0..lists.len()).map(|row| {
         let range = leaves.row(row)?;
         let separator = separators.is_valid(row).then(|| separators.value(row))?;

@@ -9,6 +9,7 @@ mod dimensions;
 mod float;
 mod leaves;
 mod order;
+mod ordered_sets;
 mod planner;
 mod read;
 mod scan;
@@ -30,7 +31,10 @@ use datafusion::logical_expr::{
 
 pub use self::leaves::{depth, item_of, leaf_of, list_of, with_leaf};
 pub use self::planner::ListPlanner;
+pub use self::shown::text_of;
+pub use self::text::put_item;
 use crate::Error;
+use crate::functions::style::Display;
 
 /// What a function of this folder does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -87,6 +91,12 @@ pub enum Operation {
     Split,
     /// `trim_array`.
     Trim,
+    /// `percentile_cont` of gathered values; what share, and whether the largest comes first.
+    Continuous,
+    /// `percentile_disc` of them.
+    Discrete,
+    /// `mode` of them; whether the largest comes first.
+    Mode,
     /// Its first argument: hides from the planner that two expressions are the same.
     Same,
 }
@@ -94,7 +104,7 @@ pub enum Operation {
 use Operation as Op;
 
 /// Each with its name, and the least and the most arguments it takes.
-const ALL: [(Operation, &str, usize, usize); 27] = [
+const ALL: [(Operation, &str, usize, usize); 30] = [
     (Op::Text, "sluice_array_text", 1, 1),
     (Op::Array, "sluice_array", 2, 2),
     (Op::Item, "sluice_array_item", 2, 7),
@@ -121,6 +131,9 @@ const ALL: [(Operation, &str, usize, usize); 27] = [
     (Op::Joined, "array_to_string", 2, 3),
     (Op::Split, "string_to_array", 2, 3),
     (Op::Trim, "trim_array", 2, 2),
+    (Op::Continuous, "sluice_percentile_cont", 3, 3),
+    (Op::Discrete, "sluice_percentile_disc", 3, 3),
+    (Op::Mode, "sluice_mode", 2, 2),
     (Op::Same, "sluice_same", 2, 2),
 ];
 
@@ -190,11 +203,12 @@ impl ScalarUDFImpl for ListFunction {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let display = Display::of_options(&args.config_options);
         let is_constant = args.args.iter().all(|value| matches!(value, ColumnarValue::Scalar(_)));
         let rows = if is_constant { 1 } else { args.number_rows };
         let values: Vec<ArrayRef> =
             args.args.into_iter().map(|value| value.into_array(rows)).collect::<Result<_>>()?;
-        let result = compute::run(self.operation, &values, args.return_field.data_type())?;
+        let result = compute::run(self.operation, &values, args.return_field.data_type(), &display)?;
         if is_constant {
             return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?));
         }

@@ -18,6 +18,7 @@ use super::leaves::{Lists, depth, leaf_of, with_leaf};
 use super::scan::{self, Fault};
 use super::{float, shown, stamped, text, type_name, unsupported};
 use crate::Error;
+use crate::functions::style::Display;
 
 /// `value` as arrays of `leaf`, whose depth is that of what is there; texts are read as arrays of `dimensions`.
 pub(super) fn lists(value: &ArrayRef, leaf: &DataType, dimensions: usize) -> Result<Lists> {
@@ -55,7 +56,7 @@ pub(super) fn items(values: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
         return of_texts(&texts, to);
     }
     if to.is_string() {
-        let write = shown::writer(values)?;
+        let write = shown::writer(values, &Display::utc())?;
         let shown: StringArray = (0..values.len())
             .map(|at| {
                 if values.is_null(at) {

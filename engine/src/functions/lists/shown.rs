@@ -2,24 +2,26 @@
 
 use std::fmt::Write;
 
-use chrono::{Datelike, NaiveDate, NaiveDateTime};
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Decimal256Type, Float32Type, Float64Type, Int8Type, Int16Type,
-    Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    Int32Type, Int64Type, IntervalMonthDayNanoType, IntervalUnit, Time64MicrosecondType, TimeUnit,
+    TimestampMicrosecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
-use datafusion::arrow::temporal_conversions::{date32_to_datetime, timestamp_us_to_datetime};
 use datafusion::error::Result;
 
 use super::leaves::{Lists, depth};
 use super::text::put_item;
 use super::unsupported;
-use crate::functions::floats;
+use crate::functions::numbers::digits;
+use crate::functions::style::{Display, Style};
+use crate::functions::{bytes, floats, instants};
 
 type Writer<'a> = Box<dyn Fn(usize, &mut String) + 'a>;
 
 /// Writes the items of `values` that are not null.
-pub(super) fn writer(values: &ArrayRef) -> Result<Writer<'_>> {
+pub(super) fn writer<'a>(values: &'a ArrayRef, display: &Display) -> Result<Writer<'a>> {
+    let style = display.style;
     macro_rules! numbers {
         ($kind:ty) => {{
             let values = values.as_primitive::<$kind>();
@@ -50,11 +52,22 @@ pub(super) fn writer(values: &ArrayRef) -> Result<Writer<'_>> {
         DataType::UInt64 => numbers!(UInt64Type),
         DataType::Float32 => {
             let values = values.as_primitive::<Float32Type>();
-            Box::new(move |at, out| floats::put_single(values.value(at), |part| out.push_str(part)))
+            Box::new(move |at, out| {
+                floats::put_single(values.value(at), style.float_digits, |part| out.push_str(part))
+            })
         }
         DataType::Float64 => {
             let values = values.as_primitive::<Float64Type>();
-            Box::new(move |at, out| floats::put_double(values.value(at), |part| out.push_str(part)))
+            Box::new(move |at, out| {
+                floats::put_double(values.value(at), style.float_digits, |part| out.push_str(part))
+            })
+        }
+        kind if *kind == digits::BARE => {
+            let values = values.as_primitive::<Decimal128Type>();
+            Box::new(move |at, out| {
+                let (value, scale) = digits::least(values.value(at), 10);
+                out.push_str(&digits::shown(value, scale));
+            })
         }
         DataType::Decimal128(..) => decimals!(Decimal128Type),
         DataType::Decimal256(..) => decimals!(Decimal256Type),
@@ -72,40 +85,67 @@ pub(super) fn writer(values: &ArrayRef) -> Result<Writer<'_>> {
         }
         DataType::Date32 => {
             let values = values.as_primitive::<Date32Type>();
-            Box::new(move |at, out| match date32_to_datetime(values.value(at)) {
-                Some(time) => with_era(time.date(), "", out),
-                None => out.push_str("infinity"),
-            })
+            Box::new(move |at, out| out.push_str(&instants::shown::date(values.value(at).into(), &style)))
+        }
+        DataType::Time64(TimeUnit::Microsecond) => {
+            let values = values.as_primitive::<Time64MicrosecondType>();
+            Box::new(move |at, out| out.push_str(&instants::shown::time(values.value(at))))
         }
         DataType::Timestamp(TimeUnit::Microsecond, None) => {
             let values = values.as_primitive::<TimestampMicrosecondType>();
-            Box::new(move |at, out| match timestamp_us_to_datetime(values.value(at)) {
-                Some(time) => with_era(time.date(), &time_of_day(time), out),
-                None => out.push_str("infinity"),
+            Box::new(move |at, out| out.push_str(&instants::shown::timestamp(values.value(at), &style)))
+        }
+        DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => {
+            let (values, display) = (values.as_primitive::<TimestampMicrosecondType>(), *display);
+            Box::new(move |at, out| out.push_str(&instants::shown::instant(values.value(at), &display)))
+        }
+        DataType::Interval(IntervalUnit::MonthDayNano) => {
+            let values = values.as_primitive::<IntervalMonthDayNanoType>();
+            Box::new(move |at, out| {
+                let value = values.value(at);
+                let micros = value.nanoseconds / 1000;
+                out.push_str(&instants::shown::interval(value.months, value.days, micros, &style));
             })
+        }
+        DataType::Binary => {
+            let values = values.as_binary::<i32>();
+            Box::new(move |at, out| put_bytes(values.value(at), &style, out))
+        }
+        DataType::BinaryView => {
+            let values = values.as_binary_view();
+            Box::new(move |at, out| put_bytes(values.value(at), &style, out))
         }
         other => return Err(unsupported(format!("arrays of {other} as text are not supported"))),
     })
 }
 
-fn time_of_day(time: NaiveDateTime) -> String {
-    let text = time.format(" %H:%M:%S%.6f").to_string();
-    match text.split_once('.') {
-        Some((whole, fraction)) if fraction.bytes().all(|digit| digit == b'0') => whole.to_owned(),
-        _ => text.trim_end_matches('0').to_owned(),
-    }
+fn put_bytes(value: &[u8], style: &Style, out: &mut String) {
+    let mut text = Vec::new();
+    bytes::put_bytes(value, style, &mut text);
+    out.push_str(&String::from_utf8_lossy(&text));
 }
 
-/// Years before the first one are counted from 1 BC.
-fn with_era(date: NaiveDate, time: &str, out: &mut String) {
-    let (year, era) = if date.year() > 0 { (date.year(), "") } else { (1 - date.year(), " BC") };
-    let _ = write!(out, "{year:04}-{:02}-{:02}{time}{era}", date.month(), date.day());
+/// The text of a value as its type's output function prints it. `None` for a null.
+///
+/// # Errors
+///
+/// When values of the type have no text here (0A000).
+pub fn text_of(values: &ArrayRef, row: usize, display: &Display) -> Result<Option<String>> {
+    if values.is_null(row) {
+        return Ok(None);
+    }
+    if depth(values.data_type()) > 0 {
+        return Ok(texts(&Lists::of(&values.slice(row, 1))?, display)?.pop().flatten());
+    }
+    let mut out = String::new();
+    writer(values, display)?(row, &mut out);
+    Ok(Some(out))
 }
 
 /// Each array of `lists` as `array_out` prints it.
-pub(super) fn texts(lists: &Lists) -> Result<Vec<Option<String>>> {
+pub(super) fn texts(lists: &Lists, display: &Display) -> Result<Vec<Option<String>>> {
     let leaves = lists.leaves()?;
-    let write = writer(leaves.values())?;
+    let write = writer(leaves.values(), display)?;
     let mut item = String::new();
     (0..lists.len())
         .map(|row| {

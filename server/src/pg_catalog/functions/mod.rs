@@ -19,7 +19,9 @@ use datafusion::arrow::array::{
     TimestampMicrosecondArray,
 };
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Float32Type, Int64Type, TimeUnit};
+use datafusion::arrow::datatypes::{
+    DataType, Field, FieldRef, Float32Type, Float64Type, Int64Type, TimeUnit,
+};
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::session_state::SessionState;
@@ -31,6 +33,8 @@ use datafusion::logical_expr::{
 use engine::functions::bounded::batch_bytes_max;
 use engine::functions::floats;
 use engine::functions::growth::{held_bytes, value_bytes};
+use engine::functions::lists;
+use engine::functions::style::{Dates, Display, Style};
 use engine::{ByteSize, Error};
 
 use super::{PG_TYPE, View};
@@ -49,6 +53,15 @@ pub enum Value {
     Number(String),
     /// Text.
     Text(String),
+    /// Text that is a `json` or a `jsonb`.
+    Json(String),
+    /// A date or a timestamp.
+    Time {
+        /// As it is printed.
+        text: String,
+        /// As JSON has it.
+        json: String,
+    },
     /// A truth value.
     Bool(bool),
     /// An array.
@@ -69,14 +82,27 @@ impl Value {
     /// The text, or that of a number.
     fn text(&self) -> Option<String> {
         match self {
-            Self::Text(text) | Self::Number(text) => Some(text.clone()),
+            Self::Text(text) | Self::Json(text) | Self::Number(text) | Self::Time { text, .. } => {
+                Some(text.clone())
+            }
             Self::Int(value) => Some(value.to_string()),
             Self::Float(value) => Some(floats::double_shown(*value)),
             Self::Bool(value) => Some(if *value { "true" } else { "false" }.to_owned()),
             Self::List(items) => {
-                let items: Vec<String> =
-                    items.iter().map(|item| item.text().unwrap_or_else(|| "NULL".into())).collect();
-                Some(format!("{{{}}}", items.join(",")))
+                let mut out = String::from("{");
+                for (at, item) in items.iter().enumerate() {
+                    if at > 0 {
+                        out.push(',');
+                    }
+                    match (item, item.text()) {
+                        (Self::Bool(value), _) => out.push(if *value { 't' } else { 'f' }),
+                        (Self::List(_), Some(text)) => out.push_str(&text),
+                        (_, Some(text)) => lists::put_item(&text, &mut out),
+                        (_, None) => out.push_str("NULL"),
+                    }
+                }
+                out.push('}');
+                Some(out)
             }
             Self::Null => None,
         }
@@ -252,8 +278,17 @@ impl ScalarUDFImpl for CatalogFunction {
         let rows = if is_constant { 1 } else { args.number_rows };
         let arrays: Vec<ArrayRef> =
             args.args.iter().map(|arg| arg.to_array(rows)).collect::<DataFusionResult<_>>()?;
-        let call =
-            |row: usize| arrays.iter().map(|array| value(array, row)).collect::<DataFusionResult<Vec<_>>>();
+        let display = Display::of_options(&args.config_options);
+        let are_json: Vec<bool> = args.arg_fields.iter().map(|field| is_json(field)).collect();
+        let call = |row: usize| {
+            let values = arrays.iter().zip(&are_json).map(|(array, is_json)| {
+                Ok(match value(array, row, &display)? {
+                    Value::Text(text) if *is_json => Value::Json(text),
+                    other => other,
+                })
+            });
+            values.collect::<DataFusionResult<Vec<_>>>()
+        };
         let calls: Vec<Option<Vec<Value>>> = (0..rows)
             .map(|row| {
                 let arguments = call(row)?;
@@ -300,11 +335,23 @@ impl ScalarUDFImpl for CatalogFunction {
     }
 }
 
+fn is_json(field: &Field) -> bool {
+    field.metadata().get(PG_TYPE).is_some_and(|told| matches!(told.as_str(), "json" | "jsonb"))
+}
+
 fn all_null(rows: usize) -> ArrayRef {
     Arc::new(StringArray::new_null(rows))
 }
 
-fn value(array: &ArrayRef, row: usize) -> DataFusionResult<Value> {
+fn is_finite(array: &ArrayRef, row: usize) -> bool {
+    match array.data_type() {
+        DataType::Float32 => array.as_primitive::<Float32Type>().value(row).is_finite(),
+        _ => array.as_primitive::<Float64Type>().value(row).is_finite(),
+    }
+}
+
+/// The value of a row, in the session's style.
+fn value(array: &ArrayRef, row: usize, display: &Display) -> DataFusionResult<Value> {
     if array.is_null(row) || array.data_type() == &DataType::Null {
         return Ok(Value::Null);
     }
@@ -314,6 +361,9 @@ fn value(array: &ArrayRef, row: usize) -> DataFusionResult<Value> {
         kind if kind.is_integer() => {
             let one = cast(&array.slice(row, 1), &DataType::Int64)?;
             Value::Int(one.as_primitive::<Int64Type>().value(0))
+        }
+        DataType::Float32 | DataType::Float64 if display.style.float_digits <= 0 && is_finite(array, row) => {
+            Value::Number(lists::text_of(array, row, display)?.unwrap_or_default())
         }
         // As a double it would have more digits.
         DataType::Float32 if array.as_primitive::<Float32Type>().value(row).is_finite() => {
@@ -327,12 +377,26 @@ fn value(array: &ArrayRef, row: usize) -> DataFusionResult<Value> {
         DataType::Utf8View => Value::Text(array.as_string_view().value(row).to_owned()),
         DataType::List(_) => {
             let items = array.as_list::<i32>().value(row);
-            Value::List((0..items.len()).map(|at| value(&items, at)).collect::<DataFusionResult<_>>()?)
+            Value::List(
+                (0..items.len()).map(|at| value(&items, at, display)).collect::<DataFusionResult<_>>()?,
+            )
         }
-        kind => {
+        kind if *kind == engine::functions::numbers::digits::BARE => {
+            Value::Number(lists::text_of(array, row, display)?.unwrap_or_default())
+        }
+        kind if kind.is_decimal() || kind.is_string() => {
             let one = cast(&array.slice(row, 1), &DataType::Utf8)?;
             let text = one.as_string::<i32>().value(0).to_owned();
             if kind.is_decimal() { Value::Number(text) } else { Value::Text(text) }
+        }
+        kind => {
+            let text = lists::text_of(array, row, display)?.unwrap_or_default();
+            if !matches!(kind, DataType::Date32 | DataType::Timestamp(..)) {
+                return Ok(Value::Text(text));
+            }
+            let iso = Display { style: Style { dates: Dates::Iso, ..display.style }, ..*display };
+            let json = lists::text_of(array, row, &iso)?.unwrap_or_default();
+            Value::Time { text, json: text::with_letter(&json) }
         }
     })
 }

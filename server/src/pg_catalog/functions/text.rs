@@ -23,6 +23,8 @@ pub const FUNCTIONS: &[Definition] = &[
     of_nulls("json_build_array", 0..=ARGUMENTS_MAX, Body::Named("json", json_array)),
     of_nulls("to_json", 1..=1, Body::Named("json", to_json)),
     of_nulls("to_jsonb", 1..=1, Body::Named("json", to_json)),
+    // A text that is a document: see sql/dialect/documents.rs.
+    function("sluice_document", 1..=1, Body::Named("json", document)),
     // What json_agg becomes, over array_agg: see sql/dialect.rs.
     of_nulls("sluice_json_items", 1..=1, Body::Named("json", json_items)),
 ];
@@ -45,8 +47,7 @@ fn quote_nullable(_: &View, call: &[Value]) -> Outcome<String> {
     Ok(Some(call[0].text().map_or_else(|| "NULL".to_owned(), |text| literal(&text))))
 }
 
-/// A value as JSON. Text that a `json_*` function made is told from other text by its look: catalog
-/// values never begin with a brace and end with one.
+/// A value as JSON.
 fn json(value: &Value) -> String {
     match value {
         Value::Null => "null".to_owned(),
@@ -57,12 +58,20 @@ fn json(value: &Value) -> String {
         Value::Number(digits) => digits.clone(),
         Value::Bool(flag) => flag.to_string(),
         Value::List(items) => format!("[{}]", items.iter().map(json).collect::<Vec<_>>().join(",")),
-        Value::Text(text) => {
-            let is_json = (text.starts_with('{') && text.ends_with('}')
-                || text.starts_with('[') && text.ends_with(']'))
-                && serde_json::from_str::<serde_json::Value>(text).is_ok();
-            if is_json { text.clone() } else { serde_json::Value::from(text.as_str()).to_string() }
-        }
+        Value::Time { json, .. } => format!("\"{json}\""),
+        Value::Json(text) => text.clone(),
+        Value::Text(text) => serde_json::Value::from(text.as_str()).to_string(),
+    }
+}
+
+/// A date or a timestamp in the form of ISO 8601, whose zone has its minutes (`JsonEncodeDateTime`).
+pub(super) fn with_letter(text: &str) -> String {
+    let (time, era) = text.strip_suffix(" BC").map_or((text, ""), |time| (time, " BC"));
+    let time = time.replacen(' ', "T", 1);
+    let zone = time.find('T').and_then(|at| time[at..].find(['+', '-']).map(|zone| at + zone));
+    match zone {
+        Some(zone) if !time[zone..].contains(':') => format!("{time}:00{era}"),
+        _ => format!("{time}{era}"),
     }
 }
 
@@ -73,9 +82,15 @@ fn json_object(_: &View, call: &[Value]) -> Outcome<String> {
     }
     let pair = |(at, pair): (usize, &[Value])| match &pair[0] {
         Value::Null => Err(invalid(format!("argument {} cannot be null", 2 * at + 1))),
-        Value::List(_) => Err(invalid("key value must be scalar, not array, composite, or json".to_owned())),
+        Value::List(_) | Value::Json(_) => {
+            Err(invalid("key value must be scalar, not array, composite, or json".to_owned()))
+        }
         key => {
-            let key = serde_json::Value::from(key.text().unwrap_or_default()).to_string();
+            let key = match key {
+                Value::Time { json, .. } => json.clone(),
+                other => other.text().unwrap_or_default(),
+            };
+            let key = serde_json::Value::from(key).to_string();
             Ok(format!("{key} : {}", json(&pair[1])))
         }
     };
@@ -91,9 +106,28 @@ fn to_json(_: &View, call: &[Value]) -> Outcome<String> {
     Ok(if call[0].is_null() { None } else { Some(json(&call[0])) })
 }
 
+/// An item that an aggregate has gathered, which does not say whether it is JSON: it is told by its look.
+fn gathered(item: &Value) -> String {
+    let is_json = |text: &str| {
+        (text.starts_with('{') && text.ends_with('}') || text.starts_with('[') && text.ends_with(']'))
+            && serde_json::from_str::<serde_json::Value>(text).is_ok()
+    };
+    match item {
+        Value::Text(text) if is_json(text) => text.clone(),
+        other => json(other),
+    }
+}
+
+fn document(_: &View, call: &[Value]) -> Outcome<String> {
+    Ok(call[0].text())
+}
+
 fn json_items(_: &View, call: &[Value]) -> Outcome<String> {
     Ok(match &call[0] {
-        Value::List(items) => Some(format!("[{}]", items.iter().map(json).collect::<Vec<_>>().join(", "))),
+        Value::List(items) => {
+            let items: Vec<String> = items.iter().map(gathered).collect();
+            Some(format!("[{}]", items.join(", ")))
+        }
         _ => None,
     })
 }

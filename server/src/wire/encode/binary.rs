@@ -7,6 +7,8 @@ use datafusion::arrow::datatypes::{
     Int64Type, IntervalMonthDayNanoType, IntervalUnit, Time64MicrosecondType, TimeUnit,
     TimestampMicrosecondType,
 };
+use engine::functions::numbers::digits;
+use engine::functions::style::Display;
 use engine::{Error, Result};
 
 use super::{Values, Writer, list_item, numeric, sized, slices, text, written};
@@ -27,7 +29,7 @@ pub fn oid_writer(array: &ArrayRef) -> Result<Writer<'_>> {
 
 /// The 16 bytes of a UUID that is held as its text. What is no UUID was refused when it was read.
 pub fn uuid_writer(array: &ArrayRef) -> Result<Writer<'_>> {
-    let text = text::writer(array, &super::Zone::Fixed(0))?;
+    let text = text::writer(array, &Display::utc())?;
     Ok(written(move |row, out| {
         let mut digits = Vec::with_capacity(36);
         text.put(row, &mut digits);
@@ -39,7 +41,7 @@ pub fn uuid_writer(array: &ArrayRef) -> Result<Writer<'_>> {
 
 /// JSON behind the one version of its format that there is.
 pub fn jsonb_writer(array: &ArrayRef) -> Result<Writer<'_>> {
-    let text = text::writer(array, &super::Zone::Fixed(0))?;
+    let text = text::writer(array, &Display::utc())?;
     Ok(written(move |row, out| {
         out.push(1);
         text.put(row, out);
@@ -138,8 +140,30 @@ pub fn writer(array: &ArrayRef) -> Result<Writer<'_>> {
             })
         }
         // Told to the client as text, whose binary format is its text.
-        _ => text::writer(array, &super::Zone::Fixed(0))?,
+        _ => text::writer(array, &Display::utc())?,
     })
+}
+
+/// Writes decimals without the zeros at their ends.
+pub fn bare_writer(array: &ArrayRef) -> Writer<'_> {
+    Box::new(Bare { values: array.as_primitive::<Decimal128Type>().values() })
+}
+
+struct Bare<'a> {
+    values: &'a [i128],
+}
+
+impl Values for Bare<'_> {
+    fn put(&self, row: usize, out: &mut Vec<u8>) {
+        let from = out.len();
+        self.put_field(row, out);
+        out.drain(from..from + 4);
+    }
+
+    fn put_field(&self, row: usize, out: &mut Vec<u8>) {
+        let (value, scale) = digits::least(self.values[row], text::BARE_SCALE);
+        numeric::put_binary_field(value, scale, out);
+    }
 }
 
 /// Decimals of 128 bits.
@@ -171,8 +195,13 @@ fn put_array(items: &ArrayRef, item: u32, out: &mut Vec<u8>) {
     // A list of lists is told as an array of text, and each inner list is its text.
     let is_nested =
         matches!(items.data_type(), DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..));
-    let utc = super::Zone::Fixed(0);
-    let write = if is_nested { text::writer(items, &utc) } else { writer(items) };
+    let utc = Display::utc();
+    let is_bare = *items.data_type() == digits::BARE;
+    let write = match is_nested {
+        true => text::writer(items, &utc),
+        false if is_bare => Ok(bare_writer(items)),
+        false => writer(items),
+    };
     let Ok(write) = write else { return };
     for row in 0..items.len() {
         if nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {

@@ -13,7 +13,8 @@ use engine::{Error, Result};
 use pgwire::messages::data::{FieldDescription, RowDescription};
 
 use crate::pg_catalog::types;
-pub use engine::functions::instants::Zone;
+use engine::functions::numbers::digits;
+pub use engine::functions::style::Display;
 pub use everyday::batch as everyday;
 
 /// How a value is written.
@@ -148,7 +149,7 @@ pub fn row_description(schema: &Schema, formats: &[Format]) -> RowDescription {
 #[derive(Debug, Clone)]
 pub struct RowEncoder {
     formats: Vec<Format>,
-    zone: Zone,
+    display: Display,
     kinds: Vec<Kind>,
 }
 
@@ -160,6 +161,8 @@ enum Kind {
     Oid,
     /// An array of those.
     Oids,
+    /// An array of types, whose text has their names.
+    Types,
     /// An array of JSON, which is held as text.
     Jsons,
     /// An array whose text has spaces in place of braces.
@@ -172,10 +175,13 @@ enum Kind {
     Padded(usize),
     /// An array of such texts.
     PaddedItems(usize),
+    /// A `numeric` without precision, which is kept with more digits than it has.
+    Bare,
 }
 
 const UUID: u32 = 2950;
 const JSONB: u32 = 3802;
+const TYPES: u32 = 2211;
 
 fn kind(oid: u32, modifier: i32) -> Kind {
     if let Ok(letters @ 1..) = usize::try_from(modifier - 4) {
@@ -196,6 +202,8 @@ fn kind(oid: u32, modifier: i32) -> Kind {
         Kind::Jsons
     } else if types::is_vector(oid) {
         Kind::Vector
+    } else if oid == TYPES {
+        Kind::Types
     } else if types::element(oid).is_some_and(types::is_sent_as_oid) {
         Kind::Oids
     } else {
@@ -204,14 +212,17 @@ fn kind(oid: u32, modifier: i32) -> Kind {
 }
 
 impl RowEncoder {
-    /// An encoder for columns of `schema` in `formats`, showing instants in `zone`.
-    pub fn new(schema: &Schema, formats: Vec<Format>, zone: Zone) -> Self {
+    /// An encoder for columns of `schema` in `formats`, in the session's style.
+    pub fn new(schema: &Schema, formats: Vec<Format>, display: Display) -> Self {
         let kind = |field: &std::sync::Arc<datafusion::arrow::datatypes::Field>| {
             let (oid, _, modifier) = types::of_field(field);
-            kind(oid, modifier)
+            match modifier < 0 && *field.data_type() == digits::BARE {
+                true => Kind::Bare,
+                false => kind(oid, modifier),
+            }
         };
         let kinds = schema.fields().iter().map(kind).collect();
-        Self { formats, zone, kinds }
+        Self { formats, display, kinds }
     }
 
     /// The columns of `batch`, which [`everyday::batch`] gave, ready to be written.
@@ -222,21 +233,26 @@ impl RowEncoder {
             .zip(&self.formats)
             .zip(&self.kinds)
             .map(|((array, format), kind)| {
+                // A parameter's value has the scale of its digits.
+                let is_bare = *array.data_type() == digits::BARE;
                 let writer = match (format, kind) {
                     (Format::Text, Kind::Vector) => text::vector_writer(array),
                     (_, Kind::Padded(letters)) => {
-                        text::padded_writer(text::writer(array, &self.zone)?, *letters)
+                        text::padded_writer(text::writer(array, &self.display)?, *letters)
                     }
                     (Format::Text, Kind::PaddedItems(letters)) => {
-                        text::padded_items_writer(array, *letters, &self.zone)
+                        text::padded_items_writer(array, *letters, &self.display)
                     }
-                    (Format::Text, _) => text::writer(array, &self.zone)?,
+                    (Format::Text, Kind::Bare) if is_bare => text::bare_writer(array),
+                    (Format::Binary, Kind::Bare) if is_bare => binary::bare_writer(array),
+                    (Format::Text, Kind::Types) => text::types_writer(array, &self.display),
+                    (Format::Text, _) => text::writer(array, &self.display)?,
                     (Format::Binary, Kind::Oid) => binary::oid_writer(array)?,
-                    (Format::Binary, Kind::Oids) => binary::oids_writer(array),
+                    (Format::Binary, Kind::Oids | Kind::Types) => binary::oids_writer(array),
                     (Format::Binary, Kind::Jsons) => binary::jsons_writer(array),
                     (Format::Binary, Kind::Uuid) => binary::uuid_writer(array)?,
                     (Format::Binary, Kind::Jsonb) => binary::jsonb_writer(array)?,
-                    (Format::Binary, Kind::Plain | Kind::Vector | Kind::PaddedItems(_)) => {
+                    (Format::Binary, Kind::Plain | Kind::Vector | Kind::PaddedItems(_) | Kind::Bare) => {
                         binary::writer(array)?
                     }
                 };

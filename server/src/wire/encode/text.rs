@@ -11,14 +11,19 @@ use datafusion::arrow::datatypes::{
     TimestampMicrosecondType,
 };
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
+use engine::functions::bytes::put_bytes;
 use engine::functions::floats;
-use engine::functions::instants::{Zone, shown};
+use engine::functions::instants::shown;
+use engine::functions::numbers::digits;
+use engine::functions::style::Display;
 use engine::{Error, Result};
 
 use super::{Writer, list_item, numeric, slices, written};
+use crate::pg_catalog::types;
 
 /// Writes values of `array`; nulls are the caller's.
-pub fn writer<'a>(array: &'a ArrayRef, zone: &Zone) -> Result<Writer<'a>> {
+pub fn writer<'a>(array: &'a ArrayRef, display: &Display) -> Result<Writer<'a>> {
+    let style = display.style;
     macro_rules! integers {
         ($kind:ty) => {{
             let values = array.as_primitive::<$kind>().values();
@@ -34,7 +39,7 @@ pub fn writer<'a>(array: &'a ArrayRef, zone: &Zone) -> Result<Writer<'a>> {
     macro_rules! bytes {
         ($values:expr) => {{
             let values = $values;
-            written(move |row, out| put_bytea(values.value(row), out))
+            written(move |row, out| put_bytes(values.value(row), &style, out))
         }};
     }
     Ok(match array.data_type() {
@@ -48,13 +53,17 @@ pub fn writer<'a>(array: &'a ArrayRef, zone: &Zone) -> Result<Writer<'a>> {
         DataType::Float32 => {
             let values = array.as_primitive::<Float32Type>();
             written(move |row, out| {
-                floats::put_single(values.value(row), |part| out.put_slice(part.as_bytes()))
+                floats::put_single(values.value(row), style.float_digits, |part| {
+                    out.put_slice(part.as_bytes())
+                })
             })
         }
         DataType::Float64 => {
             let values = array.as_primitive::<Float64Type>();
             written(move |row, out| {
-                floats::put_double(values.value(row), |part| out.put_slice(part.as_bytes()))
+                floats::put_double(values.value(row), style.float_digits, |part| {
+                    out.put_slice(part.as_bytes())
+                })
             })
         }
         DataType::Decimal128(_, scale) => {
@@ -74,7 +83,7 @@ pub fn writer<'a>(array: &'a ArrayRef, zone: &Zone) -> Result<Writer<'a>> {
         DataType::FixedSizeBinary(_) => bytes!(array.as_fixed_size_binary()),
         DataType::Date32 => {
             let values = array.as_primitive::<Date32Type>();
-            written(move |row, out| shown::put_date(values.value(row).into(), out))
+            written(move |row, out| shown::put_date(values.value(row).into(), &style, out))
         }
         DataType::Time64(TimeUnit::Microsecond) => {
             let values = array.as_primitive::<Time64MicrosecondType>();
@@ -82,29 +91,41 @@ pub fn writer<'a>(array: &'a ArrayRef, zone: &Zone) -> Result<Writer<'a>> {
         }
         DataType::Timestamp(TimeUnit::Microsecond, None) => {
             let values = array.as_primitive::<TimestampMicrosecondType>();
-            written(move |row, out| shown::put_timestamp(values.value(row), out))
+            written(move |row, out| shown::put_timestamp(values.value(row), &style, out))
         }
         DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => {
-            let (values, zone) = (array.as_primitive::<TimestampMicrosecondType>(), *zone);
-            written(move |row, out| shown::put_timestamptz(values.value(row), &zone, out))
+            let (values, display) = (array.as_primitive::<TimestampMicrosecondType>(), *display);
+            written(move |row, out| shown::put_timestamptz(values.value(row), &display, out))
         }
         DataType::Interval(IntervalUnit::MonthDayNano) => {
             let values = array.as_primitive::<IntervalMonthDayNanoType>();
             written(move |row, out| {
                 let value = values.value(row);
-                shown::put_interval(value.months, value.days, value.nanoseconds / 1000, out);
+                shown::put_interval(value.months, value.days, value.nanoseconds / 1000, &style, out);
             })
         }
         DataType::Null => written(|_, _| {}),
         DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..) => {
-            let zone = *zone;
-            written(move |row, out| put_array(&list_item(array, row), &zone, out))
+            let display = *display;
+            written(move |row, out| put_array(&list_item(array, row), &display, out))
         }
         other => {
             return Err(Error::NotSupported { message: format!("values of type {other} cannot be sent") });
         }
     })
 }
+
+/// Writes decimals without the zeros at their ends.
+pub fn bare_writer(array: &ArrayRef) -> Writer<'_> {
+    let values = array.as_primitive::<Decimal128Type>();
+    written(move |row, out| {
+        let (value, scale) = digits::least(values.value(row), BARE_SCALE);
+        numeric::put_text_of(value, scale, out);
+    })
+}
+
+/// Digits behind the point that such a decimal is kept with.
+pub const BARE_SCALE: i8 = 10;
 
 /// Writes what `write` does, with blanks behind it so that it has so many letters.
 pub fn padded_writer(write: Writer<'_>, letters: usize) -> Writer<'_> {
@@ -118,14 +139,26 @@ pub fn padded_writer(write: Writer<'_>, letters: usize) -> Writer<'_> {
 }
 
 /// Writes arrays of such texts.
-pub fn padded_items_writer<'a>(array: &'a ArrayRef, letters: usize, zone: &Zone) -> Writer<'a> {
-    let zone = *zone;
+pub fn padded_items_writer<'a>(array: &'a ArrayRef, letters: usize, display: &Display) -> Writer<'a> {
+    let display = *display;
     written(move |row, out| {
         let items = list_item(array, row);
         let Ok(texts) = cast(&items, &DataType::Utf8) else { return };
         let padded = texts.as_string::<i32>().iter().map(|text| text.map(|text| format!("{text:<letters$}")));
         let padded: ArrayRef = Arc::new(padded.collect::<StringArray>());
-        put_array(&padded, &zone, out);
+        put_array(&padded, &display, out);
+    })
+}
+
+/// Writes arrays of types by their names.
+pub fn types_writer<'a>(array: &'a ArrayRef, display: &Display) -> Writer<'a> {
+    let display = *display;
+    written(move |row, out| {
+        let items = list_item(array, row);
+        let Some(oids) = items.as_primitive_opt::<Int64Type>() else { return };
+        let names = oids.iter().map(|oid| oid.map(|oid| types::format(oid, -1)));
+        let names: ArrayRef = Arc::new(names.collect::<StringArray>());
+        put_array(&names, &display, out);
     })
 }
 
@@ -141,9 +174,10 @@ pub fn vector_writer(array: &ArrayRef) -> Writer<'_> {
 }
 
 /// `{1,NULL,"a b"}`, as `array_out` quotes.
-fn put_array(items: &ArrayRef, zone: &Zone, out: &mut Vec<u8>) {
+fn put_array(items: &ArrayRef, display: &Display, out: &mut Vec<u8>) {
     out.put_u8(b'{');
-    if let Ok(write) = writer(items, zone) {
+    let is_bare = *items.data_type() == digits::BARE;
+    if let Ok(write) = if is_bare { Ok(bare_writer(items)) } else { writer(items, display) } {
         let is_nested = matches!(
             items.data_type(),
             DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..)
@@ -187,13 +221,4 @@ fn put_quoted(item: &[u8], out: &mut Vec<u8>) {
         out.put_u8(*byte);
     }
     out.put_u8(b'"');
-}
-
-fn put_bytea(value: &[u8], out: &mut Vec<u8>) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    out.put_slice(b"\\x");
-    for byte in value {
-        out.put_u8(DIGITS[usize::from(byte >> 4)]);
-        out.put_u8(DIGITS[usize::from(byte & 15)]);
-    }
 }
