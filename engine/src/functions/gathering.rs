@@ -43,13 +43,22 @@ pub fn functions() -> Vec<Arc<AggregateUDF>> {
 }
 
 fn gathering(function: Arc<AggregateUDF>) -> AggregateUDF {
-    AggregateUDF::from(Gathering { function })
+    AggregateUDF::from(Gathering { function, is_in_window: false })
+}
+
+/// The function of that name as it is called over windows; `None` for one that is not of this file.
+pub fn in_window(name: &str) -> Option<Arc<AggregateUDF>> {
+    let mut functions = all_default_aggregate_functions().into_iter();
+    let function =
+        functions.find(|known| matches!(name, "array_agg" | "string_agg") && known.name() == name)?;
+    Some(Arc::new(AggregateUDF::from(Gathering { function, is_in_window: true })))
 }
 
 /// One of the functions, with all that it holds declared.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Gathering {
     function: Arc<AggregateUDF>,
+    is_in_window: bool,
 }
 
 impl Gathering {
@@ -112,7 +121,9 @@ impl AggregateUDFImpl for Gathering {
         is_ordered: bool,
     ) -> Result<Option<Arc<dyn AggregateUDFImpl>>> {
         let function = self.function.as_ref().clone().with_beneficial_ordering(is_ordered)?;
-        Ok(function.map(|function| Arc::new(Self { function: Arc::new(function) }) as _))
+        Ok(function.map(|function| {
+            Arc::new(Self { function: Arc::new(function), is_in_window: self.is_in_window }) as _
+        }))
     }
 
     fn order_sensitivity(&self) -> AggregateOrderSensitivity {
@@ -124,8 +135,14 @@ impl AggregateUDFImpl for Gathering {
     }
 
     fn reverse_expr(&self) -> ReversedUDAF {
-        // A window whose frames the planner turns round would be given back to front.
-        ReversedUDAF::NotSupported
+        if self.is_in_window {
+            // A window whose frames the planner turns round would be given back to front.
+            return ReversedUDAF::NotSupported;
+        }
+        match self.inner().reverse_expr() {
+            ReversedUDAF::Reversed(function) => ReversedUDAF::Reversed(Arc::new(gathering(function))),
+            other => other,
+        }
     }
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {

@@ -10,13 +10,15 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::expr::{AggregateFunction, Case, WindowFunction};
 use datafusion::logical_expr::type_coercion::binary::type_union_resolution;
 use datafusion::logical_expr::{
-    Expr, ExprSchemable, LogicalPlan, WindowFrame, WindowFrameBound, WindowFrameUnits, cast, lit,
+    Expr, ExprSchemable, LogicalPlan, WindowFrame, WindowFrameBound, WindowFrameUnits,
+    WindowFunctionDefinition, cast, lit,
 };
 use datafusion::optimizer::AnalyzerRule;
 
 use super::{changed, instants, numbers, unknowns};
 use crate::Error;
 use crate::casts::{Kind, have_common};
+use crate::functions::gathering;
 use crate::functions::instants::is_negative_interval;
 use crate::functions::lists::type_name;
 use crate::functions::no_such_arguments;
@@ -181,7 +183,11 @@ fn of_window(
     let is_ranged = ranged(&mut function, schema)?;
     let has_default = matches!(name.as_str(), "lag" | "lead")
         && with_default(&name, &mut function.params.args, schema, options)?;
-    let is_changed = is_ranged || has_default;
+    let windowed = gathering::in_window(&name);
+    let is_changed = is_ranged || has_default || windowed.is_some();
+    if let Some(windowed) = windowed {
+        function.fun = WindowFunctionDefinition::AggregateUDF(windowed);
+    }
     Ok(changed(Expr::WindowFunction(Box::new(function)), is_changed))
 }
 

@@ -120,7 +120,12 @@ pub fn meant(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
 /// Casts that types need once they are coerced: those to doubles give the nearest one.
 pub fn checked(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let Expr::Cast(Cast { expr: inner, field }) = expr else { return Ok(Transformed::no(expr)) };
-    let is_bare = || inner.get_type(schema).is_ok_and(|kind| kind == digits::BARE);
+    // A cast that is written says how many digits there are.
+    let is_cast = match inner.as_ref() {
+        Expr::ScalarFunction(call) => conversions::is_exact(&call.func),
+        inner => matches!(inner, Expr::Cast(_)),
+    };
+    let is_bare = || !is_cast && inner.get_type(schema).is_ok_and(|kind| kind == digits::BARE);
     if field.data_type().is_string() && (kind_of(&inner, schema).is_float() || is_bare()) {
         let text = shown::shown(*inner);
         return Ok(Transformed::yes(match field.data_type() {

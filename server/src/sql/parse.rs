@@ -100,14 +100,17 @@ fn spell_isnull(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     for token in tokens {
         let before = spelt.iter().rev().find(|token| !matches!(token.token, Token::Whitespace(_)));
         let is_behind_operand = before.is_some_and(|before| match &before.token {
-            Token::RParen | Token::RBracket | Token::Number(..) | Token::SingleQuotedString(_) => true,
-            Token::Word(word) => {
-                word.quote_style.is_some()
-                    || matches!(
-                        word.keyword,
-                        Keyword::NoKeyword | Keyword::NULL | Keyword::TRUE | Keyword::FALSE
-                    )
-            }
+            // Only AS makes a name of it: PostgreSQL has it for no column and no table.
+            Token::Word(word) => word.quote_style.is_some() || word.keyword != Keyword::AS,
+            Token::RParen
+            | Token::RBracket
+            | Token::Number(..)
+            | Token::Placeholder(_)
+            | Token::SingleQuotedString(_)
+            | Token::EscapedStringLiteral(_)
+            | Token::DollarQuotedString(_)
+            | Token::UnicodeStringLiteral(_)
+            | Token::NationalStringLiteral(_) => true,
             _ => false,
         });
         if !is_behind_operand || !is_isnull(&token) {

@@ -95,7 +95,9 @@ impl Zone {
             }
             Self::Named(zone) => {
                 let found = offset(*zone, utc_seconds);
-                found.and_then(|found| found.abbreviation().map(str::to_owned)).unwrap_or_default()
+                let abbreviation = found.and_then(|found| found.abbreviation().map(str::to_owned));
+                // Where clocks have no name of their own it is their distance: `-03`, `+0545`.
+                abbreviation.unwrap_or_else(|| distance_shown(seconds_at(*zone, utc_seconds)))
             }
             Self::Called(_, name) => (*name).to_owned(),
         }
@@ -214,6 +216,13 @@ fn posix(text: &str) -> Option<i32> {
         return None;
     }
     Some(sign * (hours * 3600 + minutes * 60 + seconds))
+}
+
+/// `-03`, `+0545`.
+fn distance_shown(seconds: i64) -> String {
+    let sign = if seconds < 0 { '-' } else { '+' };
+    let (hours, minutes) = (seconds.abs() / 3600, seconds.abs() / 60 % 60);
+    if minutes == 0 { format!("{sign}{hours:02}") } else { format!("{sign}{hours:02}{minutes:02}") }
 }
 
 #[cfg(test)]

@@ -38,7 +38,11 @@ pub(super) struct Groups {
 
 impl Groups {
     pub(super) fn sum() -> Self {
-        let add = |sum: &mut f64, value: f64| *sum += value;
+        let add = |sum: &mut f64, value: f64| {
+            let added = *sum + value;
+            let is_lost = added.is_infinite() && sum.is_finite() && value.is_finite();
+            *sum = if is_lost { f64::from_bits(LOST) } else { added };
+        };
         let sums = PrimitiveGroupsAccumulator::<Float64Type, _>::new(&DataType::Float64, add);
         // The only number that leaves every other as it is, negative zero too.
         Self { inner: Box::new(sums.with_starting_value(-0.0)), seen: Seen::default() }
@@ -48,6 +52,9 @@ impl Groups {
         Self { inner, seen: Seen::default() }
     }
 }
+
+/// A sum that came to infinity by itself: no number, of bits that nothing else has, which it keeps when more is added.
+const LOST: u64 = 0x7ff8_5a5a_0000_0001;
 
 /// What was among the values.
 #[derive(Debug)]
@@ -86,8 +93,10 @@ impl Seen {
     }
 
     fn check(&self, results: &[ArrayRef]) -> Result<()> {
-        let is_lost = |column: Float64Array| column.iter().flatten().any(|value| !value.is_finite());
-        if !self.has_infinite && doubles(results).any(is_lost) {
+        let is_infinite = |column: &Float64Array| column.iter().flatten().any(|value| !value.is_finite());
+        let has_lost = |column: &Float64Array| column.iter().flatten().any(|value| value.to_bits() == LOST);
+        let is_lost = |column: Float64Array| has_lost(&column) || !self.has_infinite && is_infinite(&column);
+        if doubles(results).any(is_lost) {
             return Err(overflow());
         }
         Ok(())

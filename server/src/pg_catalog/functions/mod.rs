@@ -279,11 +279,13 @@ impl ScalarUDFImpl for CatalogFunction {
         let arrays: Vec<ArrayRef> =
             args.args.iter().map(|arg| arg.to_array(rows)).collect::<DataFusionResult<_>>()?;
         let display = Display::of_options(&args.config_options);
-        let are_json: Vec<bool> = args.arg_fields.iter().map(|field| is_json(field)).collect();
+        let are_json: Vec<Option<bool>> = args.arg_fields.iter().map(|field| is_json(field)).collect();
         let call = |row: usize| {
             let values = arrays.iter().zip(&are_json).map(|(array, is_json)| {
                 Ok(match value(array, row, &display)? {
-                    Value::Text(text) if *is_json => Value::Json(text),
+                    Value::Text(text) if is_json.unwrap_or_else(|| text::looks_like_json(&text)) => {
+                        Value::Json(text)
+                    }
                     other => other,
                 })
             });
@@ -335,8 +337,9 @@ impl ScalarUDFImpl for CatalogFunction {
     }
 }
 
-fn is_json(field: &Field) -> bool {
-    field.metadata().get(PG_TYPE).is_some_and(|told| matches!(told.as_str(), "json" | "jsonb"))
+/// Whether values of `field` are documents, where it says so.
+fn is_json(field: &Field) -> Option<bool> {
+    Some(matches!(field.metadata().get(PG_TYPE)?.as_str(), "json" | "jsonb"))
 }
 
 fn all_null(rows: usize) -> ArrayRef {

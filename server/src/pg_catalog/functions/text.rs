@@ -23,8 +23,9 @@ pub const FUNCTIONS: &[Definition] = &[
     of_nulls("json_build_array", 0..=ARGUMENTS_MAX, Body::Named("json", json_array)),
     of_nulls("to_json", 1..=1, Body::Named("json", to_json)),
     of_nulls("to_jsonb", 1..=1, Body::Named("json", to_json)),
-    // A text that is a document: see sql/dialect/documents.rs.
-    function("sluice_document", 1..=1, Body::Named("json", document)),
+    // What is said to be a document, or a text: see sql/dialect/documents.rs.
+    function("sluice_document", 1..=1, Body::Named("json", same_text)),
+    function("sluice_plain_text", 1..=1, Body::Named("text", same_text)),
     // What json_agg becomes, over array_agg: see sql/dialect.rs.
     of_nulls("sluice_json_items", 1..=1, Body::Named("json", json_items)),
 ];
@@ -106,19 +107,21 @@ fn to_json(_: &View, call: &[Value]) -> Outcome<String> {
     Ok(if call[0].is_null() { None } else { Some(json(&call[0])) })
 }
 
+/// True for a text that looks like a document: few texts begin and end so that are none.
+pub(super) fn looks_like_json(text: &str) -> bool {
+    (text.starts_with('{') && text.ends_with('}') || text.starts_with('[') && text.ends_with(']'))
+        && serde_json::from_str::<serde_json::Value>(text).is_ok()
+}
+
 /// An item that an aggregate has gathered, which does not say whether it is JSON: it is told by its look.
 fn gathered(item: &Value) -> String {
-    let is_json = |text: &str| {
-        (text.starts_with('{') && text.ends_with('}') || text.starts_with('[') && text.ends_with(']'))
-            && serde_json::from_str::<serde_json::Value>(text).is_ok()
-    };
     match item {
-        Value::Text(text) if is_json(text) => text.clone(),
+        Value::Text(text) if looks_like_json(text) => text.clone(),
         other => json(other),
     }
 }
 
-fn document(_: &View, call: &[Value]) -> Outcome<String> {
+fn same_text(_: &View, call: &[Value]) -> Outcome<String> {
     Ok(call[0].text())
 }
 

@@ -202,7 +202,7 @@ pub fn name_columns(select: &mut Select) {
 }
 
 /// True for functions whose text is that of a `json` here.
-/// Tells functions that make JSON which of their arguments are documents: what is cast to one is a text to them.
+/// Tells functions that make JSON which of their arguments are documents, and which are texts: others are told by their look.
 fn tell_documents(function: &mut Function) {
     const MAKE: [&str; 6] = [
         "json_build_array",
@@ -220,10 +220,27 @@ fn tell_documents(function: &mut Function) {
     for argument in &mut list.args {
         if let FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) = argument
             && !matches!(expr, Expr::Function(_))
-            && matches!(kind_of(expr), Some(Kind::Json | Kind::Jsonb))
         {
-            *expr = call("sluice_document", vec![take(expr)]);
+            match kind_of(expr) {
+                Some(Kind::Json | Kind::Jsonb) => *expr = call("sluice_document", vec![take(expr)]),
+                None if is_text(expr) => *expr = call("sluice_plain_text", vec![take(expr)]),
+                _ => {}
+            }
         }
+    }
+}
+
+/// True for what the statement says to be a text.
+fn is_text(expr: &Expr) -> bool {
+    match expr {
+        Expr::Nested(inner) => is_text(inner),
+        Expr::Value(value) => {
+            matches!(value.value, Value::SingleQuotedString(_) | Value::EscapedStringLiteral(_))
+        }
+        Expr::Cast { data_type, .. } => {
+            matches!(data_type, DataType::Text | DataType::Varchar(_) | DataType::CharacterVarying(_))
+        }
+        _ => false,
     }
 }
 

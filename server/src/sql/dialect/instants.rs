@@ -174,7 +174,11 @@ fn read_later(text: &str) -> Expr {
 
 /// True for a text whose first sign is that of the whole interval in the style of the standard.
 fn depends_on_style(text: &str) -> bool {
-    text.trim().strip_prefix('-').is_some_and(|rest| rest.contains([' ', ':', '-']) && !rest.contains('+'))
+    let is_part = |letter: char| letter.is_ascii_digit() || letter == '.';
+    text.trim().strip_prefix('-').is_some_and(|rest| {
+        let numbers = rest.split(|letter| !is_part(letter)).filter(|number| !number.is_empty()).count();
+        numbers > 1 && !rest.contains('+')
+    })
 }
 
 fn fields_of(named: &str) -> IntervalFields<'_> {

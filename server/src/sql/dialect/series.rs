@@ -164,7 +164,7 @@ fn plain(argument: &FunctionArg) -> Option<&Expr> {
 fn is_whole(expr: &Expr) -> bool {
     match expr {
         Expr::Value(value) => matches!(value.value, Value::Number(..)),
-        Expr::Function(_) => true,
+        Expr::Function(function) => !OF_MOMENTS.contains(&name_of(function).as_str()),
         Expr::Cast { data_type, .. } => {
             matches!(data_type, DataType::Int(_) | DataType::Integer(_) | DataType::SmallInt(_))
                 || is_custom(data_type, |name| name.contains("int"))
@@ -179,6 +179,21 @@ fn is_custom(kind: &DataType, is: impl Fn(&str) -> bool) -> bool {
     };
     matches!(kind, DataType::Custom(name, _) if last(name).is_some_and(|name| is(&name)))
 }
+
+/// Functions that give a time or an interval.
+const OF_MOMENTS: [&str; 11] = [
+    "current_date",
+    "current_timestamp",
+    "date_trunc",
+    "localtimestamp",
+    "make_date",
+    "make_interval",
+    "make_timestamp",
+    "now",
+    "sluice_interval",
+    "to_date",
+    "to_timestamp",
+];
 
 /// Functions that give an `integer`.
 const OF_INTEGERS: [&str; 8] = [
