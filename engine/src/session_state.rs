@@ -24,13 +24,13 @@ use crate::broadcast::physical_rules;
 use crate::exchange;
 use crate::functions::lists::ListPlanner;
 use crate::functions::{
-    self, bounded, bytes, declared, documents, formatting, gathering, instants, lists, numbers, texts,
+    self, bounded, bytes, declared, documents, formatting, gathering, instants, lists, numbers, signs, texts,
 };
 use crate::nullable_inputs::forgetting;
 use crate::optimize_projections::careful;
 use crate::planner_rules::watched;
 use crate::runtime::NodeRuntime;
-use crate::semantics::{analyzer_rules, instants::Instants};
+use crate::semantics::{WidePlanner, analyzer_rules, instants::Instants, same};
 
 /// Where a plan is made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -197,7 +197,7 @@ impl SessionStates {
         let base = || {
             SessionStateBuilder::new()
                 // Before DataFusion's own: the first that plans an operator has planned it.
-                .with_expr_planners(vec![Arc::new(Instants), Arc::new(ListPlanner)])
+                .with_expr_planners(vec![Arc::new(WidePlanner), Arc::new(Instants), Arc::new(ListPlanner)])
                 .with_default_features()
                 .with_analyzer_rules(analyzer_rules())
                 .with_query_planner(Arc::new(exchange::Planner))
@@ -282,6 +282,8 @@ fn with_bounded_functions(mut state: SessionState) -> SessionState {
         lists::functions(),
         bytes::functions(),
         vec![declared::function()],
+        signs::functions(),
+        vec![same()],
         documents::functions(),
         numbers::named_functions(),
         texts::named_functions(),

@@ -40,6 +40,9 @@ fn decimal(name: &str) -> Option<DataType> {
     Some(DataType::Decimal128(precision, scale.trim().parse().ok()?))
 }
 
+/// What numbers are stored as that have scales of their own.
+const ANY_SCALE: &str = "decimal(38,16)";
+
 /// DuckLake's name of an Arrow type, and the type that values of it are stored as: the same, or the nearest
 /// that every engine knows. `None` for what cannot be stored.
 pub fn stored_as(data_type: &DataType) -> Option<(String, DataType)> {
@@ -56,7 +59,9 @@ pub fn stored_as(data_type: &DataType) -> Option<(String, DataType)> {
         DataType::Float16 | DataType::Float32 => "float32",
         DataType::Float64 => "float64",
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null => "varchar",
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => "blob",
+        DataType::Binary | DataType::BinaryView => "blob",
+        // Numbers of any scale, as plans have them.
+        DataType::LargeBinary => return decimal(ANY_SCALE).map(|stored| (ANY_SCALE.to_owned(), stored)),
         DataType::Date32 | DataType::Date64 => "date",
         DataType::Time32(_) | DataType::Time64(_) => "time",
         // PostgreSQL's have microseconds.

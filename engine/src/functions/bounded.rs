@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use datafusion::arrow::datatypes::{DataType, FieldRef};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{ExprSchema, Result, ScalarValue};
@@ -20,12 +20,14 @@ use datafusion::logical_expr::interval_arithmetic::Interval;
 use datafusion::logical_expr::preimage::PreimageResult;
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::sort_properties::{ExprProperties, SortProperties};
+use datafusion::logical_expr::type_coercion::functions::fields_with_udf;
 use datafusion::logical_expr::{
     ColumnarValue, Documentation, Expr, ExpressionPlacement, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
-    ScalarUDFImpl, Signature, StructFieldMapping,
+    ScalarUDFImpl, Signature, StructFieldMapping, TypeSignature,
 };
 
 use super::growth::{self, Arguments, Growth, held_bytes, is_flat, value_bytes};
+use super::numbers::wide::is_wide;
 use super::{matching, patterns, slices};
 use crate::scope::Scope;
 use crate::{ByteSize, Error};
@@ -94,7 +96,29 @@ pub fn bounded(function: Arc<ScalarUDF>) -> Option<Arc<ScalarUDF>> {
     }
     let growth = growth::of(function.name()).map(Measure);
     let is_slow = growth::is_slow(function.name());
-    Some(Arc::new(ScalarUDF::from(Bounded { function, growth, is_slow })))
+    let signature = Signature { type_signature: TypeSignature::UserDefined, ..function.signature().clone() };
+    Some(Arc::new(ScalarUDF::from(Bounded { function, signature, growth, is_slow })))
+}
+
+/// Whether the function within the bound takes arguments of such types as they are.
+pub fn takes(function: &ScalarUDF, fields: &[FieldRef]) -> bool {
+    match function.inner().downcast_ref::<Bounded>() {
+        Some(bounded) => fields_with_udf(fields, bounded.function.as_ref()).is_ok(),
+        None => fields_with_udf(fields, function).is_ok(),
+    }
+}
+
+/// Fields in which numbers that are wide are doubles, as they become for functions that have no `numeric`.
+fn with_doubles(fields: &[FieldRef]) -> Vec<FieldRef> {
+    let double = |field: &FieldRef| match is_wide(field.data_type()) {
+        true => Arc::new(field.as_ref().clone().with_data_type(DataType::Float64)),
+        false => Arc::clone(field),
+    };
+    fields.iter().map(double).collect()
+}
+
+fn has_wide(fields: &[FieldRef]) -> bool {
+    fields.iter().any(|field| is_wide(field.data_type()))
 }
 
 /// The function within the bound.
@@ -134,6 +158,7 @@ fn with_bounded_calls(expr: Expr) -> Result<Expr> {
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Bounded {
     function: Arc<ScalarUDF>,
+    signature: Signature,
     growth: Option<Measure>,
     is_slow: bool,
 }
@@ -233,7 +258,29 @@ impl ScalarUDFImpl for Bounded {
     }
 
     fn signature(&self) -> &Signature {
-        self.function.signature()
+        &self.signature
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+        let fields: Vec<FieldRef> =
+            types.iter().map(|kind| Arc::new(Field::new("value", kind.clone(), true))).collect();
+        let kinds =
+            |fields: Vec<FieldRef>| fields.iter().map(|field| field.data_type().clone()).collect::<Vec<_>>();
+        match fields_with_udf(&fields, self.function.as_ref()) {
+            Ok(coerced) => Ok(kinds(coerced)),
+            Err(_) if has_wide(&fields) => {
+                let coerced = kinds(fields_with_udf(&with_doubles(&fields), self.function.as_ref())?);
+                // They are made doubles once the types of columns are known.
+                let kept = |(given, taken): (&DataType, DataType)| {
+                    if is_wide(given) { given.clone() } else { taken }
+                };
+                Ok(types.iter().zip(coerced).map(kept).collect())
+            }
+            Err(error) => match self.function.signature().type_signature {
+                TypeSignature::UserDefined => Err(error),
+                _ => Err(super::no_such_arguments(self.name())),
+            },
+        }
     }
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
@@ -242,10 +289,17 @@ impl ScalarUDFImpl for Bounded {
 
     fn with_updated_config(&self, config: &ConfigOptions) -> Option<ScalarUDF> {
         let function = Arc::new(self.inner().with_updated_config(config)?);
-        Some(ScalarUDF::from(Self { function, growth: self.growth, is_slow: self.is_slow }))
+        let signature = self.signature.clone();
+        Some(ScalarUDF::from(Self { function, signature, growth: self.growth, is_slow: self.is_slow }))
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
+        if has_wide(args.arg_fields) && fields_with_udf(args.arg_fields, self.function.as_ref()).is_err() {
+            let doubles = with_doubles(args.arg_fields);
+            let coerced = fields_with_udf(&doubles, self.function.as_ref())?;
+            let args = ReturnFieldArgs { arg_fields: &coerced, scalar_arguments: args.scalar_arguments };
+            return self.inner().return_field_from_args(args);
+        }
         self.inner().return_field_from_args(args)
     }
 
@@ -337,10 +391,6 @@ impl ScalarUDFImpl for Bounded {
 
     fn strictly_order_preserving(&self, inputs: &[ExprProperties]) -> Result<bool> {
         self.inner().strictly_order_preserving(inputs)
-    }
-
-    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
-        self.inner().coerce_types(types)
     }
 
     fn struct_field_mapping(&self, literals: &[Option<ScalarValue>]) -> Option<StructFieldMapping> {

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::bounded::{FOLDED_RESULT_MAX, unbounded};
 use super::growth::{self, Arguments, ORDINARY, ORDINARY_ROW, held_bytes, value_bytes};
+use super::numbers::wide;
 use super::{arithmetic, registry};
 use crate::scope::Scope;
 
@@ -25,7 +26,7 @@ use crate::scope::Scope;
 /// text, nor is one an operator, JSON or a `uuid`, and what makes instants takes more arguments; functions of angles,
 /// buckets and shares take no such numbers. All but `map_entries` and its kin,
 /// which give what they are given, give one value of those or a number.
-const UNREACHED: [&str; 42] = [
+const UNREACHED: [&str; 41] = [
     "acos",
     "arrow_cast",
     "arrow_try_cast",
@@ -60,7 +61,6 @@ const UNREACHED: [&str; 42] = [
     "sluice_numeric",
     "sluice_percentile_cont",
     "sluice_percentile_disc",
-    "sluice_quotient",
     "sluice_single_row",
     "sluice_uuid",
     "to_number",
@@ -96,6 +96,7 @@ fn kinds(size: usize) -> Vec<ScalarValue> {
         text("Int64"),
         text("md5"),
         text("base64"),
+        wide::scalar(wide::Number::read(&"7".repeat(size)).ok().as_ref()),
     ]
 }
 

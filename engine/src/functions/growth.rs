@@ -21,6 +21,8 @@ use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs};
 pub const ORDINARY: usize = 32;
 /// And for each row whatever it is given: `md5`, `uuid`, the array of a few.
 pub const ORDINARY_ROW: usize = 512;
+/// The most that a `numeric` takes: four bytes for nine digits, and a little more.
+const NUMERIC_BYTES_MAX: i64 = 60_000;
 /// An element of a list that is not text.
 const ELEMENT_BYTES: i64 = 8;
 /// The least that an element takes as text, with what stands around it.
@@ -73,6 +75,9 @@ pub fn of(name: &str) -> Option<Growth> {
             let width = (0..args.len()).fold(0i64, |sum, at| sum.saturating_add(element(at)));
             longest.saturating_mul(width)
         }),
+        // Digits of a numeric; it has no more than PostgreSQL's format holds.
+        "exp" => by_size(|_, _| NUMERIC_BYTES_MAX),
+        "factorial" => by_size(|args, row| args.int(0, row).saturating_mul(4).clamp(32, NUMERIC_BYTES_MAX)),
         "range" | "generate_series" => by_size(series),
         // The server's own: each place of a pattern may show the same argument.
         "format" => by_size(|args, row| {

@@ -22,6 +22,7 @@ pub mod numbers;
 pub mod partition;
 pub mod patterns;
 pub mod rounding;
+pub mod signs;
 pub mod sketches;
 mod slices;
 pub mod style;

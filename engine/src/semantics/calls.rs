@@ -125,10 +125,7 @@ fn kind_of(expr: &Expr, schema: &DFSchema) -> Option<DataType> {
 }
 
 fn is_binary(kind: &DataType) -> bool {
-    matches!(
-        kind,
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_)
-    )
+    matches!(kind, DataType::Binary | DataType::BinaryView | DataType::FixedSizeBinary(_))
 }
 
 /// What DataFusion's functions of the name take and PostgreSQL's do not.

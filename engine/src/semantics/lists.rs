@@ -13,6 +13,8 @@ use crate::functions::lists::{
     Operation, call, constants, depth, item_of, leaf_of, no_such_operator, operation, type_of_literal,
     unsupported, with_leaf,
 };
+use crate::functions::numbers::digits;
+use crate::functions::numbers::wide::{self, is_wide};
 
 /// So many items of a constant array stand in an IN at most.
 const ITEMS_MAX: usize = 1000;
@@ -88,7 +90,11 @@ fn array(value: Expr, kind: &DataType) -> Result<Expr> {
 }
 
 fn cast_meant(cast: Cast, schema: &DFSchema) -> Result<Transformed<Expr>> {
-    let target = cast.field.data_type().clone();
+    let mut target = cast.field.data_type().clone();
+    if depth(&target) > 0 && *leaf_of(&target) == digits::BARE {
+        // Of `numeric` each item has its own digits.
+        target = with_leaf(&target, wide::TYPE);
+    }
     if depth(&target) == 0 && !target.is_string() {
         return Ok(Transformed::no(Expr::Cast(cast)));
     }
@@ -107,8 +113,9 @@ fn cast_meant(cast: Cast, schema: &DFSchema) -> Result<Transformed<Expr>> {
         if depth(&source) == depth(&kind) && leaf_of(&source) == leaf_of(&kind) {
             // Nothing is read: at most the list's field has another name.
             // An array's type says nothing of its dimensions: `text[]` is that of arrays of arrays, too.
-            let is_as_it_is =
-                matches!(target, DataType::FixedSizeList(..)) || depth(&target) != depth(&source);
+            let is_as_it_is = matches!(target, DataType::FixedSizeList(..))
+                || depth(&target) != depth(&source)
+                || target != *cast.field.data_type();
             return Ok(if is_as_it_is {
                 Transformed::yes(*cast.expr)
             } else {
@@ -160,17 +167,19 @@ fn compared(binary: BinaryExpr, schema: &DFSchema) -> Result<Transformed<Expr>> 
         return Ok(Transformed::no(Expr::BinaryExpr(binary)));
     }
     let (left_leaf, right_leaf) = (leaf_of(&left_type), leaf_of(&right_type));
+    let is_exact = |kind: &DataType| kind.is_decimal() || is_wide(kind);
     let are_alike = left_leaf == right_leaf
         || left_leaf.is_null()
         || right_leaf.is_null()
         || (left_leaf.is_string() && right_leaf.is_string())
-        || (left_leaf.is_decimal() && right_leaf.is_decimal());
+        || (is_exact(left_leaf) && is_exact(right_leaf));
     if depth(&left_type) == 0 || depth(&right_type) == 0 || !are_alike {
         return Err(no_such_operator(symbol, &left_type, &right_type));
     }
     let is_same = depth(&left_type) == depth(&right_type)
         && (left_leaf == right_leaf || (left_leaf.is_string() && right_leaf.is_string()))
         && !left_leaf.is_floating()
+        && !is_wide(left_leaf)
         && !matches!(left_leaf, DataType::Interval(_));
     let is_equality = matches!(op, Operator::Eq | Operator::NotEq);
     let tells_nulls_apart = matches!(op, Operator::IsDistinctFrom | Operator::IsNotDistinctFrom);
@@ -280,15 +289,18 @@ fn quantified(
     };
     let is_membership = matches!((operation, op), (Operation::Any, "=") | (Operation::All, "<>"));
     let negated = operation == Operation::All;
+    // Numbers beside a decimal have their own digits.
+    let read_as = if item_type.is_decimal() { wide::TYPE } else { item_type.clone() };
     if let Some(Some(text)) = literal(list)
         && is_membership
         && !item_type.is_floating()
-        && let Some(items) = constants(text, &item_type)
+        && let Some(items) = constants(text, &read_as)
         && (1..=ITEMS_MAX).contains(&items.len())
     {
         let list = items.into_iter().map(|value| Expr::Literal(value, None)).collect();
         let list = InList { expr: Box::new(item.clone()), list, negated };
-        return Ok(Transformed::yes(Expr::InList(list)));
+        let meant = super::numbers::meant(Expr::InList(list), schema)?;
+        return Ok(Transformed::yes(meant.data));
     }
     let leaf = leaf_of(&list_type);
     let is_literal = literal(item).is_some() || literal(list).is_some();
@@ -305,7 +317,8 @@ fn quantified(
             && !items.is_empty()
         {
             let list = InList { expr: Box::new(item.clone()), list: items, negated };
-            return Ok(Transformed::yes(Expr::InList(list)));
+            let meant = super::numbers::meant(Expr::InList(list), schema)?;
+            return Ok(Transformed::yes(meant.data));
         }
     }
     whole(function)

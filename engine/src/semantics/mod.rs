@@ -4,6 +4,7 @@
 mod calls;
 mod casts;
 mod checks;
+mod grouping_sets;
 pub(crate) mod instants;
 mod keys;
 mod lists;
@@ -13,6 +14,8 @@ mod ordered_inputs;
 mod simplified;
 mod texts;
 mod unknowns;
+mod wide;
+mod wide_planner;
 mod widening;
 
 use std::cell::Cell;
@@ -27,7 +30,9 @@ use datafusion::logical_expr::{Expr, LogicalPlan, Operator};
 use datafusion::optimizer::{Analyzer, AnalyzerRule};
 
 pub use keys::function as same;
+pub use wide_planner::WidePlanner;
 
+use crate::functions::signs;
 use crate::subqueries::Unnesting;
 
 /// DataFusion's rules with ours around them.
@@ -51,11 +56,13 @@ impl AnalyzerRule for Meanings {
 
     fn analyze(&self, plan: LogicalPlan, options: &ConfigOptions) -> Result<LogicalPlan> {
         let options = Arc::new(options.clone());
+        let plan = plan.transform_up_with_subqueries(grouping_sets::of_columns)?.data;
         let plan = plan.transform_up_with_subqueries(keys::hidden)?.data;
         let plan = rewrite(
             ordered_inputs::ordered(plan)?,
             &|expr, schema| {
-                let meant = casts::meant(expr, schema)?;
+                let meant = signs::meant(expr, schema)?;
+                let meant = meant.transform_data(|expr| casts::meant(expr, schema))?;
                 let meant = meant.transform_data(|expr| instants::meant(expr, schema, &options))?;
                 let meant = meant.transform_data(|expr| widening::meant(expr, schema))?;
                 let meant = meant.transform_data(|expr| unknowns::known(expr, schema))?;

@@ -14,9 +14,12 @@ use datafusion::logical_expr::{
     Projection, Subquery, Union, Values, cast,
 };
 
-use super::changed;
+use super::wide::type_of;
+use super::wide_planner::operand_type;
+use super::{changed, wide};
 use crate::functions::no_such_arguments;
-use crate::functions::numbers::{conversions, digits, quotients, shown, zeros};
+use crate::functions::numbers::wide::{self as numeric, calls};
+use crate::functions::numbers::{conversions, digits, shown, zeros};
 
 /// What a number is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +39,7 @@ impl Kind {
             DataType::Float16 | DataType::Float32 => Self::Single,
             DataType::Float64 => Self::Double,
             DataType::Decimal32(..) | DataType::Decimal64(..) | DataType::Decimal128(..) => Self::Exact,
-            DataType::Decimal256(..) => Self::Wide,
+            DataType::Decimal256(..) | DataType::LargeBinary => Self::Wide,
             kind if kind.is_integer() => Self::Whole,
             _ => Self::Other,
         }
@@ -61,6 +64,10 @@ fn kind_of(expr: &Expr, schema: &DFSchema) -> Kind {
 
 /// Gives `expr` its meaning, before types are coerced.
 pub fn meant(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    wide::meant(expr, schema)?.transform_data(|expr| of_number(expr, schema))
+}
+
+fn of_number(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     Ok(match expr {
         Expr::BinaryExpr(binary) => {
             let is_float = |side: &Expr| kind_of(side, schema).is_float();
@@ -120,12 +127,15 @@ pub fn meant(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
 /// Casts that types need once they are coerced: those to doubles give the nearest one.
 pub fn checked(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let Expr::Cast(Cast { expr: inner, field }) = expr else { return Ok(Transformed::no(expr)) };
+    if kind_of(&inner, schema) == Kind::Wide && type_of(&inner, schema) != *field.data_type() {
+        return Ok(of_cast(Cast { expr: inner, field }, schema));
+    }
     // A cast that is written says how many digits there are.
     let is_cast = match inner.as_ref() {
         Expr::ScalarFunction(call) => conversions::is_exact(&call.func),
         inner => matches!(inner, Expr::Cast(_)),
     };
-    let is_bare = || !is_cast && inner.get_type(schema).is_ok_and(|kind| kind == digits::BARE);
+    let is_bare = || !is_cast && inner.get_type(schema).is_ok_and(|kind| digits::bare_scale(&kind).is_some());
     if field.data_type().is_string() && (kind_of(&inner, schema).is_float() || is_bare()) {
         let text = shown::shown(*inner);
         return Ok(Transformed::yes(match field.data_type() {
@@ -145,10 +155,15 @@ pub fn checked(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     })
 }
 
+/// What was made wide, before it was.
+fn unwidened(expr: Expr) -> Expr {
+    calls::narrow(&expr).cloned().unwrap_or(expr)
+}
+
 /// As a double, whatever number it is.
 fn double(expr: Expr, kind: Kind) -> Expr {
     match kind {
-        Kind::Exact | Kind::Wide => conversions::to_double(expr),
+        Kind::Exact | Kind::Wide => conversions::to_double(unwidened(expr)),
         Kind::Double | Kind::Other => expr,
         Kind::Single | Kind::Whole => cast(expr, DataType::Float64),
     }
@@ -156,7 +171,7 @@ fn double(expr: Expr, kind: Kind) -> Expr {
 
 fn single(expr: Expr, kind: Kind) -> Expr {
     match kind {
-        Kind::Exact | Kind::Wide => conversions::to_single(expr),
+        Kind::Exact | Kind::Wide => conversions::to_single(unwidened(expr)),
         Kind::Single | Kind::Other => expr,
         Kind::Double | Kind::Whole => cast(expr, DataType::Float32),
     }
@@ -177,11 +192,13 @@ fn of_pair(binary: BinaryExpr, schema: &DFSchema) -> Transformed<Expr> {
     if !super::compares(op) && !op.is_numerical_operators() {
         return Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right }));
     }
-    let right_kind = kind_of(&right, schema);
+    let right_type = type_of(&right, schema);
+    let right_kind = Kind::of(&right_type);
     if right_kind == Kind::Other {
         return Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right }));
     }
-    let left_kind = kind_of(&left, schema);
+    let left_type = type_of(&left, schema);
+    let left_kind = Kind::of(&left_type);
     if are_doubles(left_kind, right_kind) {
         return Transformed::yes(doubles(*left, left_kind, op, *right, right_kind));
     }
@@ -199,18 +216,39 @@ fn of_pair(binary: BinaryExpr, schema: &DFSchema) -> Transformed<Expr> {
             right: Box::new(right),
         }));
     }
-    let is_quotient = op == Operator::Divide
-        && matches!(
-            (left_kind, right_kind),
-            (Kind::Exact, Kind::Exact | Kind::Whole) | (Kind::Whole, Kind::Exact)
-        );
-    if is_quotient {
-        return Transformed::yes(quotients::of(
-            exact(*left, left_kind, schema),
-            exact(*right, right_kind, schema),
-        ));
+    let is_number = |kind: Kind| kind.is_exact() || kind == Kind::Whole;
+    let are_exact =
+        (left_kind.is_exact() && is_number(right_kind)) || (right_kind.is_exact() && is_number(left_kind));
+    if !are_exact {
+        return Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right }));
     }
-    Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right }))
+    if op == Operator::Divide
+        && let Some(quotient) = calls::quotient_of_literals(
+            &exact(left.as_ref().clone(), left_kind, schema),
+            &exact(right.as_ref().clone(), right_kind, schema),
+        )
+    {
+        return Transformed::yes(quotient);
+    }
+    match wide::pair((&left, &left_type), op, (&right, &right_type), schema) {
+        Some(pair) => Transformed::yes(pair),
+        None => Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right })),
+    }
+}
+
+/// Two numbers under an operator, one of which is wide, before the planner asks for the type of it; `None` beside what is no
+/// number.
+pub(super) fn planned(left: &Expr, op: Operator, right: &Expr, schema: &DFSchema) -> Option<Expr> {
+    let types = (operand_type(left, schema), operand_type(right, schema));
+    let kinds = (Kind::of(&types.0), Kind::of(&types.1));
+    if are_doubles(kinds.0, kinds.1) {
+        return Some(doubles(left.clone(), kinds.0, op, right.clone(), kinds.1));
+    }
+    let is_number = |kind: Kind, of: &DataType| kind.is_exact() || kind == Kind::Whole || of.is_null();
+    if !is_number(kinds.0, &types.0) || !is_number(kinds.1, &types.1) {
+        return None;
+    }
+    wide::pair((left, &types.0), op, (right, &types.1), schema)
 }
 
 fn doubles(left: Expr, left_kind: Kind, op: Operator, right: Expr, right_kind: Kind) -> Expr {
@@ -281,18 +319,15 @@ pub fn whole_literal(expr: &Expr) -> Option<i64> {
 fn of_between(between: Between, schema: &DFSchema) -> Transformed<Expr> {
     let Between { expr, negated, low, high } = between;
     let kinds = [&expr, &low, &high].map(|part| kind_of(part, schema));
-    if !are_doubles(kinds[0], kinds[1]) && !are_doubles(kinds[0], kinds[2]) {
+    let has_wide = kinds.contains(&Kind::Wide);
+    if !has_wide && !are_doubles(kinds[0], kinds[1]) && !are_doubles(kinds[0], kinds[2]) {
         return Transformed::no(Expr::Between(Between { expr, negated, low, high }));
     }
     // Each bound is compared for itself.
-    let side = |bound: Expr, kind: Kind, op: Operator| {
-        if are_doubles(kinds[0], kind) {
-            doubles(expr.as_ref().clone(), kinds[0], op, bound, kind)
-        } else {
-            Expr::BinaryExpr(BinaryExpr { left: expr.clone(), op, right: Box::new(bound) })
-        }
+    let side = |bound: Expr, op: Operator| {
+        of_pair(BinaryExpr { left: expr.clone(), op, right: Box::new(bound) }, schema).data
     };
-    let within = side(*low, kinds[1], Operator::GtEq).and(side(*high, kinds[2], Operator::LtEq));
+    let within = side(*low, Operator::GtEq).and(side(*high, Operator::LtEq));
     Transformed::yes(if negated { Expr::Not(Box::new(within)) } else { within })
 }
 
@@ -304,8 +339,20 @@ fn of_list(list: InList, schema: &DFSchema) -> Transformed<Expr> {
     let own = kind_of(&expr, schema);
     let kinds: Vec<Kind> = list.iter().map(|item| kind_of(item, schema)).collect();
     let is_float = own.is_float() || kinds.iter().any(|kind| kind.is_float());
-    if !is_float || own == Kind::Other {
+    let is_wide = own == Kind::Wide || kinds.contains(&Kind::Wide);
+    if !(is_float || is_wide) || own == Kind::Other {
         return Transformed::no(Expr::InList(InList { expr, list, negated }));
+    }
+    if !is_float {
+        let mut parts: Vec<Expr> = list.clone();
+        if own != Kind::Wide && wide::narrow_all(parts.iter_mut(), schema).is_some() {
+            return Transformed::yes(Expr::InList(InList { expr, list: parts, negated }));
+        }
+        let items = list.into_iter().map(|item| {
+            let pair = BinaryExpr { left: expr.clone(), op: Operator::Eq, right: Box::new(item) };
+            of_pair(pair, schema).data
+        });
+        return Transformed::yes(any_of(items.collect(), negated));
     }
     // Lists of constants have one type; others are compared one by one.
     let is_constant = |item: &Expr| item.column_refs().is_empty() && !item.contains_outer();
@@ -323,12 +370,9 @@ fn of_list(list: InList, schema: &DFSchema) -> Transformed<Expr> {
         let items = list.into_iter().map(|item| equal(expr.as_ref().clone(), item)).collect();
         return Transformed::yes(any_of(items, negated));
     }
-    let items = list.into_iter().zip(kinds).map(|(item, kind)| {
-        if are_doubles(own, kind) {
-            doubles(expr.as_ref().clone(), own, Operator::Eq, item, kind)
-        } else {
-            equal(expr.as_ref().clone(), item)
-        }
+    let items = list.into_iter().map(|item| {
+        let pair = BinaryExpr { left: expr.clone(), op: Operator::Eq, right: Box::new(item) };
+        of_pair(pair, schema).data
     });
     Transformed::yes(any_of(items.collect(), negated))
 }
@@ -363,12 +407,26 @@ fn beside_subquery(expr: Expr, subquery: Subquery, schema: &DFSchema) -> Result<
     let own = kind_of(&expr, schema);
     let theirs = subquery.subquery.schema().fields().first().map_or(Kind::Other, |f| Kind::of(f.data_type()));
     let are_floats = own.is_float() && theirs.is_float();
-    if !are_floats && !are_doubles(own, theirs) {
+    let are_exact = own != Kind::Other
+        && theirs != Kind::Other
+        && !own.is_float()
+        && !theirs.is_float()
+        && (own == Kind::Wide || theirs == Kind::Wide);
+    if !are_floats && !are_exact && !are_doubles(own, theirs) {
         return Ok((expr, subquery, false));
     }
     let Subquery { subquery: plan, outer_ref_columns, spans } = subquery;
     let (qualifier, field) = plan.schema().qualified_field(0);
     let column = Expr::Column(Column::from((qualifier, field)));
+    if are_exact {
+        let kinds = (type_of(&expr, schema), field.data_type().clone());
+        let Some((expr, column)) = wide::keys_of((&expr, &kinds.0), (&column, &kinds.1)) else {
+            return Ok((expr, Subquery { subquery: plan, outer_ref_columns, spans }, false));
+        };
+        let column = column.alias(field.name());
+        let plan = Arc::new(LogicalPlan::Projection(Projection::try_new(vec![column], Arc::clone(&plan))?));
+        return Ok((expr, Subquery { subquery: plan, outer_ref_columns, spans }, true));
+    }
     let (mut expr, mut column) = (expr, column);
     if own != theirs || !are_floats {
         (expr, column) = (double(expr, own), double(column, theirs));
@@ -393,16 +451,30 @@ fn as_common(expr: Expr, kind: Kind, target: &DataType) -> Expr {
     if *target == DataType::Float64 { double(expr, kind) } else { single(expr, kind) }
 }
 
+/// A column of `kind` of a UNION as what it is there.
+fn as_one(column: Expr, kind: &DataType, target: &DataType) -> Expr {
+    match target {
+        target if kind.is_null() && *target != numeric::TYPE => cast(column, target.clone()),
+        target if *target != numeric::TYPE && target.is_floating() => {
+            as_common(column, Kind::of(kind), target)
+        }
+        _ if kind.is_null() => cast(column, target.clone()),
+        target if *target == numeric::TYPE => wide::widened(column, kind),
+        _ => column,
+    }
+}
+
 fn of_case(case: Case, schema: &DFSchema) -> Transformed<Expr> {
     let Case { expr: base, mut when_then_expr, mut else_expr } = case;
     let mut is_changed = false;
     let base = match base {
         Some(base) => {
             let own = kind_of(&base, schema);
-            let are_floats = own.is_float()
+            let is_odd = |kind: Kind| kind.is_float() || kind == Kind::Wide;
+            let are_odd = is_odd(own)
                 || (own != Kind::Other
-                    && when_then_expr.iter().any(|(when, _)| kind_of(when, schema).is_float()));
-            if are_floats {
+                    && when_then_expr.iter().any(|(when, _)| is_odd(kind_of(when, schema))));
+            if are_odd {
                 is_changed = true;
                 for (when, _) in &mut when_then_expr {
                     let pair = BinaryExpr {
@@ -427,9 +499,15 @@ fn of_case(case: Case, schema: &DFSchema) -> Transformed<Expr> {
         for (result, kind) in results.into_iter().zip(kinds) {
             **result = as_common(std::mem::take(result.as_mut()), kind, &target);
         }
+    } else {
+        let mut results: Vec<&mut Expr> = results.into_iter().map(|result| result.as_mut()).collect();
+        is_changed |= wide::mixed(&mut results, schema);
     }
     changed(Expr::Case(Case { expr: base, when_then_expr, else_expr }), is_changed)
 }
+
+/// Digits of the largest whole number.
+const WHOLE_DIGITS_MAX: i32 = 20;
 
 /// Casts that a statement has: those that round, and those that read texts.
 fn of_cast(cast: Cast, schema: &DFSchema) -> Transformed<Expr> {
@@ -446,17 +524,33 @@ fn of_cast(cast: Cast, schema: &DFSchema) -> Transformed<Expr> {
             Transformed::yes(conversions::to_exact(*cast.expr, *precision, *scale))
         }
         (
-            DataType::Decimal256(..) | DataType::Float32 | DataType::Float64,
+            DataType::Decimal256(..) | DataType::LargeBinary | DataType::Float32 | DataType::Float64,
             DataType::Decimal128(precision, scale),
         ) => Transformed::yes(conversions::to_exact(*cast.expr, *precision, *scale)),
         (_, DataType::Decimal128(precision, scale)) if is_text => {
             Transformed::yes(conversions::to_exact(*cast.expr, *precision, *scale))
         }
-        (DataType::Decimal128(..) | DataType::Decimal256(..), DataType::Float64) => {
-            Transformed::yes(conversions::to_double(*cast.expr))
+        // Whole numbers of more digits than there is room for.
+        (whole, DataType::Decimal128(precision, scale))
+            if whole.is_integer() && i32::from(*precision) - i32::from(*scale) < WHOLE_DIGITS_MAX =>
+        {
+            Transformed::yes(conversions::to_exact(*cast.expr, *precision, *scale))
         }
-        (DataType::Decimal128(..) | DataType::Decimal256(..) | DataType::Float64, DataType::Float32) => {
-            Transformed::yes(conversions::to_single(*cast.expr))
+        (DataType::Decimal128(..) | DataType::Decimal256(..) | DataType::LargeBinary, DataType::Float64) => {
+            Transformed::yes(conversions::to_double(unwidened(*cast.expr)))
+        }
+        (
+            DataType::Decimal128(..) | DataType::Decimal256(..) | DataType::LargeBinary | DataType::Float64,
+            DataType::Float32,
+        ) => Transformed::yes(conversions::to_single(unwidened(*cast.expr))),
+        (DataType::LargeBinary, whole) if whole.is_integer() => {
+            let exact = conversions::to_exact(*cast.expr, 38, 0);
+            Transformed::yes(Expr::Cast(Cast { expr: Box::new(exact), field: cast.field }))
+        }
+        (DataType::LargeBinary, DataType::Utf8) => Transformed::yes(shown::shown(*cast.expr)),
+        (DataType::LargeBinary, text) if text.is_string() => {
+            let text = shown::shown(*cast.expr);
+            Transformed::yes(Expr::Cast(Cast { expr: Box::new(text), field: cast.field }))
         }
         (_, DataType::Float64) if is_text => Transformed::yes(conversions::to_double(*cast.expr)),
         (_, DataType::Float32) if is_text => Transformed::yes(conversions::to_single(*cast.expr)),
@@ -468,7 +562,11 @@ fn of_call(mut call: ScalarFunction, schema: &DFSchema) -> Result<Transformed<Ex
     match call.func.name() {
         "coalesce" | "greatest" | "least" | "make_array" | "nvl" | "ifnull" => {
             let kinds: Vec<Kind> = call.args.iter().map(|arg| kind_of(arg, schema)).collect();
-            let Some(target) = common(&kinds) else { return Ok(Transformed::no(Expr::ScalarFunction(call))) };
+            let Some(target) = common(&kinds) else {
+                let mut args: Vec<&mut Expr> = call.args.iter_mut().collect();
+                let is_changed = wide::mixed(&mut args, schema);
+                return Ok(changed(Expr::ScalarFunction(call), is_changed));
+            };
             let args = call.args.into_iter().zip(kinds);
             call.args = args.map(|(arg, kind)| as_common(arg, kind, &target)).collect();
             Ok(Transformed::yes(Expr::ScalarFunction(call)))
@@ -476,14 +574,20 @@ fn of_call(mut call: ScalarFunction, schema: &DFSchema) -> Result<Transformed<Ex
         "nullif" if call.args.len() == 2 => {
             let kinds = [kind_of(&call.args[0], schema), kind_of(&call.args[1], schema)];
             let are_numbers = !kinds.contains(&Kind::Other);
-            if !are_numbers || (kinds[0] == kinds[1] && !kinds[0].is_float()) {
+            let types = [type_of(&call.args[0], schema), type_of(&call.args[1], schema)];
+            if !are_numbers || (types[0] == types[1] && !kinds[0].is_float() && kinds[0] != Kind::Wide) {
                 return Ok(Transformed::no(Expr::ScalarFunction(call)));
             }
             let mut args = call.args.into_iter();
             let (Some(first), Some(second)) = (args.next(), args.next()) else {
                 return Ok(Transformed::no(Expr::Literal(ScalarValue::Null, None)));
             };
-            // It has the type of its first argument.
+            // It has the type as which its first argument is compared.
+            let first = match (kinds[0], kinds[1]) {
+                _ if are_doubles(kinds[0], kinds[1]) => double(first, kinds[0]),
+                (Kind::Whole, other) if other.is_exact() => wide::widened(first, &types[0]),
+                _ => first,
+            };
             let nothing = Expr::Literal(ScalarValue::try_from(&first.get_type(schema)?)?, None);
             let pair =
                 BinaryExpr { left: Box::new(first.clone()), op: Operator::Eq, right: Box::new(second) };
@@ -496,11 +600,27 @@ fn of_call(mut call: ScalarFunction, schema: &DFSchema) -> Result<Transformed<Ex
             Ok(Transformed::yes(Expr::Case(case)))
         }
         // What is exact stays as it is.
-        conversions::BARE if matches!(call.args[0].get_type(schema), Ok(DataType::Decimal128(..))) => {
+        conversions::BARE
+            if matches!(
+                call.args[0].get_type(schema),
+                Ok(DataType::Decimal128(..) | DataType::LargeBinary)
+            ) =>
+        {
             Ok(Transformed::yes(call.args.into_iter().next().unwrap_or_default()))
         }
+        conversions::BARE => match literal_text(&call.args[0]) {
+            Some(text) => Ok(Transformed::yes(conversions::read_literal(text)?)),
+            None => Ok(Transformed::no(Expr::ScalarFunction(call))),
+        },
         "round" | "trunc" if call.args.len() == 2 => of_places(call, schema),
         _ => Ok(Transformed::no(Expr::ScalarFunction(call))),
+    }
+}
+
+fn literal_text(expr: &Expr) -> Option<&str> {
+    match expr {
+        Expr::Literal(value, _) => value.try_as_str().flatten(),
+        _ => None,
     }
 }
 
@@ -513,7 +633,11 @@ fn of_places(call: ScalarFunction, schema: &DFSchema) -> Result<Transformed<Expr
         _ => return Ok(Transformed::no(Expr::ScalarFunction(call))),
     };
     let Some(places) = whole_literal(&call.args[1]) else {
-        return Ok(Transformed::no(Expr::ScalarFunction(call)));
+        // Each row has as many digits as it says.
+        let mut call = call;
+        let kind = call.args[0].get_type(schema)?;
+        call.args[0] = wide::widened(std::mem::take(&mut call.args[0]), &kind);
+        return Ok(Transformed::yes(Expr::ScalarFunction(call)));
     };
     let places = places.clamp(-38, 37) as i8;
     let to = places.max(0);
@@ -534,6 +658,10 @@ fn of_places(call: ScalarFunction, schema: &DFSchema) -> Result<Transformed<Expr
 pub fn aligned(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     match plan {
         LogicalPlan::Union(union) => aligned_union(union),
+        LogicalPlan::RecursiveQuery(recursive) => {
+            wide::check_recursion(&recursive)?;
+            Ok(Transformed::no(LogicalPlan::RecursiveQuery(recursive)))
+        }
         LogicalPlan::Values(values) => aligned_values(values),
         LogicalPlan::Join(join) => Ok(aligned_join(join)),
         LogicalPlan::Sort(mut sort) => {
@@ -541,11 +669,13 @@ pub fn aligned(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
             let behind = sort.expr.len().saturating_sub(1);
             let schema = Arc::clone(sort.input.schema());
             let keys = sort.expr.iter_mut().take(behind).map(|key| &mut key.expr);
-            let is_changed = with_one_zero(keys, &schema);
+            let mut is_changed = with_one_zero(keys, &schema);
+            let keys = sort.expr.iter_mut().take(behind).map(|key| &mut key.expr);
+            is_changed |= wide::by_keys(keys, &schema);
             let plan = LogicalPlan::Sort(sort);
             Ok(if is_changed { Transformed::yes(plan) } else { Transformed::no(plan) })
         }
-        other => Ok(Transformed::no(other)),
+        other => wide::grouped(other),
     }
 }
 
@@ -553,12 +683,17 @@ fn aligned_union(union: Union) -> Result<Transformed<LogicalPlan>> {
     let columns = union.schema.fields().len();
     let targets: Vec<Option<DataType>> = (0..columns)
         .map(|at| {
-            let kinds: Vec<Kind> = union
+            let types: Vec<DataType> = union
                 .inputs
                 .iter()
-                .filter_map(|input| input.schema().fields().get(at).map(|field| Kind::of(field.data_type())))
+                .filter_map(|input| input.schema().fields().get(at).map(|field| field.data_type().clone()))
                 .collect();
-            common(&kinds)
+            let kinds: Vec<Kind> = types.iter().map(Kind::of).collect();
+            common(&kinds).or_else(|| wide::are_mixed(&types).then_some(numeric::TYPE)).or_else(|| {
+                // The first tells the type of the column.
+                let is_null = types.first().is_some_and(DataType::is_null);
+                types.into_iter().find(|kind| is_null && kind.is_numeric())
+            })
         })
         .collect();
     if targets.iter().all(Option::is_none) {
@@ -582,7 +717,7 @@ fn aligned_union(union: Union) -> Result<Transformed<LogicalPlan>> {
             let column = Expr::Column(Column::from((qualifier, field)));
             match target {
                 Some(target) if field.data_type() != target => {
-                    let typed = as_common(column, Kind::of(field.data_type()), target);
+                    let typed = as_one(column, field.data_type(), target);
                     typed.alias_qualified(qualifier.cloned(), field.name())
                 }
                 _ => column,
@@ -611,6 +746,9 @@ fn aligned_values(values: Values) -> Result<Transformed<LogicalPlan>> {
     let nothing = DFSchema::empty();
     let mut is_changed = false;
     for (at, field) in schema.fields().iter().enumerate() {
+        if matches!(field.data_type(), DataType::Decimal128(..) | DataType::LargeBinary) {
+            is_changed |= widened_values(&mut values, at, field.data_type())?;
+        }
         if !is_mixture(field.data_type()) {
             continue;
         }
@@ -649,6 +787,45 @@ fn aligned_values(values: Values) -> Result<Transformed<LogicalPlan>> {
     Ok(Transformed::no(LogicalPlan::Values(Values { schema, values })))
 }
 
+/// True for a decimal, and for NULL.
+fn is_decimal(expr: &Expr) -> bool {
+    let kind = type_of(expr, &DFSchema::empty());
+    kind.is_null() || (kind.is_decimal() && digits::bare_scale(&kind).is_none())
+}
+
+/// Makes a column of VALUES wide whose numbers are decimals of several scales. True when it is.
+fn widened_values(values: &mut [Vec<Expr>], at: usize, cast_to: &DataType) -> Result<bool> {
+    let nothing = DFSchema::empty();
+    // What the planner cast to the type that it gave them all.
+    let written = |expr: &Expr| -> Result<Expr> {
+        let written = match expr {
+            Expr::Cast(cast) if cast.field.data_type() == cast_to => cast.expr.as_ref(),
+            Expr::ScalarFunction(call) if conversions::is_exact(&call.func) => {
+                call.args.first().unwrap_or(expr)
+            }
+            other => other,
+        };
+        match (literal_text(written), written) {
+            (Some(text), _) => conversions::read_literal(text),
+            (None, Expr::Literal(value, _)) if value.is_null() => Ok(Expr::Literal(ScalarValue::Null, None)),
+            (None, written) => Ok(written.clone()),
+        }
+    };
+    let mut parts =
+        values.iter().filter_map(|row| row.get(at)).map(written).collect::<Result<Vec<Expr>>>()?;
+    let mut all: Vec<&mut Expr> = parts.iter_mut().collect();
+    let is_bare = digits::bare_scale(cast_to).is_some();
+    if !wide::mixed(&mut all, &nothing) && !(is_bare && all.iter().all(|part| is_decimal(part))) {
+        return Ok(false);
+    }
+    for (row, part) in values.iter_mut().zip(parts) {
+        if let Some(expr) = row.get_mut(at) {
+            *expr = part;
+        }
+    }
+    Ok(true)
+}
+
 /// The same where decimals may be those that the planner made of whole numbers.
 fn common_of_all(kinds: &[Kind]) -> Option<DataType> {
     if kinds.contains(&Kind::Double) {
@@ -661,6 +838,12 @@ fn common_of_all(kinds: &[Kind]) -> Option<DataType> {
 fn aligned_join(mut join: Join) -> Transformed<LogicalPlan> {
     let mut is_changed = false;
     for (left, right) in &mut join.on {
+        let types = (type_of(left, join.left.schema()), type_of(right, join.right.schema()));
+        if let Some(keys) = wide::keys_of((left, &types.0), (right, &types.1)) {
+            (*left, *right) = keys;
+            is_changed = true;
+            continue;
+        }
         let (left_kind, right_kind) =
             (kind_of(left, join.left.schema()), kind_of(right, join.right.schema()));
         if are_doubles(left_kind, right_kind) {

@@ -8,7 +8,6 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::{DataFusionError, Result};
-use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Projection, Union, cast, lit};
 
 use crate::Error;
@@ -83,6 +82,16 @@ fn read<'a>(parts: impl IntoIterator<Item = &'a mut Expr>, schema: &DFSchema) ->
     read_all(&mut parts, known)
 }
 
+/// Reads a literal in quotes among two operands, one of which is a wide number.
+pub(super) fn beside_number(pair: [Expr; 2], schema: &DFSchema) -> Result<[Expr; 2]> {
+    let [mut left, mut right] = pair;
+    let is_text = (text_of(&left).is_some(), text_of(&right).is_some());
+    if is_text.0 != is_text.1 {
+        read([&mut left, &mut right], schema)?;
+    }
+    Ok([left, right])
+}
+
 fn compared_with(kind: &DataType) -> Option<Beside> {
     match Kind::of(kind) {
         Kind::Numeric => Some(Beside::Numeric),
@@ -137,7 +146,7 @@ fn read_as(expr: Expr, known: &Beside) -> Result<Expr> {
     Ok(match known {
         Beside::Boolean => lit(boolean(text)?),
         Beside::Bytea => Expr::Literal(ScalarValue::Binary(Some(bytes::bytes_of(text)?)), None),
-        Beside::Numeric => Expr::ScalarFunction(ScalarFunction::new_udf(conversions::bare(), vec![expr])),
+        Beside::Numeric => conversions::read_literal(text)?,
         Beside::Number(DataType::Float64) => conversions::to_double(expr),
         Beside::Number(DataType::Float32) => conversions::to_single(expr),
         Beside::Number(kind) => cast(expr, kind.clone()),

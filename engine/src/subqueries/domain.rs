@@ -8,6 +8,7 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{Distinct, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder};
 
 use super::{Unnester, refused};
+use crate::functions::numbers::wide::is_wide;
 
 /// Outer columns, and where their values come from.
 #[derive(Debug, Clone)]
@@ -153,7 +154,9 @@ fn is_repeatable(plan: &LogicalPlan) -> Result<bool> {
 fn has_floats(arguments: &[Expr], schema: &DFSchema) -> bool {
     // An aggregate of texts or lists depends on the order as well.
     arguments.iter().any(|argument| {
-        argument.get_type(schema).map_or(true, |kind| !kind.is_integer() && !kind.is_decimal())
+        argument
+            .get_type(schema)
+            .map_or(true, |kind| !kind.is_integer() && !kind.is_decimal() && !is_wide(&kind))
     })
 }
 

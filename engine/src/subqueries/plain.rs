@@ -139,6 +139,12 @@ fn is_null_for_null(expr: &Expr) -> bool {
             (is_null_for_null(left) && (is_null_for_null(right) || is_literal(right)))
                 || (is_literal(left) && is_null_for_null(right))
         }
+        Expr::ScalarFunction(call) => {
+            let is_taken = |arg: &Expr| matches!(arg, Expr::Literal(..)) || is_null_for_null(arg);
+            call.func.inner().is_strict()
+                && call.args.iter().all(is_taken)
+                && call.args.iter().any(is_null_for_null)
+        }
         _ => false,
     }
 }

@@ -18,6 +18,7 @@ use datafusion::logical_expr::{
 
 use super::domain::{Domain, is_volatile};
 use super::{Unnester, bound, free, plain, refused, single};
+use crate::functions::numbers::wide::is_wide;
 
 /// The rows of a subquery, each beside the outer values that it is for.
 struct Beside {
@@ -213,10 +214,11 @@ impl Unnester {
             .build()?;
         let mut pair = (expr.clone(), named(&name));
         // Keys of a join are not looked at as other comparisons are.
+        let is_exact = |kind: &DataType| kind.is_decimal() || is_wide(kind);
         let kinds = (pair.0.get_type(input.schema())?, pair.1.get_type(rows.schema())?);
-        if kinds.0.is_floating() && kinds.1.is_decimal() {
+        if kinds.0.is_floating() && is_exact(&kinds.1) {
             pair.1 = cast(pair.1, DataType::Float64);
-        } else if kinds.0.is_decimal() && kinds.1.is_floating() {
+        } else if is_exact(&kinds.0) && kinds.1.is_floating() {
             pair.0 = cast(pair.0, DataType::Float64);
         }
         Ok((rows, pair))

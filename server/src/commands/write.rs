@@ -15,6 +15,7 @@ use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::error::DataFusionError;
+use engine::functions::numbers::wide::is_wide;
 use engine::operators::WrittenFile;
 use engine::{Error, Result};
 use futures::StreamExt;
@@ -226,6 +227,9 @@ fn renamed(columns: &Schema, make: &TableMake) -> Result<Vec<NewColumn>> {
 
 /// The type that the query's column is told to have, where Arrow has no such type.
 fn declared_type(field: &Field) -> Option<DeclaredType> {
+    if is_wide(field.data_type()) {
+        return Some(DeclaredType { name: "numeric".to_owned(), modifier: -1 });
+    }
     let told = |key: &str| field.metadata().get(key);
     let name = told(PG_TYPE)?.trim_start_matches('_').to_owned();
     let modifier = told(PG_TYPMOD)?.parse().ok()?;

@@ -215,12 +215,11 @@ pub fn of_data_type(data_type: &DataType) -> PgType {
         DataType::Decimal32(..)
         | DataType::Decimal64(..)
         | DataType::Decimal128(..)
-        | DataType::Decimal256(..) => NUMERIC,
+        | DataType::Decimal256(..)
+        | DataType::LargeBinary => NUMERIC,
         DataType::Float16 | DataType::Float32 => FLOAT4,
         DataType::Float64 => FLOAT8,
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
-            BYTEA
-        }
+        DataType::Binary | DataType::BinaryView | DataType::FixedSizeBinary(_) => BYTEA,
         DataType::Date32 | DataType::Date64 => DATE,
         DataType::Time32(_) | DataType::Time64(_) => TIME,
         DataType::Timestamp(_, None) => TIMESTAMP,

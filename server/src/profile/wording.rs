@@ -8,6 +8,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::physical_expr::expressions::{Column, DynamicFilterPhysicalExpr, Literal};
 use datafusion::physical_expr::{PhysicalExpr, conjunction, split_conjunction};
 use datafusion::physical_expr_common::physical_expr::fmt_sql;
+use engine::functions::numbers::wide;
 
 /// Arrow's types of constants and casts, and SQL's.
 const TYPES: &[(&str, &str)] = &[
@@ -39,6 +40,8 @@ pub fn sql(expr: &Arc<dyn PhysicalExpr>) -> String {
         } else if let Some(Some(text)) = part.downcast_ref::<Literal>().and_then(|of| of.value().try_as_str())
         {
             quoted(text)
+        } else if let Some(number) = part.downcast_ref::<Literal>().and_then(|of| wide::shown(of.value())) {
+            number
         } else {
             return Ok(Transformed::no(part));
         };
@@ -102,7 +105,63 @@ pub fn plain(name: &str) -> String {
         plain.push(first);
         rest = &rest[first.len_utf8()..];
     }
-    plain
+    with_operators(&plain)
+}
+
+/// Functions that stand for operators of numbers.
+const OPERATORS: &[(&str, &str)] = &[
+    ("sluice_wide_sum(", "+"),
+    ("sluice_wide_difference(", "-"),
+    ("sluice_wide_product(", "*"),
+    ("sluice_quotient(", "/"),
+    ("sluice_wide_remainder(", "%"),
+    ("sluice_wide_negated(", "-"),
+    // What only says in which form a number is.
+    ("sluice_wide_letters(", ""),
+    ("sluice_wide_key(", ""),
+    ("sluice_wide(", ""),
+];
+
+/// `text` with operators of numbers in the place of the functions that compute them.
+fn with_operators(text: &str) -> String {
+    let found = OPERATORS.iter().filter_map(|(name, op)| Some((text.find(name)?, name, op)));
+    let Some((at, name, op)) = found.min_by_key(|(at, ..)| *at) else { return text.to_owned() };
+    let after = &text[at + name.len()..];
+    let Some((arguments, rest)) = arguments(after) else { return text.to_owned() };
+    let operand = |argument: &&str| {
+        let argument = with_operators(argument.trim());
+        if argument.contains(" + ") || argument.contains(" - ") { format!("({argument})") } else { argument }
+    };
+    let shown = match arguments.as_slice() {
+        [only] if op.is_empty() => with_operators(only),
+        [only] => format!("{op}{}", operand(only)),
+        all => all.iter().map(operand).collect::<Vec<_>>().join(&format!(" {op} ")),
+    };
+    format!("{}{shown}{}", &text[..at], with_operators(rest))
+}
+
+/// The arguments at the beginning of `text`, which the bracket before them opens, and what follows.
+fn arguments(text: &str) -> Option<(Vec<&str>, &str)> {
+    let (mut depth, mut begun, mut is_quoted) = (0, 0, false);
+    let mut found = Vec::new();
+    for (at, letter) in text.char_indices() {
+        match letter {
+            '\'' => is_quoted = !is_quoted,
+            _ if is_quoted => {}
+            '(' => depth += 1,
+            ')' if depth == 0 => {
+                found.push(&text[begun..at]);
+                return Some((found, &text[at + 1..]));
+            }
+            ')' => depth -= 1,
+            ',' if depth == 0 => {
+                found.push(&text[begun..at]);
+                begun = at + 1;
+            }
+            _ => {}
+        }
+    }
+    None
 }
 
 /// The constant in the brackets at the beginning of `text`, and what follows them. Of a decimal, its digits come first.
@@ -138,6 +197,11 @@ mod tests {
             (&text, "max('it''s')"),
             (&decimal, "sum(x > 1.50)"),
             ("CAST(x AS Decimal128(19, 6)) > y", "CAST(x AS numeric(19, 6)) > y"),
+            (
+                "sluice_wide_key(sluice_wide(a)) < sluice_wide_key(sluice_wide_product(0.2,avg(a)))",
+                "a < 0.2 * avg(a)",
+            ),
+            ("sluice_quotient(sum(a), sluice_wide_sum(b, 1)) > 0", "sum(a) / (b + 1) > 0"),
             ("CAST(x AS Utf8View)", "CAST(x AS text)"),
             ("x AS Utf8s", "x AS Utf8s"),
             ("myInt64(1)", "myInt64(1)"),

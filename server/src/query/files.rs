@@ -23,6 +23,8 @@ use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use engine::exchange;
+use engine::functions::numbers::wide::is_wide;
+use engine::functions::numbers::wide::stored::{holds_wide, stored};
 use engine::functions::{self, partition};
 use engine::operators::{
     FileFormat, FileNames, NumberRows, ParquetCompression, PartitionColumn, WriteFiles, WriteTarget,
@@ -94,7 +96,7 @@ pub fn into_files(
         Sink::Table(table, partitions) => into_table(context, plan, table, *partitions, input),
         Sink::Files(files) => {
             let Plan { physical, state, mut tables, .. } = plan;
-            let physical = exported(physical, query, files, input, false)?;
+            let physical = exported(physical, &state, query, files, input, false)?;
             tables.push(Arc::clone(&files.folder));
             Ok(Plan { physical, state, tables, is_small: false })
         }
@@ -115,7 +117,7 @@ pub fn without_rows(
     }
     let input = Input { estimate: Estimate::default(), on: Destination::Local };
     let nothing = Arc::new(EmptyExec::new(Arc::clone(columns)));
-    let physical = exported(nothing, query, files, input, true)?;
+    let physical = exported(nothing, &state, query, files, input, true)?;
     Ok(Some(Plan { physical, state, tables: Vec::new(), is_small: false }))
 }
 
@@ -134,6 +136,9 @@ pub fn into_table(
     if width != columns {
         return Err(Error::internal(format!("{width} columns for a table of {columns}")));
     }
+    let kinds: Vec<DataType> =
+        managed.current_columns().map(|column| column.field.data_type().clone()).collect();
+    let physical = without_wide(physical, &state, |at| kinds.get(at).cloned())?;
     let physical = declared(physical, &state, managed)?;
     let keys = table_keys(&physical, &state, managed)?;
     let partition_by = partition_columns(&keys);
@@ -208,6 +213,7 @@ fn check_bloom_filters(files: &FileSink, columns: &[Field]) -> Result<()> {
 /// The rows of `plan` in files that no catalog knows.
 fn exported(
     plan: Arc<dyn ExecutionPlan>,
+    state: &SessionState,
     query: &Query,
     files: &FileSink,
     input: Input,
@@ -241,8 +247,23 @@ fn exported(
         };
         return Err(Error::InvalidParameterValue { message: message.to_owned() });
     }
-    let fields: Vec<Field> =
-        in_files.iter().map(|at| files.format.field(columns.field(*at))).collect::<Result<_>>()?;
+    let is_text = matches!(files.format, FileFormat::Csv { .. });
+    let field = |at: &usize| {
+        let column = columns.field(*at);
+        // A text shows as many digits as there are.
+        match is_text && is_wide(column.data_type()) {
+            true => Ok(Field::new(column.name(), DataType::Utf8, true)),
+            false => files.format.field(column),
+        }
+    };
+    let fields: Vec<Field> = in_files.iter().map(field).collect::<Result<_>>()?;
+    let plan = without_wide(plan, state, |at| {
+        let place = in_files.iter().position(|known| *known == at);
+        match place.and_then(|place| fields.get(place)) {
+            Some(field) => Some(field.data_type().clone()),
+            None => stored_as(columns.field(at).data_type()).map(|(_, stored)| stored),
+        }
+    })?;
     check_bloom_filters(files, &fields)?;
     let outputs: Vec<ProjectionExpr> = in_files
         .iter()
@@ -339,6 +360,26 @@ fn plain_columns(schema: &Schema) -> Vec<ProjectionExpr> {
         alias: field.name().clone(),
     };
     schema.fields().iter().enumerate().map(column).collect()
+}
+
+/// The rows of `plan` with numbers as files take them; `to` gives the type that the file has at a place.
+fn without_wide(
+    plan: Arc<dyn ExecutionPlan>,
+    state: &SessionState,
+    to: impl Fn(usize) -> Option<DataType>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let schema = plan.schema();
+    let mut outputs = plain_columns(&schema);
+    let mut is_changed = false;
+    for (at, output) in outputs.iter_mut().enumerate() {
+        if !holds_wide(schema.field(at).data_type()) {
+            continue;
+        }
+        let Some(to) = to(at) else { continue };
+        output.expr = stored(Arc::clone(&output.expr), &schema, &to, state.config_options())?;
+        is_changed = true;
+    }
+    Ok(if is_changed { Arc::new(ProjectionExec::try_new(outputs, plan)?) } else { plan })
 }
 
 /// The rows of `plan` as the columns of a managed table take them, by the types that they were declared with.

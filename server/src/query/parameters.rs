@@ -21,7 +21,7 @@ pub fn types(
     declared: &[Option<DataType>],
     last: Option<usize>,
 ) -> Result<Vec<DataType>> {
-    let mut inferred = plan.get_parameter_types()?;
+    let mut inferred = inferred_types(plan, declared)?;
     let implied = implied(plan)?;
     for (name, data_type) in implied.by_cast {
         inferred.insert(name, Some(data_type));
@@ -43,13 +43,54 @@ pub fn types(
             // they are compared or rounded.
             let declared = declared.get(index).cloned().flatten();
             match declared.or_else(implied) {
-                Some(DataType::Decimal128(..)) => types::parameter_type(types::NUMERIC.oid),
+                Some(DataType::Decimal128(..) | DataType::LargeBinary) => {
+                    types::parameter_type(types::NUMERIC.oid)
+                }
                 known => known,
             }
             .filter(|data_type| *data_type != DataType::Null)
             .unwrap_or(DataType::Utf8)
         })
         .collect())
+}
+
+/// The types that the planner has given parameters. One that stands beside decimals of several scales is a `numeric`.
+fn inferred_types(
+    plan: &LogicalPlan,
+    declared: &[Option<DataType>],
+) -> Result<HashMap<String, Option<DataType>>> {
+    // What the client says of a parameter needs no guess.
+    let is_declared = |id: &str| {
+        let number = id.trim_start_matches('$').parse::<usize>().ok();
+        number.and_then(|number| declared.get(number.checked_sub(1)?)).is_some_and(Option::is_some)
+    };
+    let mut inferred: HashMap<String, Option<DataType>> = HashMap::new();
+    let mut conflict = None;
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                let Expr::Placeholder(Placeholder { id, field }) = expr else {
+                    return Ok(TreeNodeRecursion::Continue);
+                };
+                let known = inferred.entry(id.clone()).or_default();
+                let found = field.as_ref().map(|field| field.data_type().clone());
+                match (known.as_ref(), found) {
+                    (Some(known), Some(found)) if *known != found => {
+                        if !is_declared(id) && (!known.is_decimal() || !found.is_decimal()) {
+                            conflict = Some(id.clone());
+                        }
+                    }
+                    (None, found) => *known = found,
+                    _ => {}
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    match conflict {
+        None => Ok(inferred),
+        Some(_) => Ok(plan.get_parameter_types()?),
+    }
 }
 
 /// What the places of parameters say of them, beyond the comparisons that the planner reads itself.

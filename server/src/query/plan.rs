@@ -12,14 +12,17 @@ use catalog::{
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, MemoryCatalogProviderList, SchemaProvider};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, ParamValues, ScalarValue, TableReference};
+use datafusion::common::{Column, DFSchema, ParamValues, ScalarValue, TableReference};
 use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::dml::InsertOp;
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{
     DmlStatement, Expr, LogicalPlan, LogicalPlanBuilder, Statement as LogicalStatement, TableScan, WriteOp,
 };
 use datafusion::physical_plan::ExecutionPlan;
+use engine::functions::numbers::wide::{self, is_wide};
+use engine::functions::numbers::{conversions, digits};
 use engine::session_state::{Destination, StatementSettings, Thrift};
 use engine::{Error, Result};
 use engine::{broadcast, exchange, plan_size};
@@ -35,8 +38,8 @@ use crate::pg_catalog::{self, SystemSchema, types};
 use crate::planning::Planned;
 use crate::session::TEMPORARY_SCHEMA;
 use crate::sql::{
-    self, InsertSource, Query, name_columns, present_name, qualify_relations, quantify, read_values, resolve,
-    tell_session, trim_beside, type_arrays, value_casts,
+    self, InsertSource, Query, cast_outputs, inserted_columns, inserted_query, name_columns, present_name,
+    qualify_relations, quantify, read_values, resolve, tell_session, trim_beside, type_arrays, value_casts,
 };
 
 /// With less a task could not even spill.
@@ -375,6 +378,12 @@ impl Planner {
             }
             if width < names.len() {
                 name_columns(&mut statement, &names[..width]);
+            }
+        }
+        if let (Some(source), Some(target)) = (inserted_query(&statement), self.names.tables.first()) {
+            let plan = state.statement_to_plan(source).await.map_err(with_position)?;
+            if let Some(casts) = wide_outputs(plan.schema(), target, &inserted_columns(&statement))? {
+                cast_outputs(&mut statement, &casts)?;
             }
         }
         let written = value_casts(&statement);
@@ -717,7 +726,47 @@ fn bind(plan: LogicalPlan, parameters: Vec<ScalarValue>) -> Result<LogicalPlan> 
         }
         return Ok(plan);
     }
+    let plan = with_special_numbers(plan, &parameters)?;
     Ok(plan.with_param_values(ParamValues::from(parameters))?)
+}
+
+/// Parameters that no decimal holds, as literals of their texts: the planner has no type for them. So are those that are cast to
+/// `numeric`, which leaves them their digits.
+fn with_special_numbers(plan: LogicalPlan, parameters: &[ScalarValue]) -> Result<LogicalPlan> {
+    let is_number = |value: &ScalarValue| matches!(value, ScalarValue::Decimal128(Some(_), ..));
+    if !parameters.iter().any(|value| is_number(value) || wide::shown(value).is_some()) {
+        return Ok(plan);
+    }
+    let value_of = |expr: &Expr| {
+        let Expr::Placeholder(placeholder) = expr else { return None };
+        let at = placeholder.id.trim_start_matches('$').parse::<usize>().ok()?;
+        parameters.get(at.checked_sub(1)?)
+    };
+    let bound = plan.transform_up_with_subqueries(|node| {
+        let names = NamePreserver::new(&node);
+        let bound = node.map_expressions(|expr| {
+            let name = names.save(&expr);
+            let bound = expr.transform_up(|expr| {
+                let text = match &expr {
+                    Expr::Cast(cast) if *cast.field.data_type() == digits::BARE => match value_of(&cast.expr)
+                    {
+                        Some(ScalarValue::Decimal128(Some(value), _, scale)) => {
+                            Some(digits::shown(*value, *scale))
+                        }
+                        _ => None,
+                    },
+                    expr => value_of(expr).and_then(wide::shown),
+                };
+                Ok(match text {
+                    Some(text) => Transformed::yes(conversions::bare_literal(&text)),
+                    None => Transformed::no(expr),
+                })
+            })?;
+            Ok(bound.update_data(|expr| name.restore(expr)))
+        })?;
+        if bound.transformed { bound.map_data(LogicalPlan::recompute_schema) } else { Ok(bound) }
+    })?;
+    Ok(bound.data)
 }
 
 /// Columns with PostgreSQL's names and types in place of DataFusion's.
@@ -751,13 +800,38 @@ pub fn output_schema(schema: &Schema, query: &Query) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
+/// The types of the columns of `target` that numbers of any scale go to, by the place of each among `outputs`; `None` where
+/// there are no such. The planner has no cast for them.
+fn wide_outputs(
+    outputs: &DFSchema,
+    target: &TableDefinition,
+    named: &[String],
+) -> Result<Option<Vec<Option<DataType>>>> {
+    if !outputs.fields().iter().any(|field| is_wide(field.data_type())) {
+        return Ok(None);
+    }
+    let columns = target.fields();
+    let column = |at: usize| match named.get(at) {
+        Some(name) => target.position(name).and_then(|at| columns.get(at)),
+        None => columns.get(at),
+    };
+    let cast = |(at, output): (usize, &Arc<Field>)| {
+        let Some(column) = column(at).filter(|_| is_wide(output.data_type())) else { return Ok(None) };
+        assignments::check_type(output.data_type(), column)?;
+        Ok(Some(column.data_type().clone()))
+    };
+    outputs.fields().iter().enumerate().map(cast).collect::<Result<_>>().map(Some)
+}
+
 /// Whether values of PostgreSQL type `oid` are held as `data_type`.
 fn holds(data_type: &DataType, oid: u32) -> bool {
     let is_text = matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
     match oid {
         oid if types::is_sent_as_oid(oid) => *data_type == DataType::Int64,
         oid if oid == types::INT8.oid => *data_type == DataType::Int64,
-        oid if oid == types::NUMERIC.oid => matches!(data_type, DataType::Decimal128(..)),
+        oid if oid == types::NUMERIC.oid => {
+            matches!(data_type, DataType::Decimal128(..) | DataType::LargeBinary)
+        }
         _ => is_text,
     }
 }

@@ -161,6 +161,14 @@ impl VisitorMut for Adapter<'_> {
             // What it is ordered by goes away with its tables.
             query.order_by = None;
         }
+        numbers::open_recursion(query);
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        if let SetExpr::Values(values) = query.body.as_mut() {
+            values.rows.iter_mut().flat_map(|row| &mut row.content).for_each(numbers::keep_cast);
+        }
         ControlFlow::Continue(())
     }
 
@@ -232,9 +240,14 @@ impl VisitorMut for Adapter<'_> {
         instants::adapt_local(expr);
         match expr {
             Expr::BinaryOp { left, op: BinaryOperator::PGExp, right } => {
-                // Of whole numbers too it is a `double precision` in PostgreSQL.
-                let double = |side: &mut Expr| cast(take(side), DataType::Double(ExactNumberInfo::None));
-                *expr = call("power", vec![double(left), double(right)]);
+                // A literal in quotes is a `double precision`.
+                let number = |side: &mut Expr| match side {
+                    Expr::Value(value) if matches!(value.value, Value::SingleQuotedString(_)) => {
+                        cast(take(side), DataType::Double(ExactNumberInfo::None))
+                    }
+                    side => take(side),
+                };
+                *expr = call("power", vec![number(left), number(right)]);
             }
             Expr::BinaryOp { op, .. } => adapt_operator(op),
             _ => {}

@@ -48,8 +48,8 @@ pub use parse::parse;
 pub use scopes::resolve;
 pub use tables::{
     AlterStep, ColumnMake, InsertSource, RelationKind, RowChange, TableAlter, TableDrop, TableMake, Write,
-    WriteTo, check_column_name, columns_of, distinct_counts_of, insert_of_files, name_columns, read_values,
-    value_casts,
+    WriteTo, cast_outputs, check_column_name, columns_of, distinct_counts_of, insert_of_files,
+    inserted_columns, inserted_query, name_columns, read_values, value_casts,
 };
 pub use transactions::{AccessMode, TransactionCommand, TransactionModes};
 pub use views::{

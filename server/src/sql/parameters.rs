@@ -87,7 +87,12 @@ pub fn type_arrays(statement: &mut Statement, type_of: impl Fn(&str) -> Option<A
                     Expr::CompoundIdentifier(parts) => parts.last().map(|ident| &ident.value),
                     _ => None,
                 };
-                let item = column.and_then(|name| (self.0)(name)).and_then(|kind| written(&kind));
+                let kind = column.and_then(|name| (self.0)(name));
+                let item = match kind {
+                    // Numbers beside it have their own digits.
+                    Some(ArrowType::Decimal128(..)) => Some(DataType::Numeric(ExactNumberInfo::None)),
+                    kind => kind.and_then(|kind| written(&kind)),
+                };
                 let item = Box::new(item.unwrap_or(DataType::Text));
                 let inner = std::mem::replace(right.as_mut(), Expr::value(Value::Null));
                 **right = Expr::Cast {
@@ -143,7 +148,7 @@ pub fn trim_beside(statement: &mut Statement, is_padded: impl Fn(&str) -> bool) 
 }
 
 /// The type as a statement writes it.
-fn written(kind: &ArrowType) -> Option<DataType> {
+pub(super) fn written(kind: &ArrowType) -> Option<DataType> {
     Some(match kind {
         ArrowType::Boolean => DataType::Boolean,
         ArrowType::Int16 => DataType::SmallInt(None),
@@ -157,6 +162,7 @@ fn written(kind: &ArrowType) -> Option<DataType> {
         ArrowType::Decimal128(precision, scale) => {
             DataType::Numeric(ExactNumberInfo::PrecisionAndScale(u64::from(*precision), i64::from(*scale)))
         }
+        ArrowType::Utf8 | ArrowType::LargeUtf8 | ArrowType::Utf8View => DataType::Text,
         _ => return None,
     })
 }

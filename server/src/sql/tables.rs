@@ -345,6 +345,52 @@ pub fn value_casts(statement: &Statement) -> Vec<Vec<usize>> {
     }
 }
 
+/// The query whose rows an INSERT takes, but for VALUES.
+pub fn inserted_query(statement: &Statement) -> Option<Statement> {
+    let Statement::Statement(statement) = statement else { return None };
+    let SqlStatement::Insert(insert) = statement.as_ref() else { return None };
+    let source = insert.source.as_ref()?;
+    match source.body.as_ref() {
+        SetExpr::Values(_) => None,
+        _ => Some(Statement::Statement(Box::new(SqlStatement::Query(source.clone())))),
+    }
+}
+
+/// The columns that an INSERT names, as they are called.
+pub fn inserted_columns(statement: &Statement) -> Vec<String> {
+    let Statement::Statement(statement) = statement else { return Vec::new() };
+    let SqlStatement::Insert(insert) = statement.as_ref() else { return Vec::new() };
+    let last = |name: &ObjectName| name.0.last().and_then(ObjectNamePart::as_ident).map(folded);
+    insert.columns.iter().filter_map(last).collect()
+}
+
+/// Casts the outputs of an INSERT's query, by their places.
+pub fn cast_outputs(statement: &mut Statement, casts: &[Option<DataType>]) -> Result<()> {
+    let Statement::Statement(statement) = statement else { return Ok(()) };
+    let SqlStatement::Insert(insert) = statement.as_mut() else { return Ok(()) };
+    let Some(source) = insert.source.take() else { return Ok(()) };
+    let columns: Vec<String> = (0..casts.len()).map(|at| format!("\"{at}\"")).collect();
+    let outputs: Vec<String> = columns
+        .iter()
+        .zip(casts)
+        .map(|(column, cast)| match cast.as_ref().and_then(super::parameters::written) {
+            Some(kind) => format!("CAST({column} AS {kind}) AS {column}"),
+            None => column.clone(),
+        })
+        .collect();
+    let text = format!("SELECT {} FROM (SELECT 1) AS q ({})", outputs.join(", "), columns.join(", "));
+    let outer = Parser::new(&Grammar).try_with_sql(&text).and_then(|mut parser| parser.parse_query());
+    let mut outer = outer.map_err(|error| Error::internal(error.to_string()))?;
+    if let SetExpr::Select(select) = outer.body.as_mut()
+        && let Some(from) = select.from.first_mut()
+        && let TableFactor::Derived { subquery, .. } = &mut from.relation
+    {
+        *subquery = source;
+    }
+    insert.source = Some(outer);
+    Ok(())
+}
+
 /// Writes the names of the columns into an INSERT that has none.
 pub fn name_columns(statement: &mut Statement, names: &[String]) {
     if let Statement::Statement(statement) = statement

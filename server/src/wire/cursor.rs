@@ -197,8 +197,12 @@ fn argument(at: usize, value: ScalarValue, wanted: &DataType, display: &Display)
         );
         return Err(Error::TypeMismatch { message });
     }
+    if types::of_data_type(wanted) == types::NUMERIC && !value.is_null() {
+        return parameters::numeric_of(&value, wanted);
+    }
     // Numbers are rounded, where Arrow would cut them off.
     let value = match value {
+        ScalarValue::LargeBinary(Some(_)) => parameters::number_as(&value, wanted)?,
         ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)) if wanted.is_temporal() => {
             parameters::from_text_in(text.as_bytes(), wanted, display)?
         }

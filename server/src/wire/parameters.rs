@@ -9,6 +9,7 @@ use datafusion::arrow::compute::{CastOptions, cast_with_options, concat};
 use datafusion::arrow::datatypes::{DataType, Field, IntervalUnit, TimeUnit};
 use datafusion::common::ScalarValue;
 use engine::functions::numbers::conversions;
+use engine::functions::numbers::wide::{self, Number};
 use engine::functions::style::Display;
 use engine::{Error, Result};
 use std::sync::Arc;
@@ -140,7 +141,6 @@ pub fn from_text_in(value: &[u8], data_type: &DataType, display: &Display) -> Re
             | DataType::LargeUtf8
             | DataType::Binary
             | DataType::BinaryView
-            | DataType::LargeBinary
             | DataType::List(_)
     );
     if !is_long && text.len() > PLAIN_BYTES_MAX {
@@ -155,7 +155,7 @@ pub fn from_text_in(value: &[u8], data_type: &DataType, display: &Display) -> Re
             "f" | "false" | "0" | "off" | "no" | "n" => Ok(ScalarValue::Boolean(Some(false))),
             _ => Err(invalid()),
         },
-        DataType::Binary | DataType::BinaryView | DataType::LargeBinary => {
+        DataType::Binary | DataType::BinaryView => {
             input::bytea(text).map(|bytes| ScalarValue::Binary(Some(bytes))).ok_or_else(invalid)
         }
         DataType::List(item) => {
@@ -174,7 +174,8 @@ pub fn from_text_in(value: &[u8], data_type: &DataType, display: &Display) -> Re
                 conversions::read_single(text).map_err(|error| Error::from_datafusion_error(&error))?;
             Ok(ScalarValue::Float32(Some(read)))
         }
-        DataType::Decimal128(..) if is_any_numeric(data_type) => exact_numeric(text).ok_or_else(invalid),
+        DataType::LargeBinary => exact_numeric(text),
+        DataType::Decimal128(..) if is_any_numeric(data_type) => exact_numeric(text),
         other => {
             if let Some(read) = engine::functions::instants::read_text(text, other, display) {
                 return read;
@@ -191,31 +192,35 @@ fn is_any_numeric(data_type: &DataType) -> bool {
     types::parameter_type(types::NUMERIC.oid).as_ref() == Some(data_type)
 }
 
-/// A decimal with the digits it was sent with.
-fn exact_numeric(text: &str) -> Option<ScalarValue> {
-    let text = text.trim();
-    let (sign, digits) = match text.strip_prefix('-') {
-        Some(digits) => (-1, digits),
-        None => (1, text.strip_prefix('+').unwrap_or(text)),
-    };
-    // `1e-7` is 0.0000001: the point moves.
-    let (digits, exponent) = match digits.split_once(['e', 'E']) {
-        Some((digits, exponent)) => (digits, exponent.parse::<i32>().ok().filter(|moves| moves.abs() <= 76)?),
-        None => (digits, 0),
-    };
-    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    let places = i32::try_from(fraction.len()).ok()?.checked_sub(exponent)?;
-    let mut all = format!("{whole}{fraction}");
-    if all.is_empty() || !all.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
+/// A value as a parameter of a `numeric` type: with its own digits where the type has none.
+pub fn numeric_of(value: &ScalarValue, wanted: &DataType) -> Result<ScalarValue> {
+    if !is_any_numeric(wanted) && *wanted != DataType::LargeBinary {
+        return number_as(value, wanted);
     }
-    all.extend(std::iter::repeat_n('0', usize::try_from(-places).unwrap_or(0)));
-    if all.trim_start_matches('0').len() > 38 {
-        return None;
+    match value {
+        ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)) => exact_numeric(text),
+        ScalarValue::Decimal128(..) | ScalarValue::LargeBinary(_) => Ok(value.clone()),
+        value => {
+            let number = number_as(value, &wide::TYPE)?;
+            Ok(match number {
+                ScalarValue::LargeBinary(Some(bytes)) => wide::literal(&wide::decode(&bytes)),
+                other => other,
+            })
+        }
     }
-    let scale = i8::try_from(places.max(0)).ok().filter(|scale| *scale <= 38)?;
-    let precision = u8::try_from(all.len()).unwrap_or(38).clamp(scale.unsigned_abs().max(1), 38);
-    Some(ScalarValue::Decimal128(Some(sign * all.parse::<i128>().ok()?), precision, scale))
+}
+
+/// A number, or the text of one, as a number of another type.
+pub fn number_as(value: &ScalarValue, wanted: &DataType) -> Result<ScalarValue> {
+    let one = value.to_array()?;
+    let one = conversions::converted(&one, wanted).map_err(|error| Error::from_datafusion_error(&error))?;
+    Ok(ScalarValue::try_from_array(&one, 0)?)
+}
+
+/// A number with the digits it was sent with.
+fn exact_numeric(text: &str) -> Result<ScalarValue> {
+    let number = Number::read(text).map_err(|fault| Error::from_datafusion_error(&wide::error(fault)))?;
+    Ok(wide::literal(&number))
 }
 
 /// Text to values by Arrow's own parsers; what does not parse is an error, not null.
@@ -381,9 +386,7 @@ pub fn from_binary(mut value: Bytes, data_type: &DataType, oid: u32) -> Result<S
             return from_text(&value[1..], data_type);
         }
         DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 => return from_text(&value, data_type),
-        DataType::Binary | DataType::BinaryView | DataType::LargeBinary => {
-            ScalarValue::Binary(Some(value.to_vec()))
-        }
+        DataType::Binary | DataType::BinaryView => ScalarValue::Binary(Some(value.to_vec())),
         DataType::Date32 => {
             needs(4)?;
             ScalarValue::Date32(Some(value.get_i32().checked_add(DAYS_TO_2000).ok_or_else(invalid)?))
@@ -408,7 +411,7 @@ pub fn from_binary(mut value: Bytes, data_type: &DataType, oid: u32) -> Result<S
             let (days, months) = (value.get_i32(), value.get_i32());
             ScalarValue::new_interval_mdn(months, days, nanos)
         }
-        DataType::Decimal128(..) | DataType::Decimal256(..) => {
+        DataType::Decimal128(..) | DataType::Decimal256(..) | DataType::LargeBinary => {
             return from_text(numeric(value).ok_or_else(invalid)?.as_bytes(), data_type);
         }
         DataType::List(item) => return array(value, item.data_type()).unwrap_or_else(|| Err(invalid())),
@@ -435,8 +438,15 @@ fn numeric(mut value: Bytes) -> Option<String> {
     let weight = i32::from(value.get_i16());
     let sign = value.get_u16();
     let display_scale = usize::from(value.get_u16());
-    if value.len() != usize::from(groups) * 2 || !matches!(sign, 0 | 0x4000) {
+    if value.len() != usize::from(groups) * 2 {
         return None;
+    }
+    match sign {
+        0 | 0x4000 => {}
+        0xC000 => return Some("NaN".to_owned()),
+        0xD000 => return Some("Infinity".to_owned()),
+        0xF000 => return Some("-Infinity".to_owned()),
+        _ => return None,
     }
     let digits: Vec<u16> = (0..groups).map(|_| value.get_u16()).collect();
     let group = |power: i32| {

@@ -4,6 +4,7 @@
 //! rows, which is no wrong answer. Everything else is wrong.
 
 mod casts;
+mod decimals;
 mod groups;
 mod joins;
 mod lists;
@@ -28,6 +29,8 @@ pub enum Family {
     Moments,
     /// Numbers of every type beside each other.
     Numbers,
+    /// `numeric` in all places.
+    Decimals,
     /// Texts and patterns.
     Texts,
     /// Arrays, rows of values, and what is held as text.
@@ -55,8 +58,15 @@ pub struct Question {
 
 impl Family {
     /// Those about which nothing is known to differ.
-    pub const ASKED: [Self; 6] =
-        [Self::Templates, Self::Moments, Self::Numbers, Self::Texts, Self::Lists, Self::Subqueries];
+    pub const ASKED: [Self; 7] = [
+        Self::Templates,
+        Self::Moments,
+        Self::Numbers,
+        Self::Decimals,
+        Self::Texts,
+        Self::Lists,
+        Self::Subqueries,
+    ];
 
     /// Those that are asked by name, until what they found is mended: names that a join makes ambiguous and `*` over USING and
     /// NATURAL (Joins), the types of `rank()` and `ntile()` and of NULL in EXCEPT (Windows, Groups), literals of bytea among numbers
@@ -69,6 +79,7 @@ impl Family {
             .into_iter()
             .chain(subqueries::TABLES.iter().copied())
             .chain(joins::TABLES.iter().copied())
+            .chain(decimals::TABLES.iter().copied())
     }
 
     /// A question.
@@ -77,6 +88,7 @@ impl Family {
             Self::Templates => of_expression(&templates::invent(chance)),
             Self::Moments => of_expression(&moments::invent(chance)),
             Self::Numbers => of_expression(&numbers::invent(chance)),
+            Self::Decimals => of_statement(decimals::invent(chance)),
             Self::Texts => of_expression(&texts::invent(chance)),
             Self::Lists => of_expression(&lists::invent(chance)),
             Self::Subqueries => of_statement(subqueries::invent(chance)),

@@ -11,9 +11,8 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Datelike, NaiveDateTime};
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, Date32Array, Decimal128Array, StringArray, TimestampMicrosecondArray,
+    Array, ArrayRef, AsArray, Date32Array, StringArray, TimestampMicrosecondArray,
 };
-use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Decimal256Type, DurationMicrosecondType, Field, FieldRef,
     Float32Type, Float64Type, Int32Type, Int64Type, IntervalMonthDayNanoType, IntervalUnit,
@@ -31,6 +30,7 @@ use self::template::{Kind, Part, parts};
 use self::zone::SessionZone;
 use crate::Error;
 use crate::functions::no_such_arguments;
+use crate::functions::numbers::wide;
 use crate::sqlstate::SqlState;
 
 /// SQLSTATEs of what goes wrong here.
@@ -45,9 +45,6 @@ mod is_of {
 
 const MICROSECONDS: i64 = 1_000_000;
 const DAY_MICROSECONDS: i64 = 86_400 * MICROSECONDS;
-/// The scale of a number that is read by a template which is not known when the statement is planned.
-const UNKNOWN_SCALE: i8 = 10;
-const PRECISION: u8 = 38;
 /// Digits of a floating-point number that are sure: C's `FLT_DIG` and `DBL_DIG`.
 const SINGLE_DIGITS: usize = 6;
 const DOUBLE_DIGITS: usize = 15;
@@ -120,21 +117,13 @@ impl ScalarUDFImpl for Formatting {
             Name::Char => DataType::Utf8,
             Name::Date => DataType::Date32,
             Name::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, Some(super::ZONE.into())),
-            Name::Number => DataType::Decimal128(PRECISION, UNKNOWN_SCALE),
+            Name::Number => wide::TYPE,
         })
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
         let types: Vec<DataType> = args.arg_fields.iter().map(|field| field.data_type().clone()).collect();
-        let mut kind = self.return_type(&types)?;
-        if self.name == Name::Number
-            && let Some(template) = args.scalar_arguments.get(1).copied().flatten()
-            && let Some(template) = template.try_as_str().flatten()
-        {
-            check_length(template)?;
-            let scale = Template::of(parts(template, Kind::Number))?.scale();
-            kind = DataType::Decimal128(PRECISION, i8::try_from(scale.min(37)).unwrap_or(UNKNOWN_SCALE));
-        }
+        let kind = self.return_type(&types)?;
         Ok(Arc::new(Field::new(self.name(), kind, true)))
     }
 
@@ -170,12 +159,7 @@ impl ScalarUDFImpl for Formatting {
                 })?;
                 Arc::new(TimestampMicrosecondArray::from(instants).with_timezone(super::ZONE))
             }
-            (Name::Number, [texts, templates]) => {
-                let DataType::Decimal128(precision, scale) = *args.return_field.data_type() else {
-                    return Err(wrong_arguments(self.name()));
-                };
-                to_number(texts, templates, precision, scale)?
-            }
+            (Name::Number, [texts, templates]) => to_number(texts, templates)?,
             _ => return Err(wrong_arguments(self.name())),
         };
         if is_constant {
@@ -209,6 +193,7 @@ fn shown_as(kind: &DataType) -> Option<DataType> {
             DataType::Decimal128(*precision, *scale)
         }
         DataType::Float64 | DataType::Decimal128(..) | DataType::Decimal256(..) => kind.clone(),
+        kind if wide::is_wide(kind) => kind.clone(),
         _ => return None,
     })
 }
@@ -313,6 +298,16 @@ fn to_char(values: &ArrayRef, templates: &StringArray, zone: SessionZone) -> Res
             DataType::Decimal256(..) => {
                 number(at, Number::Exact(values.as_primitive::<Decimal256Type>().value_as_string(at)))
             }
+            DataType::LargeBinary => {
+                let value = wide::decode(values.as_binary::<i64>().value(at));
+                match value {
+                    wide::Number::Finite(_) => number(at, Number::Exact(value.shown())),
+                    other => {
+                        let value = other.to_double().map_err(wide::error)?;
+                        number(at, Number::Float { value, digits: DOUBLE_DIGITS })
+                    }
+                }
+            }
             _ => Err(wrong_arguments("to_char")),
         }
     });
@@ -335,20 +330,19 @@ fn read_each<T>(
     .collect()
 }
 
-fn to_number(texts: &ArrayRef, templates: &ArrayRef, precision: u8, scale: i8) -> Result<ArrayRef> {
+fn to_number(texts: &ArrayRef, templates: &ArrayRef) -> Result<ArrayRef> {
     let mut known = of_numbers();
     let rows = texts.as_string::<i32>().iter().zip(templates.as_string::<i32>());
-    let digits: StringArray = rows
-        .map(|row| match row {
-            (Some(text), Some(template)) => known.of(template)?.read(text),
-            _ => Ok(None),
-        })
-        .collect::<Result<_>>()?;
-    let numbers = cast(&digits, &DataType::Decimal128(precision, scale))?;
-    if numbers.null_count() > digits.null_count() {
-        return Err(fault(is_of::NUMBER_OUT_OF_RANGE, "numeric field overflow".to_owned()));
+    let mut numbers = wide::columns::Builder::new(texts.len());
+    for row in rows {
+        let digits = match row {
+            (Some(text), Some(template)) => known.of(template)?.read(text)?,
+            _ => None,
+        };
+        let number = digits.map(|digits| wide::Number::read(&digits)).transpose().map_err(wide::error)?;
+        numbers.push(number.as_ref());
     }
-    Ok(Arc::new(Decimal128Array::from(numbers.to_data())))
+    Ok(Arc::new(numbers.finish()))
 }
 
 /// An instant with so many digits of a fraction, rounded away from 2000 as in PostgreSQL.

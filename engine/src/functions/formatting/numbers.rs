@@ -161,11 +161,6 @@ impl Template {
         Ok(())
     }
 
-    /// Places behind the point: the scale of what `to_number` gives.
-    pub fn scale(&self) -> usize {
-        self.post + self.multi
-    }
-
     /// The text of `number`.
     pub fn shown(&self, number: &Number) -> Result<String> {
         if self.is_roman {

@@ -149,6 +149,11 @@ pub fn functions() -> Vec<Arc<ScalarUDF>> {
 }
 
 /// The function that does `operation`.
+pub fn cast_function() -> Arc<ScalarUDF> {
+    function(Operation::Array)
+}
+
+/// The function of `operation`.
 pub fn function(operation: Operation) -> Arc<ScalarUDF> {
     let signature = Signature::user_defined(Volatility::Immutable);
     Arc::new(ScalarUDF::from(ListFunction { operation, signature }))
@@ -248,13 +253,14 @@ pub fn type_name(kind: &DataType) -> String {
         | DataType::Decimal64(..)
         | DataType::Decimal128(..)
         | DataType::Decimal256(..)
+        | DataType::LargeBinary
         | DataType::UInt64 => "numeric",
         DataType::Date32 | DataType::Date64 => "date",
         DataType::Time32(_) | DataType::Time64(_) => "time without time zone",
         DataType::Timestamp(_, None) => "timestamp without time zone",
         DataType::Timestamp(_, Some(_)) => "timestamp with time zone",
         DataType::Interval(_) => "interval",
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => "bytea",
+        DataType::Binary | DataType::BinaryView => "bytea",
         DataType::Struct(_) => "record",
         kind if kind.is_string() => "text",
         kind => return kind.to_string(),

@@ -12,6 +12,7 @@ use datafusion::error::Result;
 use super::leaves::Lists;
 use super::{type_name, unsupported};
 use crate::functions::instants::beside;
+use crate::functions::numbers::wide;
 
 /// Compares an item on the left with one on the right.
 pub(super) type Order<'a> = Box<dyn Fn(usize, usize) -> Ordering + 'a>;
@@ -28,6 +29,11 @@ pub(super) fn of<'a>(left: &'a ArrayRef, right: &'a ArrayRef) -> Result<Order<'a
                 right.as_primitive::<IntervalMonthDayNanoType>(),
             );
             Box::new(move |at, other| beside::order(left.value(at), right.value(other)))
+        }
+        // Equal numbers may be of several scales.
+        DataType::LargeBinary => {
+            let (left, right) = (left.as_binary::<i64>(), right.as_binary::<i64>());
+            Box::new(move |at, other| wide::key(left.value(at)).cmp(wide::key(right.value(other))))
         }
         DataType::Interval(_) | DataType::Struct(_) => {
             let name = type_name(left.data_type());

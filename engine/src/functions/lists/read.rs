@@ -18,6 +18,7 @@ use super::leaves::{Lists, depth, leaf_of, with_leaf};
 use super::scan::{self, Fault};
 use super::{float, shown, stamped, text, type_name, unsupported};
 use crate::Error;
+use crate::functions::numbers::{conversions, wide};
 use crate::functions::style::Display;
 
 /// `value` as arrays of `leaf`, whose depth is that of what is there; texts are read as arrays of `dimensions`.
@@ -71,6 +72,9 @@ pub(super) fn items(values: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
             })
             .collect();
         return Ok(cast(&shown, to)?);
+    }
+    if wide::is_wide(from) || wide::is_wide(to) {
+        return conversions::converted(values, to);
     }
     let is_number = |kind: &DataType| kind.is_numeric();
     let are_times = |kind: &DataType| matches!(kind, DataType::Date32 | DataType::Timestamp(_, None));
@@ -222,6 +226,10 @@ fn of_texts(texts: &[Option<&str>], kind: &DataType) -> Result<ArrayRef> {
         DataType::Boolean => Arc::new(each(texts, kind, scan::truth)?.into_iter().collect::<BooleanArray>()),
         DataType::Float64 => Arc::new(Float64Array::from(each(texts, kind, double)?)),
         DataType::Float32 => Arc::new(Float32Array::from(each(texts, kind, single)?)),
+        DataType::LargeBinary => {
+            let texts: ArrayRef = Arc::new(StringArray::from(texts.to_vec()));
+            conversions::converted(&texts, kind)?
+        }
         DataType::Decimal128(precision, scale) => {
             if texts.iter().flatten().any(|text| is_no_exact_number(text)) {
                 return Err(unsupported("a numeric that is no number is not supported".to_owned()));

@@ -13,7 +13,7 @@ use datafusion::error::Result;
 use super::leaves::{Lists, depth};
 use super::text::put_item;
 use super::unsupported;
-use crate::functions::numbers::digits;
+use crate::functions::numbers::{digits, wide};
 use crate::functions::style::{Display, Style};
 use crate::functions::{bytes, floats, instants};
 
@@ -62,12 +62,16 @@ pub(super) fn writer<'a>(values: &'a ArrayRef, display: &Display) -> Result<Writ
                 floats::put_double(values.value(at), style.float_digits, |part| out.push_str(part))
             })
         }
-        kind if *kind == digits::BARE => {
+        kind if let Some(scale) = digits::bare_scale(kind) => {
             let values = values.as_primitive::<Decimal128Type>();
             Box::new(move |at, out| {
-                let (value, scale) = digits::least(values.value(at), 10);
+                let (value, scale) = digits::least(values.value(at), scale);
                 out.push_str(&digits::shown(value, scale));
             })
+        }
+        DataType::LargeBinary => {
+            let values = values.as_binary::<i64>();
+            Box::new(move |at, out| out.push_str(&wide::decode(values.value(at)).shown()))
         }
         DataType::Decimal128(..) => decimals!(Decimal128Type),
         DataType::Decimal256(..) => decimals!(Decimal256Type),

@@ -7,6 +7,7 @@ use datafusion::logical_expr::type_coercion::binary::comparison_coercion;
 use super::Operation as Op;
 use super::leaves::{depth, item_of, leaf_of, list_of, with_leaf};
 use super::{ALL, Operation, no_such_function, no_such_operator, unsupported};
+use crate::functions::numbers::wide::{TYPE, is_wide};
 
 /// The type that two items have in common; a text beside another type is read as one of it.
 pub(super) fn common(left: &DataType, right: &DataType) -> Option<DataType> {
@@ -19,6 +20,20 @@ pub(super) fn common(left: &DataType, right: &DataType) -> Option<DataType> {
         (DataType::Null, other) | (other, DataType::Null) => Some(other.clone()),
         (left, right) if left.is_string() && right.is_string() => Some(DataType::Utf8),
         (text, other) | (other, text) if text.is_string() && depth(other) == 0 => Some(other.clone()),
+        (left, right) if is_wide(left) || is_wide(right) => {
+            let other = if is_wide(left) { right } else { left };
+            match other {
+                other if other.is_floating() => Some(DataType::Float64),
+                other => other.is_numeric().then_some(TYPE),
+            }
+        }
+        // Each item keeps the digits that it is written with.
+        (DataType::Decimal128(_, scale), DataType::Decimal128(_, other)) if scale != other => Some(TYPE),
+        (DataType::Decimal128(_, 1..), whole) | (whole, DataType::Decimal128(_, 1..))
+            if whole.is_integer() =>
+        {
+            Some(TYPE)
+        }
         (left, right) if left.is_numeric() && right.is_numeric() => comparison_coercion(left, right),
         (left, right) if are_times(left, right) => comparison_coercion(left, right),
         _ => None,
@@ -125,13 +140,16 @@ fn appended(list: &DataType, item: &DataType) -> Option<DataType> {
 
 /// The type of one percentile of values of `kind`.
 fn percentile(operation: Operation, kind: &DataType, share: &DataType) -> Option<DataType> {
-    if !(leaf_of(share).is_numeric() || share.is_null()) || depth(share) > 1 || depth(kind) > 0 {
+    if !(leaf_of(share).is_numeric() || is_wide(leaf_of(share)) || share.is_null())
+        || depth(share) > 1
+        || depth(kind) > 0
+    {
         return None;
     }
     match kind {
         kind if operation == Op::Discrete => Some(kind.clone()),
         DataType::Interval(_) => Some(kind.clone()),
-        kind if kind.is_numeric() || kind.is_null() => Some(DataType::Float64),
+        kind if kind.is_numeric() || kind.is_null() || is_wide(kind) => Some(DataType::Float64),
         _ => None,
     }
 }

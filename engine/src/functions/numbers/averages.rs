@@ -1,5 +1,5 @@
-//! `avg` of whole numbers and decimals: a decimal with the sixteen digits behind the point that PostgreSQL gives ones to thousands,
-//! rounded half away from zero. DataFusion's is a double, or cut off four digits behind those of its argument.
+//! `avg` of whole numbers and decimals, with PostgreSQL's digits, rounded half away from zero. DataFusion's is a double, or cut off
+//! four digits behind those of its argument.
 
 use std::sync::Arc;
 
@@ -19,9 +19,13 @@ use datafusion_functions_aggregate_common::aggregate::groups_accumulator::accumu
 
 use super::conversions::numeric_overflow;
 use super::moments::doubles::Total;
-use super::moments::tally::Sliding;
-use super::quotients::{self, SCALE};
+use super::moments::exact::Exact;
+use super::moments::sums::{self, Sums};
+use super::moments::tally::{Answer, Groups as Tallies, Sliding};
+use super::moments::{Measure, different_fields, one_of};
 use super::watched;
+use super::wide::columns::Builder;
+use super::wide::{self, Number, is_wide};
 use crate::functions::no_such_arguments;
 
 const PRECISION: u8 = 38;
@@ -53,14 +57,24 @@ fn scale_of(kind: &DataType) -> Option<i8> {
     }
 }
 
-fn averaged(scale: i8) -> DataType {
-    DataType::Decimal128(PRECISION, scale.max(SCALE))
+/// The scale of the argument, where all values are averaged.
+fn scale_of_all(fields: &[FieldRef], is_distinct: bool) -> Option<i8> {
+    scale_of(fields.first()?.data_type()).filter(|_| !is_distinct)
 }
 
-/// The scales of the argument and of the average, where it is ours.
-fn scales(fields: &[FieldRef], is_distinct: bool, result: &DataType) -> Option<(i8, i8)> {
-    let from = scale_of(fields.first()?.data_type()).filter(|_| !is_distinct)?;
-    Some((from, scale_of(result)?))
+/// What averages of different values, and of wide numbers, are counted by.
+enum Way {
+    Exact(Answer<Exact>),
+    Wide(Answer<Sums<false>>),
+}
+
+fn way(fields: &[FieldRef], is_distinct: bool) -> Option<Way> {
+    let kind = fields.first()?.data_type();
+    if is_wide(kind) {
+        return Some(Way::Wide(Sums::answer(Measure::Average)));
+    }
+    let scale = scale_of(kind).filter(|_| is_distinct)?;
+    Some(Way::Exact(Exact::answer(Measure::Average, scale)))
 }
 
 impl AggregateUDFImpl for Average {
@@ -81,7 +95,7 @@ impl AggregateUDFImpl for Average {
             [DataType::Decimal32(precision, scale) | DataType::Decimal64(precision, scale)] => {
                 DataType::Decimal128(*precision, *scale)
             }
-            [kind @ (DataType::Decimal128(..) | DataType::Decimal256(..) | DataType::Duration(_))] => {
+            [kind @ (DataType::Decimal128(..) | DataType::LargeBinary | DataType::Duration(_))] => {
                 kind.clone()
             }
             [DataType::UInt64] => DataType::Decimal128(20, 0),
@@ -95,15 +109,20 @@ impl AggregateUDFImpl for Average {
     }
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
-        match types.first().and_then(scale_of) {
-            Some(scale) => Ok(averaged(scale)),
-            None => self.inner().return_type(types),
+        match types {
+            [kind] if scale_of(kind).is_some() || is_wide(kind) => Ok(wide::TYPE),
+            types => self.inner().return_type(types),
         }
     }
 
     fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        match scales(args.expr_fields, args.is_distinct, args.return_field.data_type()) {
-            Some((from, to)) => Ok(Box::new(One { sum: 0, count: 0, is_lost: false, from, to })),
+        match way(args.expr_fields, args.is_distinct) {
+            Some(Way::Exact(answer)) => return one_of(answer, &args),
+            Some(Way::Wide(answer)) => return one_of(answer, &args),
+            None => {}
+        }
+        match scale_of_all(args.expr_fields, args.is_distinct) {
+            Some(from) => Ok(Box::new(One { sum: 0, count: 0, is_lost: false, from })),
             None => {
                 let is_double = args.return_field.data_type() == &DataType::Float64;
                 let inner = self.inner().accumulator(args)?;
@@ -113,29 +132,40 @@ impl AggregateUDFImpl for Average {
     }
 
     fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
-        let Some((from, _)) = scales(args.input_fields, args.is_distinct, args.return_field.data_type())
-        else {
-            return self.inner().state_fields(args);
-        };
         let field =
             |name: &str, kind: DataType| Arc::new(Field::new(format!("{}[{name}]", args.name), kind, true));
+        if way(args.input_fields, args.is_distinct).is_some() {
+            if args.is_distinct {
+                return Ok(different_fields(args.name, args.input_fields));
+            }
+            let names = ["count", "sum", "squares"].iter().zip(sums::STATE);
+            return Ok(names.map(|(name, kind)| field(name, kind)).collect());
+        }
+        let Some(from) = scale_of_all(args.input_fields, args.is_distinct) else {
+            return self.inner().state_fields(args);
+        };
         Ok(vec![field("count", DataType::UInt64), field("sum", DataType::Decimal128(PRECISION, from))])
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs<'_>) -> bool {
-        scales(args.expr_fields, args.is_distinct, args.return_field.data_type()).is_some()
+        if way(args.expr_fields, args.is_distinct).is_some() {
+            return !args.is_distinct;
+        }
+        scale_of_all(args.expr_fields, args.is_distinct).is_some()
             || self.inner().groups_accumulator_supported(args)
     }
 
     fn create_groups_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {
-        match scales(args.expr_fields, args.is_distinct, args.return_field.data_type()) {
-            Some((from, to)) => Ok(Box::new(Groups {
+        if let Some(Way::Wide(answer)) = way(args.expr_fields, args.is_distinct) {
+            return Ok(Box::new(Tallies::new(answer)));
+        }
+        match scale_of_all(args.expr_fields, args.is_distinct) {
+            Some(from) => Ok(Box::new(Groups {
                 sums: Vec::new(),
                 counts: Vec::new(),
                 nulls: NullState::new(),
                 is_lost: false,
                 from,
-                to,
             })),
             None => {
                 let is_double = args.return_field.data_type() == &DataType::Float64;
@@ -146,7 +176,10 @@ impl AggregateUDFImpl for Average {
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        match scales(args.expr_fields, args.is_distinct, args.return_field.data_type()) {
+        if let Some(Way::Wide(answer)) = way(args.expr_fields, args.is_distinct) {
+            return Ok(Box::new(Sliding::new(answer)));
+        }
+        match scale_of_all(args.expr_fields, args.is_distinct) {
             Some(_) => self.accumulator(args),
             None if args.return_field.data_type() == &DataType::Float64 => {
                 Ok(Box::new(Sliding::new(Total::average())))
@@ -164,8 +197,9 @@ impl AggregateUDFImpl for Average {
     }
 }
 
-fn average(sum: i128, from: i8, count: u64, to: i8) -> Result<i128> {
-    quotients::quotient((sum, from), (i128::from(count), 0), to).ok_or_else(numeric_overflow)
+fn average(sum: i128, from: i8, count: u64) -> Result<Number> {
+    let count = i64::try_from(count).unwrap_or(i64::MAX);
+    Number::average(&Number::of_decimal(sum, from), count).map_err(wide::error)
 }
 
 /// Adds values, and says whether that is past all that can be held.
@@ -182,7 +216,6 @@ struct One {
     count: u64,
     is_lost: bool,
     from: i8,
-    to: i8,
 }
 
 impl One {
@@ -217,9 +250,9 @@ impl Accumulator for One {
         self.check()?;
         let average = match self.count {
             0 => None,
-            count => Some(average(self.sum, self.from, count, self.to)?),
+            count => Some(average(self.sum, self.from, count)?),
         };
-        Ok(ScalarValue::Decimal128(average, PRECISION, self.to))
+        Ok(wide::scalar(average.as_ref()))
     }
 
     fn size(&self) -> usize {
@@ -260,7 +293,6 @@ struct Groups {
     nulls: NullState,
     is_lost: bool,
     from: i8,
-    to: i8,
 }
 
 impl Groups {
@@ -317,12 +349,15 @@ impl GroupsAccumulator for Groups {
         self.check()?;
         let (counts, sums) = (emit_to.take_needed(&mut self.counts), emit_to.take_needed(&mut self.sums));
         let nulls = self.nulls.build(emit_to);
-        let averages = sums.into_iter().zip(counts).map(|(sum, count)| match count {
-            0 => Ok(0),
-            count => average(sum, self.from, count, self.to),
-        });
-        let averages = Decimal128Array::new(averages.collect::<Result<Vec<_>>>()?.into(), nulls);
-        Ok(Arc::new(averages.with_precision_and_scale(PRECISION, self.to)?))
+        let mut averages = Builder::new(sums.len());
+        for (row, (sum, count)) in sums.into_iter().zip(counts).enumerate() {
+            let is_null = count == 0 || nulls.as_ref().is_some_and(|nulls| nulls.is_null(row));
+            match is_null {
+                true => averages.push(None),
+                false => averages.push(Some(&average(sum, self.from, count)?)),
+            }
+        }
+        Ok(Arc::new(averages.finish()))
     }
 
     fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {

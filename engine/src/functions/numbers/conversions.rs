@@ -7,7 +7,7 @@ use std::sync::Arc;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, Float32Array, Float64Array};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{
-    DataType, Decimal128Type, Decimal256Type, Field, FieldRef, Float32Type, Float64Type,
+    DataType, Decimal128Type, Decimal256Type, Field, FieldRef, Float32Type, Float64Type, Int64Type,
 };
 use datafusion::common::ScalarValue;
 use datafusion::error::{DataFusionError, Result};
@@ -17,7 +17,9 @@ use datafusion::logical_expr::{
 };
 
 use super::digits::{self, Digits, digits_of, rescaled};
+use super::wide::{self, Number, decode};
 use super::{fault, is_of};
+use crate::casts;
 
 /// What a function casts to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -50,6 +52,27 @@ fn function(target: Target) -> Arc<ScalarUDF> {
         target,
         signature: Signature::variadic_any(Volatility::Immutable),
     }))
+}
+
+/// The number that a text says, which is read when the plan gets its meaning.
+pub fn bare_literal(text: &str) -> Expr {
+    let text = Expr::Literal(ScalarValue::from(text), None);
+    Expr::ScalarFunction(ScalarFunction::new_udf(bare(), vec![text]))
+}
+
+/// The function that makes decimals of a precision and a scale.
+pub fn exact() -> Arc<ScalarUDF> {
+    function(Target::Exact)
+}
+
+/// The function that makes doubles.
+pub fn double_function() -> Arc<ScalarUDF> {
+    function(Target::Double)
+}
+
+/// The function that makes singles.
+pub fn single_function() -> Arc<ScalarUDF> {
+    function(Target::Single)
 }
 
 /// The function that users' casts are written as.
@@ -92,6 +115,24 @@ pub fn to_exact(expr: Expr, precision: u8, scale: i8) -> Expr {
     }
     let of_type = Expr::Literal(ScalarValue::Decimal128(None, precision, scale), None);
     Expr::ScalarFunction(ScalarFunction::new_udf(function(Target::Exact), vec![expr, of_type]))
+}
+
+/// The number that a literal in quotes is, with the scale that it is written with.
+///
+/// # Errors
+///
+/// 22P02 for what is no number, 22003 for one that is too large.
+pub fn read_literal(text: &str) -> Result<Expr> {
+    let number = Number::read(text).map_err(wide::error)?;
+    Ok(Expr::Literal(wide::literal(&number), None))
+}
+
+/// The type by which the planner knows a literal: a decimal, which it can compute with.
+fn planned_type(text: &str) -> DataType {
+    match Number::read(text).map(|number| wide::literal(&number).data_type()) {
+        Ok(kind @ DataType::Decimal128(..)) => kind,
+        _ => digits::BARE,
+    }
 }
 
 /// The text of a literal of more digits than a decimal has, which is written as a cast of its text.
@@ -161,8 +202,14 @@ impl ScalarUDFImpl for Conversion {
             // What is exact stays as it is.
             (Target::Bare, [kind @ DataType::Decimal128(..)]) => Ok(kind.clone()),
             (Target::Bare, [kind]) if kind.is_integer() => Ok(DataType::Decimal128(20, 0)),
-            (Target::Bare, [kind]) if kind.is_numeric() || kind.is_string() || kind.is_null() => {
-                Ok(DataType::Decimal128(38, 10))
+            (Target::Bare, [kind])
+                if kind.is_numeric() || kind.is_string() || kind.is_null() || wide::is_wide(kind) =>
+            {
+                Ok(wide::TYPE)
+            }
+            (Target::Bare, [kind]) => {
+                let message = format!("cannot cast type {} to numeric", casts::name(kind));
+                Err(fault("42846", message))
             }
             _ => Err(DataFusionError::Plan(format!("{} takes other arguments", self.name()))),
         }
@@ -171,7 +218,13 @@ impl ScalarUDFImpl for Conversion {
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
         let types: Vec<DataType> = args.arg_fields.iter().map(|field| field.data_type().clone()).collect();
         let is_nullable = args.arg_fields.first().is_none_or(|field| field.is_nullable());
-        Ok(Arc::new(Field::new(self.name(), self.return_type(&types)?, is_nullable)))
+        let literal = args.scalar_arguments.first().copied().flatten().and_then(|value| value.try_as_str());
+        let kind = match literal.flatten() {
+            // It has become a literal of its own type before it is computed.
+            Some(text) if self.target == Target::Bare => planned_type(text),
+            _ => self.return_type(&types)?,
+        };
+        Ok(Arc::new(Field::new(self.name(), kind, is_nullable)))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
@@ -185,6 +238,9 @@ impl ScalarUDFImpl for Conversion {
             (Target::Exact | Target::Bare, DataType::Decimal128(precision, scale)) => {
                 Arc::new(decimals(&values, *precision, *scale)?)
             }
+            (Target::Bare, kind) if wide::is_wide(kind) => {
+                Arc::new(wide::columns::of_rows(&[values], |numbers| Ok(numbers[0].clone()))?)
+            }
             _ => return Err(wrong()),
         };
         if is_constant {
@@ -192,6 +248,40 @@ impl ScalarUDFImpl for Conversion {
         }
         Ok(ColumnarValue::Array(result))
     }
+}
+
+/// Numbers of any type, or texts, as numbers of the type `to`, one of which is wide.
+///
+/// # Errors
+///
+/// 22P02 for a text that is no number, 22003 for one that has no room in the type.
+pub fn converted(values: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
+    Ok(match to {
+        kind if wide::is_wide(kind) => {
+            Arc::new(wide::columns::of_rows(&[Arc::clone(values)], |numbers| Ok(numbers[0].clone()))?)
+        }
+        DataType::Float64 => Arc::new(doubles(values)?),
+        DataType::Float32 => Arc::new(singles(values)?),
+        DataType::Decimal128(precision, scale) => Arc::new(decimals(values, *precision, *scale)?),
+        kind if kind.is_integer() => {
+            let read = wide::columns::reader(values)?;
+            let whole = (0..values.len()).map(|row| {
+                if values.is_null(row) {
+                    return Ok(None);
+                }
+                let number = read(row)?;
+                let whole = match kind {
+                    DataType::Int16 => number.to_i16().map(i64::from),
+                    DataType::Int32 => number.to_i32().map(i64::from),
+                    _ => number.to_i64(),
+                };
+                whole.map(Some).map_err(wide::error)
+            });
+            let whole = whole.collect::<Result<datafusion::arrow::array::Int64Array>>()?;
+            cast(&whole, kind)?
+        }
+        other => return Err(DataFusionError::Plan(format!("numbers do not become {other}"))),
+    })
 }
 
 fn doubles(values: &ArrayRef) -> Result<Float64Array> {
@@ -205,6 +295,11 @@ fn doubles(values: &ArrayRef) -> Result<Float64Array> {
             (0..values.len())
                 .map(|at| values.is_valid(at).then(|| values.value_as_string(at).parse().unwrap_or(f64::NAN)))
                 .collect()
+        }
+        DataType::LargeBinary => {
+            let numbers = values.as_binary::<i64>().iter();
+            let read = |bytes: &[u8]| decode(bytes).to_double().map_err(wide::error);
+            numbers.map(|bytes| bytes.map(read).transpose()).collect::<Result<_>>()?
         }
         kind if kind.is_string() => {
             let texts = cast(values, &DataType::Utf8)?;
@@ -220,6 +315,11 @@ fn doubles(values: &ArrayRef) -> Result<Float64Array> {
 
 fn singles(values: &ArrayRef) -> Result<Float32Array> {
     Ok(match values.data_type() {
+        DataType::LargeBinary => {
+            let numbers = values.as_binary::<i64>().iter();
+            let read = |bytes: &[u8]| decode(bytes).to_single().map_err(wide::error);
+            numbers.map(|bytes| bytes.map(read).transpose()).collect::<Result<_>>()?
+        }
         DataType::Decimal128(_, scale) => {
             let scale = *scale;
             values.as_primitive::<Decimal128Type>().unary(|value| digits::to_single(value, scale))
@@ -318,6 +418,11 @@ fn decimals(values: &ArrayRef, precision: u8, scale: i8) -> Result<Decimal128Arr
                 held(rescaled(value, *from, scale))
             })?
         }
+        DataType::LargeBinary => {
+            let numbers = values.as_binary::<i64>().iter();
+            let read = |bytes: &[u8]| decode(bytes).to_decimal(precision, scale).map_err(wide::error);
+            numbers.map(|bytes| bytes.map(read).transpose()).collect::<Result<_>>()?
+        }
         DataType::Decimal256(..) => {
             let values = values.as_primitive::<Decimal256Type>();
             (0..values.len())
@@ -352,6 +457,13 @@ fn decimals(values: &ArrayRef, precision: u8, scale: i8) -> Result<Decimal128Arr
                 None => Err(not_a_number("numeric", text)),
             };
             texts.as_string::<i32>().iter().map(|text| text.map(read).transpose()).collect::<Result<_>>()?
+        }
+        kind if kind.is_integer() && *kind != DataType::UInt64 => {
+            let whole = cast(values, &DataType::Int64)?;
+            let whole = whole.as_primitive::<Int64Type>().iter();
+            whole
+                .map(|value| value.map(|value| held(rescaled(i128::from(value), 0, scale))).transpose())
+                .collect::<Result<_>>()?
         }
         _ => cast(values, &DataType::Decimal128(precision, scale))?.as_primitive::<Decimal128Type>().clone(),
     };

@@ -4,10 +4,6 @@ use datafusion::arrow::datatypes::DataType;
 
 /// The most digits that a number may have here.
 pub const DIGITS_MAX: usize = 38;
-/// Significant digits that PostgreSQL gives a quotient at least.
-const SIGNIFICANT_DIGITS: i32 = 16;
-/// Digits of one of PostgreSQL's groups.
-const GROUP_DIGITS: i32 = 4;
 
 /// A finite number: its digits without leading zeros, and how many of them lie behind the point.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,39 +158,19 @@ pub fn to_single(value: i128, scale: i8) -> f32 {
     shown(value, scale).parse().unwrap_or(f32::NAN)
 }
 
-/// Where PostgreSQL's first group of digits stands, and what it is, of a number with `scale` digits behind the point.
-fn first_group((digits, scale): (&str, i32)) -> (i32, u32) {
-    if digits == "0" {
-        return (0, 0);
-    }
-    // Of the first digit: 0 for ones.
-    let first = digits.len() as i32 - 1 - scale;
-    let weight = first.div_euclid(GROUP_DIGITS);
-    // Digits of the first group: as many as stand from the first one to the group's end.
-    let count = (first - weight * GROUP_DIGITS + 1) as usize;
-    let group: String = digits.chars().chain(std::iter::repeat('0')).take(count).collect();
-    (weight, group.parse().unwrap_or(0))
-}
-
-/// How many digits PostgreSQL gives behind the point of a quotient (`select_div_scale`) of two numbers, each with its scale.
-pub fn quotient_scale(dividend: (i128, i8), divisor: (i128, i8)) -> i32 {
-    let (left, right) = (dividend.0.unsigned_abs().to_string(), divisor.0.unsigned_abs().to_string());
-    quotient_scale_of((&left, dividend.1.into()), (&right, divisor.1.into()))
-}
-
-/// The same by the digits of the numbers, without signs.
-pub fn quotient_scale_of(dividend: (&str, i32), divisor: (&str, i32)) -> i32 {
-    let (left, left_group) = first_group(dividend);
-    let (right, right_group) = first_group(divisor);
-    let mut weight = left - right;
-    if left_group <= right_group {
-        weight -= 1;
-    }
-    (SIGNIFICANT_DIGITS - weight * GROUP_DIGITS).max(dividend.1).max(divisor.1).max(0)
-}
-
 /// A `numeric` without precision, which is kept with ten digits behind the point: it is shown with those that it needs.
-pub const BARE: DataType = DataType::Decimal128(38, 10);
+pub const BARE: DataType = DataType::Decimal128(38, BARE_SCALE);
+/// Digits behind the point that it is kept with.
+pub const BARE_SCALE: i8 = 10;
+
+/// The scale of a `numeric` without precision, as columns of tables have it: of one that was declared so, or that came of a query
+/// whose numbers have scales of their own. `None` for other types.
+pub fn bare_scale(kind: &DataType) -> Option<i8> {
+    match kind {
+        DataType::Decimal128(38, scale @ (BARE_SCALE | 16)) => Some(*scale),
+        _ => None,
+    }
+}
 
 /// A value at the least scale that it has.
 pub fn least(mut value: i128, mut scale: i8) -> (i128, i8) {
@@ -235,14 +211,6 @@ mod tests {
         assert_eq!(rescaled(1234567, 3, -2), Some(12));
         assert_eq!(rescaled(49, 2, 0), Some(0));
         assert_eq!(cut(-125, 1, 0), Some(-12));
-    }
-
-    #[test]
-    fn quotients_have_the_digits_of_postgres() {
-        assert_eq!(quotient_scale((1, 0), (30, 1)), 20);
-        assert_eq!(quotient_scale((100, 1), (30, 1)), 16);
-        assert_eq!(quotient_scale((1_000_000, 0), (30, 1)), 12);
-        assert_eq!(quotient_scale((1, 0), (12345, 4)), 20);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use datafusion::logical_expr::{
 
 use super::conversions::{float_overflow, float_underflow, numeric_overflow};
 use super::digits::{self, cut, digits_of, rescaled};
+use super::wide::{self, Number};
 use super::{fault, is_of};
 use crate::functions::no_such_arguments;
 
@@ -23,7 +24,7 @@ const PRECISION: u8 = 38;
 
 /// What a function computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Function {
+pub(super) enum Function {
     Sqrt,
     Cbrt,
     Exp,
@@ -53,11 +54,12 @@ enum Function {
     WidthBucket,
     Scale,
     MinScale,
+    TrimScale,
     Not,
 }
 
 /// Names, with their other names.
-const ALL: [(&str, &[&str], Function); 30] = [
+const ALL: [(&str, &[&str], Function); 31] = [
     ("sqrt", &[], Function::Sqrt),
     ("cbrt", &[], Function::Cbrt),
     ("exp", &[], Function::Exp),
@@ -87,6 +89,7 @@ const ALL: [(&str, &[&str], Function); 30] = [
     ("width_bucket", &[], Function::WidthBucket),
     ("scale", &[], Function::Scale),
     ("min_scale", &[], Function::MinScale),
+    ("trim_scale", &[], Function::TrimScale),
     ("sluice_bitwise_not", &[], Function::Not),
 ];
 
@@ -146,6 +149,9 @@ fn is_number(kind: &DataType) -> bool {
 
 impl Mathematics {
     fn taken(&self, kinds: &[DataType]) -> Option<Vec<DataType>> {
+        if wide::mathematics::takes(self.function, kinds) {
+            return Some(kinds.to_vec());
+        }
         let double = DataType::Float64;
         // A decimal if it is one, else a double.
         let number = |kind: &DataType| match kind {
@@ -219,6 +225,12 @@ impl Mathematics {
     }
 }
 
+/// As wide as there is one, but for those that are taken for a `numeric` without precision.
+fn decimal(scale: i8) -> DataType {
+    let kind = DataType::Decimal128(PRECISION, scale);
+    if digits::bare_scale(&kind).is_some() { DataType::Decimal128(PRECISION - 1, scale) } else { kind }
+}
+
 fn scale_of(kind: &DataType) -> i8 {
     match kind {
         DataType::Decimal128(_, scale) => *scale,
@@ -244,6 +256,9 @@ impl ScalarUDFImpl for Mathematics {
     }
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        if wide::mathematics::takes(self.function, types) {
+            return Ok(wide::mathematics::returned(self.function));
+        }
         let first = types.first().cloned().unwrap_or(DataType::Null);
         let widest = types.iter().map(scale_of).max().unwrap_or(0);
         Ok(match self.function {
@@ -252,16 +267,15 @@ impl ScalarUDFImpl for Mathematics {
                 if is_exact(&first) =>
             {
                 if types.len() == 2 {
-                    DataType::Decimal128(PRECISION, scale_of(&first).max(0))
+                    decimal(scale_of(&first).max(0))
                 } else {
-                    DataType::Decimal128(PRECISION, 0)
+                    decimal(0)
                 }
             }
-            Function::Mod | Function::Gcd | Function::Lcm if is_exact(&first) => {
-                DataType::Decimal128(PRECISION, widest)
-            }
+            Function::Mod | Function::Gcd | Function::Lcm if is_exact(&first) => decimal(widest),
             Function::Mod | Function::Gcd | Function::Lcm => first,
-            Function::Div | Function::Factorial => DataType::Decimal128(PRECISION, 0),
+            Function::Div => DataType::Decimal128(PRECISION, 0),
+            Function::Factorial => wide::TYPE,
             Function::WidthBucket | Function::Scale | Function::MinScale => DataType::Int32,
             _ => DataType::Float64,
         })
@@ -287,6 +301,10 @@ impl ScalarUDFImpl for Mathematics {
 impl Mathematics {
     fn compute(&self, args: &[ArrayRef], kind: &DataType) -> Result<ArrayRef> {
         let first = args.first().ok_or_else(|| DataFusionError::Plan(format!("{} takes more", self.name)))?;
+        let kinds: Vec<DataType> = args.iter().map(|arg| arg.data_type().clone()).collect();
+        if wide::mathematics::takes(self.function, &kinds) {
+            return wide::mathematics::compute(self.function, args);
+        }
         match (self.function, first.data_type(), args) {
             (Function::Abs | Function::Not, DataType::Int16 | DataType::Int32 | DataType::Int64, _) => {
                 whole(self.function, first)
@@ -308,9 +326,12 @@ impl Mathematics {
             }
             (Function::Factorial, DataType::Int64, _) => {
                 let numbers = first.as_primitive::<Int64Type>();
-                let results: Decimal128Array =
-                    numbers.iter().map(|number| number.map(factorial).transpose()).collect::<Result<_>>()?;
-                Ok(Arc::new(results.with_precision_and_scale(PRECISION, 0)?))
+                let mut results = wide::columns::Builder::new(numbers.len());
+                for number in numbers {
+                    let result = number.map(Number::factorial).transpose().map_err(wide::error)?;
+                    results.push(result.as_ref());
+                }
+                Ok(Arc::new(results.finish()))
             }
             (Function::WidthBucket, _, [value, low, high, count]) => buckets(value, low, high, count),
             (
@@ -533,16 +554,6 @@ fn least_scale(mut value: i128, mut scale: i32) -> i32 {
         scale -= 1;
     }
     scale
-}
-
-fn factorial(number: i64) -> Result<i128> {
-    if number < 0 {
-        return Err(fault(is_of::OUT_OF_RANGE, "factorial of a negative number is undefined".to_owned()));
-    }
-    let product = (2..=i128::from(number.min(40))).try_fold(1i128, i128::checked_mul);
-    product
-        .filter(|value| digits_of(*value) <= digits::DIGITS_MAX)
-        .ok_or_else(|| fault(is_of::OUT_OF_RANGE, "value overflows numeric format".to_owned()))
 }
 
 fn out_of(kind: &DataType) -> DataFusionError {

@@ -6,10 +6,11 @@ pub mod digits;
 mod extremes;
 mod mathematics;
 pub(super) mod moments;
-pub mod quotients;
 pub mod shown;
 pub(super) mod sums;
+mod value;
 mod watched;
+pub mod wide;
 pub mod zeros;
 
 use std::sync::Arc;
@@ -35,6 +36,8 @@ mod is_of {
 pub fn named_functions() -> Vec<Arc<ScalarUDF>> {
     let mut functions = mathematics::functions();
     functions.push(conversions::bare());
+    functions.extend(wide::calls::functions());
+    functions.extend(wide::choices::functions());
     functions
 }
 
@@ -49,10 +52,11 @@ pub fn aggregates() -> Vec<Arc<AggregateUDF>> {
 /// Every function that plans may carry.
 pub fn functions() -> Vec<Arc<ScalarUDF>> {
     let mut functions = conversions::functions();
-    functions.push(quotients::function());
+    functions.extend(wide::calls::functions());
     functions.push(zeros::function());
     functions.push(shown::function());
     functions.extend(mathematics::functions());
+    functions.extend(wide::choices::functions());
     functions
 }
 

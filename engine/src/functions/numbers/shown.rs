@@ -14,6 +14,7 @@ use datafusion::logical_expr::{
 };
 
 use super::digits;
+use super::wide::decode;
 use crate::functions::floats;
 use crate::functions::style::Style;
 
@@ -63,13 +64,17 @@ impl ScalarUDFImpl for Shown {
                 let values = values.as_primitive::<Float32Type>();
                 values.iter().map(|value| value.map(|value| floats::single_with(value, extra))).collect()
             }
-            kind if *kind == digits::BARE => {
+            kind if let Some(scale) = digits::bare_scale(kind) => {
                 let values = values.as_primitive::<Decimal128Type>();
                 let text = |value| {
-                    let (value, scale) = digits::least(value, 10);
+                    let (value, scale) = digits::least(value, scale);
                     digits::shown(value, scale)
                 };
                 values.iter().map(|value| value.map(text)).collect()
+            }
+            DataType::LargeBinary => {
+                let values = values.as_binary::<i64>();
+                values.iter().map(|bytes| bytes.map(|bytes| decode(bytes).shown())).collect()
             }
             _ => {
                 let values = cast(&values, &DataType::Float64)?;

@@ -18,8 +18,10 @@ use datafusion::logical_expr::{
 use datafusion_functions_aggregate_common::aggregate::groups_accumulator::prim_op::PrimitiveGroupsAccumulator;
 
 use super::moments::doubles::{SingleTotal, Total};
+use super::moments::sums::{self, Sums};
 use super::moments::tally::{Groups as Tallies, One as Tallied, Sliding};
-use super::moments::{different_fields, different_or};
+use super::moments::{Measure, different_fields, different_or, one_of};
+use super::wide::is_wide;
 use super::{fault, is_of, watched};
 
 /// Digits of sums that may come to more than there is room for.
@@ -76,15 +78,15 @@ impl AggregateUDFImpl for Sum {
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
         match types {
-            [DataType::Float32] => Ok(DataType::Float32),
+            [kind @ (DataType::Float32 | DataType::LargeBinary)] => Ok(kind.clone()),
             types => self.inner().return_type(types),
         }
     }
 
     fn return_field(&self, fields: &[FieldRef]) -> Result<FieldRef> {
         match fields {
-            [argument] if argument.data_type() == &DataType::Float32 => {
-                Ok(Arc::new(Field::new(self.name(), DataType::Float32, self.is_nullable())))
+            [argument] if matches!(argument.data_type(), DataType::Float32 | DataType::LargeBinary) => {
+                Ok(Arc::new(Field::new(self.name(), argument.data_type().clone(), self.is_nullable())))
             }
             fields => self.inner().return_field(fields),
         }
@@ -98,6 +100,9 @@ impl AggregateUDFImpl for Sum {
         if is_checked(&args) {
             return Ok(Box::new(One::new(args.return_field.data_type())));
         }
+        if is_wide(args.return_field.data_type()) {
+            return one_of(Sums::<false>::answer(Measure::Sum), &args);
+        }
         if is_single(&args) {
             return different_or(args.is_distinct, args.expr_fields, SingleTotal::sum(), |sum| {
                 Box::new(Tallied::new(sum))
@@ -109,14 +114,19 @@ impl AggregateUDFImpl for Sum {
     }
 
     fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
-        if args.is_distinct && args.return_field.data_type() == &DataType::Float32 {
+        let kind = args.return_field.data_type();
+        if args.is_distinct && (*kind == DataType::Float32 || is_wide(kind)) {
             return Ok(different_fields(args.name, args.input_fields));
+        }
+        if is_wide(kind) {
+            let field = |(index, kind)| Arc::new(Field::new(format!("{}[{index}]", args.name), kind, true));
+            return Ok(sums::STATE.into_iter().enumerate().map(field).collect());
         }
         self.inner().state_fields(args)
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs<'_>) -> bool {
-        if is_single(&args) {
+        if is_single(&args) || is_wide(args.return_field.data_type()) {
             return !args.is_distinct;
         }
         self.inner().groups_accumulator_supported(args)
@@ -125,6 +135,9 @@ impl AggregateUDFImpl for Sum {
     fn create_groups_accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {
         if is_single(&args) {
             return Ok(Box::new(Tallies::new(SingleTotal::sum())));
+        }
+        if is_wide(args.return_field.data_type()) {
+            return Ok(Box::new(Tallies::new(Sums::<false>::answer(Measure::Sum))));
         }
         if args.return_field.data_type() == &DataType::Float64 {
             return Ok(Box::new(watched::Groups::sum()));
@@ -146,6 +159,7 @@ impl AggregateUDFImpl for Sum {
             return Ok(Box::new(One::new(args.return_field.data_type())));
         }
         match args.return_field.data_type() {
+            kind if is_wide(kind) => Ok(Box::new(Sliding::new(Sums::<false>::answer(Measure::Sum)))),
             DataType::Float32 => Ok(Box::new(Sliding::new(SingleTotal::sum()))),
             DataType::Float64 => Ok(Box::new(Sliding::new(Total::sum()))),
             _ => self.inner().create_sliding_accumulator(args),
@@ -165,6 +179,9 @@ impl AggregateUDFImpl for Sum {
     }
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+        if let [kind @ DataType::LargeBinary] = types {
+            return Ok(vec![kind.clone()]);
+        }
         if let [DataType::Float16 | DataType::Float32] = types {
             return Ok(vec![DataType::Float32]);
         }

@@ -384,7 +384,9 @@ fn value(array: &ArrayRef, row: usize, display: &Display) -> DataFusionResult<Va
                 (0..items.len()).map(|at| value(&items, at, display)).collect::<DataFusionResult<_>>()?,
             )
         }
-        kind if *kind == engine::functions::numbers::digits::BARE => {
+        kind if *kind == DataType::LargeBinary
+            || engine::functions::numbers::digits::bare_scale(kind).is_some() =>
+        {
             Value::Number(lists::text_of(array, row, display)?.unwrap_or_default())
         }
         kind if kind.is_decimal() || kind.is_string() => {

@@ -3,18 +3,24 @@
 use engine::functions::numbers::digits::{Digits, shown};
 use engine::{Error, Result};
 use sqlparser::ast::{
-    CastKind, DataType, ExactNumberInfo, Expr, Function, Ident, ObjectName, ObjectNamePart, UnaryOperator,
-    Value,
+    CastKind, DataType, ExactNumberInfo, Expr, Function, Ident, ObjectName, ObjectNamePart, Query,
+    SelectItem, SetExpr, SetOperator, UnaryOperator, Value,
 };
 
 use super::{call, cast, take};
+use crate::sql::names;
 
 /// Rewrites `expr`, whose parts were rewritten.
 pub fn adapt(expr: &mut Expr) {
     match expr {
         Expr::UnaryOp { op, expr: inner } => {
             let name = match op {
-                UnaryOperator::PGSquareRoot => "sqrt",
+                UnaryOperator::Minus if !is_literal(inner) => "sluice_minus",
+                UnaryOperator::Plus if !matches!(inner.as_ref(), Expr::Value(_)) => "sluice_plus",
+                UnaryOperator::PGSquareRoot => {
+                    **inner = cast(take(inner), DataType::Double(ExactNumberInfo::None));
+                    "sqrt"
+                }
                 UnaryOperator::PGCubeRoot => "cbrt",
                 UnaryOperator::PGAbs => "abs",
                 UnaryOperator::BitwiseNot => "sluice_bitwise_not",
@@ -33,6 +39,11 @@ pub fn adapt(expr: &mut Expr) {
             {
                 let text = Expr::value(Value::SingleQuotedString(digits.clone()));
                 *expr = call("sluice_bare_numeric", vec![text]);
+            } else if let Value::Number(digits, _) = &value.value
+                && digits.contains(['e', 'E'])
+                && let Some(plain) = without_exponent(digits)
+            {
+                *expr = plain;
             }
         }
         Expr::Cast { kind: CastKind::Cast | CastKind::DoubleColon, expr: inner, data_type, .. } => {
@@ -56,13 +67,94 @@ pub fn adapt(expr: &mut Expr) {
     }
 }
 
+/// Tells a cast that a value of VALUES is written with from one that the planner puts around it.
+pub fn keep_cast(value: &mut Expr) {
+    let is_cast = matches!(
+        value,
+        Expr::Cast {
+            data_type: DataType::Numeric(
+                ExactNumberInfo::PrecisionAndScale(..) | ExactNumberInfo::Precision(_)
+            ) | DataType::Decimal(
+                ExactNumberInfo::PrecisionAndScale(..) | ExactNumberInfo::Precision(_)
+            ),
+            ..
+        }
+    );
+    if is_cast {
+        *value = call("sluice_same", vec![take(value)]);
+    }
+}
+
+/// `1e3` as 1000, which is a `numeric` too: the planner would give it a scale below zero.
+fn without_exponent(digits: &str) -> Option<Expr> {
+    let digits = Digits::read(digits)?;
+    let scale = i8::try_from(digits.scale.max(0)).ok().filter(|scale| *scale < 38)?;
+    let plain = shown(digits.at_scale(scale)?, scale);
+    let precision = plain.len() as u64;
+    let number = Expr::value(Value::Number(plain, false));
+    Some(match scale {
+        0 => cast(number, DataType::Numeric(ExactNumberInfo::PrecisionAndScale(precision, 0))),
+        _ => number,
+    })
+}
+
+/// Numbers that a recursion begins with have the scale of no literal: each round gives them one.
+pub fn open_recursion(query: &mut Query) {
+    let Some(with) = query.with.as_mut().filter(|with| with.recursive) else { return };
+    for cte in &mut with.cte_tables {
+        if let SetExpr::SetOperation { op: SetOperator::Union, left, .. } = cte.query.body.as_mut()
+            && let SetExpr::Select(select) = left.as_mut()
+        {
+            for item in &mut select.projection {
+                match item {
+                    SelectItem::ExprWithAlias { expr, .. } if is_exact(expr) => {
+                        *expr = call("sluice_wide", vec![take(expr)]);
+                    }
+                    SelectItem::UnnamedExpr(expr) if is_exact(expr) => {
+                        let alias = Ident::with_quote('"', names::column_name(expr));
+                        let expr = call("sluice_wide", vec![take(expr)]);
+                        *item = SelectItem::ExprWithAlias { expr, alias };
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+/// True for what is a `numeric` without precision as it is written.
+fn is_exact(expr: &Expr) -> bool {
+    match expr {
+        Expr::Value(value) => {
+            matches!(&value.value, Value::Number(digits, _) if digits.contains(['.', 'e', 'E']))
+        }
+        Expr::Nested(inner) | Expr::UnaryOp { op: UnaryOperator::Minus, expr: inner } => is_exact(inner),
+        Expr::Cast { data_type, .. } => matches!(
+            data_type,
+            DataType::Numeric(ExactNumberInfo::None) | DataType::Decimal(ExactNumberInfo::None)
+        ),
+        _ => false,
+    }
+}
+
+/// True for what has a sign as it is written.
+fn is_literal(expr: &Expr) -> bool {
+    match expr {
+        Expr::Value(_) | Expr::Interval(_) | Expr::TypedString(_) => true,
+        Expr::Nested(inner) | Expr::Cast { expr: inner, .. } | Expr::UnaryOp { expr: inner, .. } => {
+            is_literal(inner)
+        }
+        _ => false,
+    }
+}
+
 /// True for a number that no decimal holds: it may stand beside a floating-point number.
 fn is_long(digits: &str) -> bool {
     let is_decimal = |digits: Digits| {
         let scale = i8::try_from(digits.scale.max(0)).ok().filter(|scale| *scale < 38);
         scale.and_then(|scale| digits.at_scale(scale)).is_some()
     };
-    digits.contains(['e', 'E']) && !Digits::read(digits).is_some_and(is_decimal)
+    !Digits::read(digits).is_some_and(is_decimal)
 }
 
 /// Refuses a scale below zero, which the planner takes for none.
@@ -112,8 +204,11 @@ fn bare(inner: &mut Expr) -> Option<Expr> {
         let Some(digits) = Digits::read(text) else {
             return Some(call("sluice_bare_numeric", vec![take(inner)]));
         };
-        let scale = i8::try_from(digits.scale.max(0)).ok().filter(|scale| *scale < 38)?;
-        let number = shown(digits.at_scale(scale)?, scale);
+        let scale = i8::try_from(digits.scale.max(0)).ok().filter(|scale| *scale < 38);
+        let Some((scale, number)) = scale.and_then(|scale| Some((scale, digits.at_scale(scale)?))) else {
+            return Some(call("sluice_bare_numeric", vec![take(inner)]));
+        };
+        let number = shown(number, scale);
         let (is_negative, number) = match number.strip_prefix('-') {
             Some(number) => (true, number.to_owned()),
             None => (false, number),

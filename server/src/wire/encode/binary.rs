@@ -7,7 +7,7 @@ use datafusion::arrow::datatypes::{
     Int64Type, IntervalMonthDayNanoType, IntervalUnit, Time64MicrosecondType, TimeUnit,
     TimestampMicrosecondType,
 };
-use engine::functions::numbers::digits;
+use engine::functions::numbers::{digits, wide};
 use engine::functions::style::Display;
 use engine::{Error, Result};
 
@@ -106,13 +106,16 @@ pub fn writer(array: &ArrayRef) -> Result<Writer<'_>> {
         }
         DataType::Decimal256(_, scale) => {
             let (values, scale) = (array.as_primitive::<Decimal256Type>(), *scale);
-            written(move |row, out| numeric::put_binary(&values.value(row).to_string(), scale, out))
+            written(move |row, out| numeric::put_binary(&values.value(row).to_string(), scale.into(), out))
         }
         DataType::Utf8 => bytes!(array.as_string::<i32>()),
         DataType::LargeUtf8 => bytes!(array.as_string::<i64>()),
         DataType::Utf8View => bytes!(array.as_string_view()),
         DataType::Binary => bytes!(array.as_binary::<i32>()),
-        DataType::LargeBinary => bytes!(array.as_binary::<i64>()),
+        DataType::LargeBinary => {
+            let values = array.as_binary::<i64>();
+            written(move |row, out| numeric::put_binary_number(&wide::decode(values.value(row)), out))
+        }
         DataType::BinaryView => bytes!(array.as_binary_view()),
         DataType::FixedSizeBinary(_) => bytes!(array.as_fixed_size_binary()),
         DataType::Date32 => {
@@ -146,11 +149,13 @@ pub fn writer(array: &ArrayRef) -> Result<Writer<'_>> {
 
 /// Writes decimals without the zeros at their ends.
 pub fn bare_writer(array: &ArrayRef) -> Writer<'_> {
-    Box::new(Bare { values: array.as_primitive::<Decimal128Type>().values() })
+    let scale = digits::bare_scale(array.data_type()).unwrap_or(0);
+    Box::new(Bare { values: array.as_primitive::<Decimal128Type>().values(), scale })
 }
 
 struct Bare<'a> {
     values: &'a [i128],
+    scale: i8,
 }
 
 impl Values for Bare<'_> {
@@ -161,7 +166,7 @@ impl Values for Bare<'_> {
     }
 
     fn put_field(&self, row: usize, out: &mut Vec<u8>) {
-        let (value, scale) = digits::least(self.values[row], text::BARE_SCALE);
+        let (value, scale) = digits::least(self.values[row], self.scale);
         numeric::put_binary_field(value, scale, out);
     }
 }
@@ -196,7 +201,7 @@ fn put_array(items: &ArrayRef, item: u32, out: &mut Vec<u8>) {
     let is_nested =
         matches!(items.data_type(), DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..));
     let utc = Display::utc();
-    let is_bare = *items.data_type() == digits::BARE;
+    let is_bare = digits::bare_scale(items.data_type()).is_some();
     let write = match is_nested {
         true => text::writer(items, &utc),
         false if is_bare => Ok(bare_writer(items)),

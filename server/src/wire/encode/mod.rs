@@ -216,7 +216,7 @@ impl RowEncoder {
     pub fn new(schema: &Schema, formats: Vec<Format>, display: Display) -> Self {
         let kind = |field: &std::sync::Arc<datafusion::arrow::datatypes::Field>| {
             let (oid, _, modifier) = types::of_field(field);
-            match modifier < 0 && *field.data_type() == digits::BARE {
+            match modifier < 0 && digits::bare_scale(field.data_type()).is_some() {
                 true => Kind::Bare,
                 false => kind(oid, modifier),
             }
@@ -234,7 +234,7 @@ impl RowEncoder {
             .zip(&self.kinds)
             .map(|((array, format), kind)| {
                 // A parameter's value has the scale of its digits.
-                let is_bare = *array.data_type() == digits::BARE;
+                let is_bare = digits::bare_scale(array.data_type()).is_some();
                 let writer = match (format, kind) {
                     (Format::Text, Kind::Vector) => text::vector_writer(array),
                     (_, Kind::Padded(letters)) => {

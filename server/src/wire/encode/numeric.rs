@@ -1,6 +1,7 @@
 //! `numeric`: decimals of any width as text, and in PostgreSQL's groups of four digits.
 
 use bytes::BufMut;
+use engine::functions::numbers::wide::Number;
 
 /// Writes digits of an unscaled value (with its sign) at `scale`.
 pub fn put_text(unscaled: &str, scale: i8, out: &mut Vec<u8>) {
@@ -82,15 +83,31 @@ pub fn put_binary_field(unscaled: i128, scale: i8, out: &mut Vec<u8>) {
 }
 
 fn put_binary_slow(unscaled: i128, scale: i8, out: &mut Vec<u8>) {
-    super::with_length(out, |out| put_binary(&unscaled.to_string(), scale, out));
+    super::with_length(out, |out| put_binary(&unscaled.to_string(), scale.into(), out));
+}
+
+/// Writes a number of any size in PostgreSQL's binary form.
+pub fn put_binary_number(number: &Number, out: &mut Vec<u8>) {
+    const NAN: u16 = 0xC000;
+    const INFINITE: u16 = 0xD000;
+    const BELOW_ALL: u16 = 0xF000;
+    let sign = match number {
+        Number::Finite(finite) => {
+            return put_binary(&finite.unscaled.to_string(), finite.scale.into(), out);
+        }
+        Number::NaN => NAN,
+        Number::Infinity { is_negative: false } => INFINITE,
+        Number::Infinity { is_negative: true } => BELOW_ALL,
+    };
+    [0, 0, sign, 0].into_iter().for_each(|part| out.put_u16(part));
 }
 
 /// Writes the same in PostgreSQL's binary form (`numeric_send`): number of groups, weight of the
 /// first, sign, digits after the point, then groups of four decimal digits.
-pub fn put_binary(unscaled: &str, scale: i8, out: &mut Vec<u8>) {
+pub fn put_binary(unscaled: &str, scale: i32, out: &mut Vec<u8>) {
     let (is_negative, digits) = unscaled.strip_prefix('-').map_or((false, unscaled), |digits| (true, digits));
     let mut digits = digits.trim_start_matches('0').to_owned();
-    let mut scale = i32::from(scale);
+    let mut scale = scale;
     if scale < 0 {
         digits.push_str(&"0".repeat(scale.unsigned_abs() as usize));
         scale = 0;
@@ -138,7 +155,7 @@ mod tests {
 
     fn words(unscaled: &str, scale: i8) -> Vec<i16> {
         let mut out = Vec::new();
-        put_binary(unscaled, scale, &mut out);
+        put_binary(unscaled, scale.into(), &mut out);
         out.chunks(2).map(|two| i16::from_be_bytes([two[0], two[1]])).collect()
     }
 

@@ -14,7 +14,7 @@ use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use engine::functions::bytes::put_bytes;
 use engine::functions::floats;
 use engine::functions::instants::shown;
-use engine::functions::numbers::digits;
+use engine::functions::numbers::{digits, wide};
 use engine::functions::style::Display;
 use engine::{Error, Result};
 
@@ -78,7 +78,10 @@ pub fn writer<'a>(array: &'a ArrayRef, display: &Display) -> Result<Writer<'a>> 
         DataType::LargeUtf8 => strings!(array.as_string::<i64>()),
         DataType::Utf8View => strings!(array.as_string_view()),
         DataType::Binary => bytes!(array.as_binary::<i32>()),
-        DataType::LargeBinary => bytes!(array.as_binary::<i64>()),
+        DataType::LargeBinary => {
+            let values = array.as_binary::<i64>();
+            written(move |row, out| out.put_slice(wide::decode(values.value(row)).shown().as_bytes()))
+        }
         DataType::BinaryView => bytes!(array.as_binary_view()),
         DataType::FixedSizeBinary(_) => bytes!(array.as_fixed_size_binary()),
         DataType::Date32 => {
@@ -118,14 +121,12 @@ pub fn writer<'a>(array: &'a ArrayRef, display: &Display) -> Result<Writer<'a>> 
 /// Writes decimals without the zeros at their ends.
 pub fn bare_writer(array: &ArrayRef) -> Writer<'_> {
     let values = array.as_primitive::<Decimal128Type>();
+    let scale = digits::bare_scale(array.data_type()).unwrap_or(0);
     written(move |row, out| {
-        let (value, scale) = digits::least(values.value(row), BARE_SCALE);
+        let (value, scale) = digits::least(values.value(row), scale);
         numeric::put_text_of(value, scale, out);
     })
 }
-
-/// Digits behind the point that such a decimal is kept with.
-pub const BARE_SCALE: i8 = 10;
 
 /// Writes what `write` does, with blanks behind it so that it has so many letters.
 pub fn padded_writer(write: Writer<'_>, letters: usize) -> Writer<'_> {
@@ -176,7 +177,7 @@ pub fn vector_writer(array: &ArrayRef) -> Writer<'_> {
 /// `{1,NULL,"a b"}`, as `array_out` quotes.
 fn put_array(items: &ArrayRef, display: &Display, out: &mut Vec<u8>) {
     out.put_u8(b'{');
-    let is_bare = *items.data_type() == digits::BARE;
+    let is_bare = digits::bare_scale(items.data_type()).is_some();
     if let Ok(write) = if is_bare { Ok(bare_writer(items)) } else { writer(items, display) } {
         let is_nested = matches!(
             items.data_type(),

@@ -67,6 +67,7 @@ impl Single {
 
 impl Tally for Single {
     type Item = f64;
+    type Key = i128;
 
     fn items(values: &[ArrayRef]) -> Vec<Option<f64>> {
         values.first().map_or_else(Vec::new, |values| values.as_primitive::<Float64Type>().iter().collect())
@@ -76,11 +77,11 @@ impl Tally for Single {
         Ok(vec![double_column(items.iter().copied())])
     }
 
-    fn key(item: f64) -> (i128, i128) {
-        (key(item), 0)
+    fn key(item: &f64) -> i128 {
+        key(*item)
     }
 
-    fn add(&mut self, value: f64) -> Result<()> {
+    fn add(&mut self, &value: &f64) -> Result<()> {
         let before = self.clone();
         self.count += 1.0;
         self.sum += value;
@@ -197,6 +198,7 @@ impl Pair {
 
 impl Tally for Pair {
     type Item = (f64, f64);
+    type Key = (i128, i128);
 
     fn items(values: &[ArrayRef]) -> Vec<Option<(f64, f64)>> {
         let [y, x] = values else { return Vec::new() };
@@ -209,11 +211,11 @@ impl Tally for Pair {
         Ok(vec![double_column(y), double_column(x)])
     }
 
-    fn key((y, x): (f64, f64)) -> (i128, i128) {
-        (key(y), key(x))
+    fn key((y, x): &(f64, f64)) -> (i128, i128) {
+        (key(*y), key(*x))
     }
 
-    fn add(&mut self, (y, x): (f64, f64)) -> Result<()> {
+    fn add(&mut self, &(y, x): &(f64, f64)) -> Result<()> {
         let before = self.clone();
         self.count += 1.0;
         self.x += x;
@@ -320,6 +322,7 @@ impl Total {
 
 impl Tally for Total {
     type Item = f64;
+    type Key = i128;
 
     fn items(values: &[ArrayRef]) -> Vec<Option<f64>> {
         Single::items(values)
@@ -329,11 +332,11 @@ impl Tally for Total {
         Single::columns_of(items, like)
     }
 
-    fn key(item: f64) -> (i128, i128) {
-        (key(item), 0)
+    fn key(item: &f64) -> i128 {
+        key(*item)
     }
 
-    fn add(&mut self, value: f64) -> Result<()> {
+    fn add(&mut self, &value: &f64) -> Result<()> {
         let sum = self.sum + value;
         if sum.is_infinite() && self.sum.is_finite() && value.is_finite() {
             return Err(overflow());
@@ -345,7 +348,7 @@ impl Tally for Total {
     fn merge(&mut self, other: &Self) -> Result<()> {
         if other.count > 0.0 {
             let count = self.count + other.count;
-            self.add(other.sum)?;
+            self.add(&other.sum)?;
             self.count = count;
         }
         Ok(())
@@ -381,6 +384,7 @@ impl SingleTotal {
 
 impl Tally for SingleTotal {
     type Item = f32;
+    type Key = i128;
 
     fn items(values: &[ArrayRef]) -> Vec<Option<f32>> {
         values.first().map_or_else(Vec::new, |values| values.as_primitive::<Float32Type>().iter().collect())
@@ -390,11 +394,11 @@ impl Tally for SingleTotal {
         Ok(vec![Arc::new(Float32Array::from_iter_values(items.iter().copied()))])
     }
 
-    fn key(item: f32) -> (i128, i128) {
-        (key(f64::from(item)), 0)
+    fn key(item: &f32) -> i128 {
+        key(f64::from(*item))
     }
 
-    fn add(&mut self, value: f32) -> Result<()> {
+    fn add(&mut self, &value: &f32) -> Result<()> {
         let Some(before) = self.0 else {
             self.0 = Some(value);
             return Ok(());
@@ -408,7 +412,7 @@ impl Tally for SingleTotal {
     }
 
     fn merge(&mut self, other: &Self) -> Result<()> {
-        other.0.map_or(Ok(()), |sum| self.add(sum))
+        other.0.map_or(Ok(()), |sum| self.add(&sum))
     }
 
     fn to_columns(tallies: &[Self]) -> Vec<ArrayRef> {

@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
+use dashu_int::{IBig, UBig};
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, Decimal256Array, UInt64Array};
 use datafusion::arrow::datatypes::{DataType, Decimal128Type, Decimal256Type, Int64Type, UInt64Type, i256};
 use datafusion::common::ScalarValue;
 use datafusion::error::Result;
-use num_bigint::BigInt;
 
 use super::super::conversions::numeric_overflow;
-use super::super::digits::{DIGITS_MAX, quotient_scale_of};
+use super::super::digits::DIGITS_MAX;
+use super::super::wide::columns::Builder;
+use super::super::wide::{Finite, Number};
 use super::Measure;
+use super::sums::value_of;
 use super::tally::{Answer, Tally};
 
 /// Digits that sums and squares are sent with.
@@ -25,66 +28,39 @@ pub(crate) struct Exact {
     squares: i256,
 }
 
-fn big(value: i256) -> BigInt {
-    BigInt::from_signed_bytes_le(&value.to_le_bytes())
-}
-
-fn ten_to(exponent: i32) -> BigInt {
-    BigInt::from(10).pow(exponent.unsigned_abs())
-}
-
-/// `dividend / divisor`, neither of them below zero, rounded half up.
-fn rounded(dividend: BigInt, divisor: BigInt) -> BigInt {
-    (dividend * 2 + &divisor) / (divisor * 2)
+fn number(value: i256, scale: u16) -> Number {
+    let unscaled = match value.to_i128() {
+        Some(value) => IBig::from(value),
+        None => {
+            let magnitude = IBig::from(UBig::from_le_bytes(&value.wrapping_abs().to_le_bytes()));
+            if value < i256::ZERO { -magnitude } else { magnitude }
+        }
+    };
+    Number::Finite(Finite { unscaled, scale })
 }
 
 impl Exact {
-    /// Of values with `from` digits behind the point, with `to` digits.
-    pub(super) fn answer(measure: Measure, from: i8, to: i8) -> Answer<Self> {
+    /// Of values with `scale` digits behind the point.
+    pub(crate) fn answer(measure: Measure, scale: i8) -> Answer<Self> {
         Arc::new(move |tallies: &[Self]| {
-            let values: Decimal128Array =
-                tallies.iter().map(|tally| tally.value(measure, from, to)).collect::<Result<_>>()?;
-            Ok(Arc::new(values.with_precision_and_scale(PRECISION, to)?) as ArrayRef)
+            let mut values = Builder::new(tallies.len());
+            for tally in tallies {
+                values.push(tally.value(measure, scale)?.as_ref());
+            }
+            Ok(Arc::new(values.finish()) as ArrayRef)
         })
     }
 
-    fn value(&self, measure: Measure, from: i8, to: i8) -> Result<Option<i128>> {
-        let divisor = if measure.is_of_sample() { self.count.saturating_sub(1) } else { self.count };
-        if divisor == 0 {
-            return Ok(None);
-        }
-        let (sum, count) = (big(self.sum), BigInt::from(self.count));
-        let squares = count.clone() * big(self.squares) - sum.clone() * sum;
-        // Digits behind the point of the squares; of the quotient, as PostgreSQL gives it; and of what is asked for.
-        let from = 2 * i32::from(from);
-        let divisor = count * BigInt::from(divisor);
-        let digits = quotient_scale_of((&squares.to_string(), from), (&divisor.to_string(), 0));
-        let variance = scaled(squares, divisor, digits - from);
-        let value = if measure.is_deviation() { root(variance * ten_to(digits)) } else { variance };
-        let value = scaled(value, BigInt::from(1), i32::from(to) - digits);
-        let value = i128::try_from(value).ok().filter(|value| value.unsigned_abs() < LIMIT);
-        value.map(Some).ok_or_else(numeric_overflow)
+    fn value(&self, measure: Measure, scale: i8) -> Result<Option<Number>> {
+        let scale = u16::from(scale.max(0).unsigned_abs());
+        let (sum, squares) = (number(self.sum, scale), number(self.squares, 2 * scale));
+        value_of(measure, self.count, &sum, &squares)
     }
-}
-
-/// `dividend / divisor * 10^by`, rounded half up.
-fn scaled(dividend: BigInt, divisor: BigInt, by: i32) -> BigInt {
-    match by >= 0 {
-        true => rounded(dividend * ten_to(by), divisor),
-        false => rounded(dividend, divisor * ten_to(by)),
-    }
-}
-
-/// One more than the largest value.
-const LIMIT: u128 = 10u128.pow(PRECISION as u32);
-
-/// The square root, rounded: half of the one of four times as much.
-fn root(value: BigInt) -> BigInt {
-    ((value * 4u8).sqrt() + 1u8) / 2u8
 }
 
 impl Tally for Exact {
     type Item = i128;
+    type Key = i128;
 
     fn items(values: &[ArrayRef]) -> Vec<Option<i128>> {
         let Some(values) = values.first() else { return Vec::new() };
@@ -110,12 +86,12 @@ impl Tally for Exact {
         }])
     }
 
-    fn key(item: i128) -> (i128, i128) {
-        (item, 0)
+    fn key(item: &i128) -> i128 {
+        *item
     }
 
-    fn add(&mut self, value: i128) -> Result<()> {
-        let value = i256::from_i128(value);
+    fn add(&mut self, value: &i128) -> Result<()> {
+        let value = i256::from_i128(*value);
         self.count += 1;
         self.sum = self.sum.checked_add(value).ok_or_else(numeric_overflow)?;
         let square = value.checked_mul(value).ok_or_else(numeric_overflow)?;
@@ -154,19 +130,21 @@ impl Tally for Exact {
 mod tests {
     use super::*;
 
-    fn measured(values: &[i128], measure: Measure, from: i8, to: i8) -> Option<i128> {
+    fn measured(values: &[i128], measure: Measure, scale: i8) -> Option<String> {
         let mut tally = Exact::default();
-        values.iter().for_each(|value| tally.add(*value).expect("added"));
-        tally.value(measure, from, to).expect("fits")
+        values.iter().for_each(|value| tally.add(value).expect("added"));
+        tally.value(measure, scale).expect("fits").map(|value| value.shown())
     }
 
     #[test]
-    fn quotients_and_roots_are_rounded() {
-        assert_eq!(measured(&[1, 2, 4], Measure::VarPop, 0, 16), Some(15_555_555_555_555_556));
-        assert_eq!(measured(&[1, 2, 4], Measure::StddevSamp, 0, 16), Some(15_275_252_316_519_467));
-        assert_eq!(measured(&[15, 20, 40], Measure::VarSamp, 1, 2), Some(175));
-        assert_eq!(measured(&[7], Measure::VarSamp, 0, 16), None);
-        assert_eq!(measured(&[7], Measure::StddevPop, 0, 16), Some(0));
-        assert_eq!(measured(&[], Measure::VarPop, 0, 16), None);
+    fn quotients_and_roots_have_the_digits_of_postgres() {
+        let shown = |text: &str| Some(text.to_owned());
+        assert_eq!(measured(&[1, 2, 4], Measure::VarPop, 0), shown("1.5555555555555556"));
+        assert_eq!(measured(&[1, 2, 4], Measure::StddevSamp, 0), shown("1.5275252316519467"));
+        assert_eq!(measured(&[15, 20, 40], Measure::VarSamp, 1), shown("1.7500000000000000"));
+        assert_eq!(measured(&[7], Measure::VarSamp, 0), None);
+        assert_eq!(measured(&[7], Measure::StddevPop, 0), shown("0"));
+        assert_eq!(measured(&[], Measure::VarPop, 0), None);
+        assert_eq!(measured(&[1, 2, 4], Measure::Average, 0), shown("2.3333333333333333"));
     }
 }

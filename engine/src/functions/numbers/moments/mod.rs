@@ -2,7 +2,8 @@
 //! digits; PostgreSQL's are `numeric` of whole numbers and decimals.
 
 pub(crate) mod doubles;
-mod exact;
+pub(crate) mod exact;
+pub(crate) mod sums;
 pub(crate) mod tally;
 
 use std::sync::Arc;
@@ -15,10 +16,11 @@ use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, GroupsAccumulator, Signature, Volatility,
 };
 
-use super::quotients::SCALE;
+use super::wide;
 use crate::functions::no_such_arguments;
 use doubles::{Pair, Single};
 use exact::Exact;
+use sums::Sums;
 use tally::{Answer, Different, Groups, One, Sliding, Tally};
 
 /// What is asked of the rows.
@@ -39,6 +41,9 @@ pub(crate) enum Measure {
     RegrSxx,
     RegrSyy,
     RegrSxy,
+    /// Of exact numbers.
+    Sum,
+    Average,
 }
 
 const NAMES: [(&str, Measure); 16] = [
@@ -95,21 +100,16 @@ enum Way {
     Single(Answer<Single>),
     Pair(Answer<Pair>),
     Exact(Answer<Exact>),
-}
-
-/// Digits behind the point of the answer, for values that have `scale` of them.
-fn answer_scale(scale: i8) -> i8 {
-    scale.saturating_mul(2).clamp(SCALE, 30)
+    Wide(Answer<Sums<true>>),
 }
 
 impl Moments {
     fn way(&self, fields: &[FieldRef]) -> Way {
         match fields.first().map(|field| field.data_type()) {
             _ if !self.measure.is_of_one() => Way::Pair(Pair::answer(self.measure)),
-            Some(DataType::Int64) => Way::Exact(Exact::answer(self.measure, 0, SCALE)),
-            Some(DataType::Decimal128(_, scale)) => {
-                Way::Exact(Exact::answer(self.measure, *scale, answer_scale(*scale)))
-            }
+            Some(DataType::Int64) => Way::Exact(Exact::answer(self.measure, 0)),
+            Some(DataType::Decimal128(_, scale)) => Way::Exact(Exact::answer(self.measure, *scale)),
+            Some(kind) if wide::is_wide(kind) => Way::Wide(Sums::answer(self.measure)),
             _ => Way::Single(Single::answer(self.measure)),
         }
     }
@@ -117,6 +117,7 @@ impl Moments {
     fn coerced(&self, kind: &DataType) -> Result<DataType> {
         Ok(match kind {
             kind if kind.is_floating() || kind.is_null() => DataType::Float64,
+            kind if wide::is_wide(kind) && self.measure.is_of_one() => wide::TYPE,
             kind if !kind.is_numeric() => return Err(no_such_arguments(self.name)),
             _ if !self.measure.is_of_one() => DataType::Float64,
             DataType::UInt64 => DataType::Decimal128(20, 0),
@@ -133,7 +134,10 @@ impl Moments {
     }
 }
 
-fn one_of<T: Tally>(answer: Answer<T>, args: &AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+pub(super) fn one_of<T: Tally>(
+    answer: Answer<T>,
+    args: &AccumulatorArgs<'_>,
+) -> Result<Box<dyn Accumulator>> {
     different_or(args.is_distinct, args.expr_fields, answer, |answer| Box::new(One::new(answer)))
 }
 
@@ -179,8 +183,7 @@ impl AggregateUDFImpl for Moments {
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
         Ok(match types.first() {
             _ if !self.measure.is_of_one() => DataType::Float64,
-            Some(DataType::Int64) => DataType::Decimal128(38, SCALE),
-            Some(DataType::Decimal128(_, scale)) => DataType::Decimal128(38, answer_scale(*scale)),
+            Some(DataType::Int64 | DataType::Decimal128(..) | DataType::LargeBinary) => wide::TYPE,
             _ => DataType::Float64,
         })
     }
@@ -190,6 +193,7 @@ impl AggregateUDFImpl for Moments {
             Way::Single(answer) => one_of(answer, &args),
             Way::Pair(answer) => one_of(answer, &args),
             Way::Exact(answer) => one_of(answer, &args),
+            Way::Wide(answer) => one_of(answer, &args),
         }
     }
 
@@ -201,6 +205,7 @@ impl AggregateUDFImpl for Moments {
             Way::Single(_) => vec![DataType::Float64; 3],
             Way::Pair(_) => vec![DataType::Float64; 6],
             Way::Exact(_) => vec![DataType::UInt64, exact::STATE, exact::STATE],
+            Way::Wide(_) => sums::STATE.to_vec(),
         };
         let field = |(index, kind)| Arc::new(Field::new(format!("{}[{index}]", args.name), kind, true));
         Ok(kinds.into_iter().enumerate().map(field).collect())
@@ -215,6 +220,7 @@ impl AggregateUDFImpl for Moments {
             Way::Single(answer) => Box::new(Groups::new(answer)),
             Way::Pair(answer) => Box::new(Groups::new(answer)),
             Way::Exact(answer) => Box::new(Groups::new(answer)),
+            Way::Wide(answer) => Box::new(Groups::new(answer)),
         })
     }
 
@@ -223,6 +229,7 @@ impl AggregateUDFImpl for Moments {
             Way::Single(answer) => Box::new(Sliding::new(answer)),
             Way::Pair(answer) => Box::new(Sliding::new(answer)),
             Way::Exact(answer) => Box::new(Sliding::new(answer)),
+            Way::Wide(answer) => Box::new(Sliding::new(answer)),
         })
     }
 }

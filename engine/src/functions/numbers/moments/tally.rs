@@ -13,15 +13,17 @@ use datafusion::logical_expr::{Accumulator, EmitTo, GroupsAccumulator};
 /// What is known of the rows so far.
 pub(crate) trait Tally: Clone + Default + fmt::Debug + Send + Sync + 'static {
     /// What is counted of a row.
-    type Item: Copy + fmt::Debug + Send + Sync;
+    type Item: Clone + fmt::Debug + Send + Sync;
+    /// What tells one item from another.
+    type Key: Ord + Send + Sync;
 
     /// The rows of a batch; `None` for those that do not count.
     fn items(values: &[ArrayRef]) -> Vec<Option<Self::Item>>;
     /// The columns that have such rows.
     fn columns_of(items: &[Self::Item], like: &[ScalarValue]) -> Result<Vec<ArrayRef>>;
     /// Two items are the same where their keys are.
-    fn key(item: Self::Item) -> (i128, i128);
-    fn add(&mut self, item: Self::Item) -> Result<()>;
+    fn key(item: &Self::Item) -> Self::Key;
+    fn add(&mut self, item: &Self::Item) -> Result<()>;
     fn merge(&mut self, other: &Self) -> Result<()>;
     /// As it is sent to the next stage.
     fn to_columns(tallies: &[Self]) -> Vec<ArrayRef>;
@@ -60,7 +62,7 @@ impl<T: Tally> fmt::Debug for One<T> {
 
 impl<T: Tally> Accumulator for One<T> {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        T::items(values).into_iter().flatten().try_for_each(|item| self.tally.add(item))
+        T::items(values).into_iter().flatten().try_for_each(|item| self.tally.add(&item))
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
@@ -106,8 +108,9 @@ impl<T: Tally> Sliding<T> {
         if (self.gone + self.items.len()).is_multiple_of(BLOCK_ITEMS) {
             self.blocks.push_back(T::default());
         }
+        let added = self.blocks.back_mut().map_or(Ok(()), |block| block.add(&item));
         self.items.push_back(item);
-        self.blocks.back_mut().map_or(Ok(()), |block| block.add(item))
+        added
     }
 
     fn pop(&mut self) {
@@ -129,7 +132,7 @@ impl<T: Tally> Sliding<T> {
             _ if self.gone > 0 => (BLOCK_ITEMS - self.gone, 1),
             _ => (0, 0),
         };
-        self.items.iter().take(one_by_one).try_for_each(|item| tally.add(*item))?;
+        self.items.iter().take(one_by_one).try_for_each(|item| tally.add(item))?;
         if one_by_one < self.items.len() {
             self.blocks.iter().skip(blocks).try_for_each(|block| tally.merge(block))?;
         }
@@ -178,7 +181,7 @@ impl<T: Tally> Accumulator for Sliding<T> {
 
 /// The tally of different items, in their order.
 pub(crate) struct Different<T: Tally> {
-    items: BTreeMap<(i128, i128), T::Item>,
+    items: BTreeMap<T::Key, T::Item>,
     /// A null of each argument's type.
     like: Vec<ScalarValue>,
     answer: Answer<T>,
@@ -199,14 +202,14 @@ impl<T: Tally> fmt::Debug for Different<T> {
 impl<T: Tally> Accumulator for Different<T> {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         for item in T::items(values).into_iter().flatten() {
-            self.items.entry(T::key(item)).or_insert(item);
+            self.items.entry(T::key(&item)).or_insert(item);
         }
         Ok(())
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
         let mut tally = T::default();
-        self.items.values().try_for_each(|item| tally.add(*item))?;
+        self.items.values().try_for_each(|item| tally.add(item))?;
         answered(&self.answer, &tally)
     }
 
@@ -216,7 +219,7 @@ impl<T: Tally> Accumulator for Different<T> {
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        let items: Vec<T::Item> = self.items.values().copied().collect();
+        let items: Vec<T::Item> = self.items.values().cloned().collect();
         let columns = T::columns_of(&items, &self.like)?;
         Ok(columns
             .into_iter()
@@ -262,7 +265,7 @@ impl<T: Tally> GroupsAccumulator for Groups<T> {
         self.tallies.resize(total, T::default());
         for (row, (group, item)) in groups.iter().zip(T::items(values)).enumerate() {
             if let Some(item) = item.filter(|_| is_kept(filter, row)) {
-                self.tallies[*group].add(item)?;
+                self.tallies[*group].add(&item)?;
             }
         }
         Ok(())
@@ -287,7 +290,7 @@ impl<T: Tally> GroupsAccumulator for Groups<T> {
         for (row, item) in T::items(values).into_iter().enumerate() {
             let mut tally = T::default();
             if let Some(item) = item.filter(|_| is_kept(filter, row)) {
-                tally.add(item)?;
+                tally.add(&item)?;
             }
             tallies.push(tally);
         }
