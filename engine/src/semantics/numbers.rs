@@ -815,7 +815,10 @@ fn widened_values(values: &mut [Vec<Expr>], at: usize, cast_to: &DataType) -> Re
         values.iter().filter_map(|row| row.get(at)).map(written).collect::<Result<Vec<Expr>>>()?;
     let mut all: Vec<&mut Expr> = parts.iter_mut().collect();
     let is_bare = digits::bare_scale(cast_to).is_some();
-    if !wide::mixed(&mut all, &nothing) && !(is_bare && all.iter().all(|part| is_decimal(part))) {
+    let is_wide = wide::mixed(&mut all, &nothing);
+    // Decimals of one scale beside a null of no precision.
+    let has_one_scale = is_bare && all.iter().all(|part| is_decimal(part));
+    if !is_wide && !has_one_scale {
         return Ok(false);
     }
     for (row, part) in values.iter_mut().zip(parts) {

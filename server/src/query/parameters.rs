@@ -75,10 +75,12 @@ fn inferred_types(
                 let known = inferred.entry(id.clone()).or_default();
                 let found = field.as_ref().map(|field| field.data_type().clone());
                 match (known.as_ref(), found) {
-                    (Some(known), Some(found)) if *known != found => {
-                        if !is_declared(id) && (!known.is_decimal() || !found.is_decimal()) {
-                            conflict = Some(id.clone());
-                        }
+                    (Some(known), Some(found))
+                        if *known != found
+                            && !is_declared(id)
+                            && (!known.is_decimal() || !found.is_decimal()) =>
+                    {
+                        conflict = Some(id.clone());
                     }
                     (None, found) => *known = found,
                     _ => {}
