@@ -630,6 +630,7 @@ fn of_places(call: ScalarFunction, schema: &DFSchema) -> Result<Transformed<Expr
     let (precision, scale) = match call.args[0].get_type(schema) {
         Ok(DataType::Decimal128(precision, scale)) => (precision, scale),
         Ok(kind) if kind.is_integer() => (WHOLE_DIGITS, 0),
+        Ok(kind) if numeric::is_wide(&kind) => (digits::DIGITS_MAX as u8, 0),
         _ => return Ok(Transformed::no(Expr::ScalarFunction(call))),
     };
     let Some(places) = whole_literal(&call.args[1]) else {
@@ -644,6 +645,8 @@ fn of_places(call: ScalarFunction, schema: &DFSchema) -> Result<Transformed<Expr
     // One digit more: of 9.9 comes 10. No more digits than there are room for.
     let whole = (i32::from(precision) - i32::from(scale)).max(0) + 1;
     let precision = (whole + i32::from(to)).clamp(1, 38) as u8;
+    let is_bare = digits::bare_scale(&DataType::Decimal128(precision, to)).is_some();
+    let precision = precision - u8::from(is_bare);
     let name = call.func.name().to_owned();
     if name == "round" && places >= 0 {
         let first = call.args.into_iter().next().unwrap_or_default();

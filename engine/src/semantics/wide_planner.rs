@@ -19,14 +19,11 @@ pub struct WidePlanner;
 impl ExprPlanner for WidePlanner {
     fn plan_binary_op(&self, expr: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
         let Some(op) = operator(&expr.op) else { return Ok(PlannerResult::Original(expr)) };
+        let read = if op.is_numerical_operators() { beside_literal(&expr, schema)? } else { None };
+        let expr = read.unwrap_or(expr);
         let is_left = is_of_wide(&expr.left, schema);
         let is_right = is_of_wide(&expr.right, schema);
         if !is_left && !is_right {
-            if op.is_numerical_operators()
-                && let Some(read) = beside_literal(&expr, schema)?
-            {
-                return Ok(PlannerResult::Original(read));
-            }
             if op.is_numerical_operators()
                 && let Some(planned) = of_decimals(&expr.left, op, &expr.right, schema)
             {
