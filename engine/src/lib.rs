@@ -40,6 +40,7 @@ pub mod subqueries;
 pub mod telemetry;
 pub mod tls;
 pub mod travel;
+mod union_inputs;
 mod units;
 pub mod usage;
 mod whole_listings;

@@ -9,12 +9,14 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{Aggregate, Expr, Filter, LogicalPlan, Projection};
 use datafusion::optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate;
 use datafusion::optimizer::optimizer::ApplyOrder;
+use datafusion::optimizer::propagate_empty_relation::PropagateEmptyRelation;
 use datafusion::optimizer::push_down_filter::PushDownFilter;
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 
 use crate::functions::later::LaterValues;
 use crate::plan_size;
 use crate::scope::Scope;
+use crate::union_inputs::without_empty_inputs;
 
 type Rule = Arc<dyn OptimizerRule + Send + Sync>;
 
@@ -29,7 +31,8 @@ pub fn watched(rules: Vec<Rule>) -> Vec<Rule> {
     for rule in rules {
         let moves_conditions = rule.name() == pushing.name();
         let takes_keys = rule.name() == taking.name();
-        watched.push(Arc::new(Watched { rule, moves_conditions, takes_keys }));
+        let takes_inputs = rule.name() == PropagateEmptyRelation::new().name();
+        watched.push(Arc::new(Watched { rule, moves_conditions, takes_keys, takes_inputs }));
         watched.push(Arc::new(Size));
     }
     watched.push(Arc::new(LaterValues));
@@ -46,6 +49,7 @@ struct Watched {
     rule: Rule,
     moves_conditions: bool,
     takes_keys: bool,
+    takes_inputs: bool,
 }
 
 impl OptimizerRule for Watched {
@@ -61,6 +65,11 @@ impl OptimizerRule for Watched {
         check_wanted()?;
         if (self.moves_conditions && grows(&plan)) || (self.takes_keys && is_null_safe(&plan)) {
             return Ok(Transformed::no(plan));
+        }
+        if self.takes_inputs
+            && let Some(plan) = without_empty_inputs(&plan)?
+        {
+            return Ok(Transformed::yes(plan));
         }
         self.rule.rewrite(plan, config)
     }

@@ -35,7 +35,10 @@ fn of_column(plan: &LogicalPlan, at: usize, snapshot: &Snapshot) -> Declared {
         LogicalPlan::Sort(sort) => of_column(&sort.input, at, snapshot),
         LogicalPlan::Limit(limit) => of_column(&limit.input, at, snapshot),
         LogicalPlan::Distinct(distinct) => of_column(distinct.input(), at, snapshot),
-        LogicalPlan::Window(window) => of_column(&window.input, at, snapshot),
+        // Behind those of its input are what the functions give.
+        LogicalPlan::Window(window) if at < window.input.schema().fields().len() => {
+            of_column(&window.input, at, snapshot)
+        }
         LogicalPlan::Union(union) => {
             let mut types = union.inputs.iter().map(|input| of_column(input, at, snapshot));
             let first = types.next()??;
