@@ -494,7 +494,9 @@ fn told_as_it_is(error: Error) -> Error {
 /// What DataFusion's functions and Arrow's casts say of their arguments, in PostgreSQL's words.
 fn of_functions(message: &str) -> Option<(&'static str, &'static str)> {
     let is_any = |texts: &[&str]| texts.iter().any(|text| message.contains(text));
-    Some(if is_any(&["negative count not allowed", "overlay start position must be"]) {
+    Some(if is_any(&["step can't be 0", "Step cannot be zero"]) {
+        ("22023", "step size cannot equal zero")
+    } else if is_any(&["negative count not allowed", "overlay start position must be"]) {
         ("22011", "negative substring length not allowed")
     } else if is_any(&["field position must not be zero"]) {
         ("22023", "field position must not be zero")
@@ -863,6 +865,14 @@ fn from_plan(message: &str) -> Error {
     if let Some(table) = message.strip_prefix("table '").and_then(|rest| rest.split('\'').next()) {
         let name = table.rsplit('.').next().unwrap_or(table).to_owned();
         return Error::UndefinedTable { name, position: None };
+    }
+    if let Some((sqlstate, message)) = of_functions(&message) {
+        return Error::Stamped { sqlstate: SqlState::from_text(sqlstate), message: message.to_owned() };
+    }
+    if message.starts_with("Argument #") && message.contains("must be an INTEGER") {
+        return Error::UndefinedFunction {
+            message: "function generate_series does not exist for arguments of these types".into(),
+        };
     }
     Error::InvalidQuery { message }
 }

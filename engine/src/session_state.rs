@@ -24,13 +24,14 @@ use crate::broadcast::physical_rules;
 use crate::exchange;
 use crate::functions::lists::ListPlanner;
 use crate::functions::{
-    self, bounded, bytes, declared, documents, formatting, gathering, instants, lists, numbers, signs, texts,
+    self, bounded, bytes, declared, documents, formatting, gathering, instants, lists, numbers, ranks, signs,
+    texts,
 };
 use crate::nullable_inputs::forgetting;
 use crate::optimize_projections::careful;
 use crate::planner_rules::watched;
 use crate::runtime::NodeRuntime;
-use crate::semantics::{WidePlanner, analyzer_rules, instants::Instants, same};
+use crate::semantics::{MergedColumns, WidePlanner, analyzer_rules, instants::Instants, same};
 
 /// Where a plan is made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -197,7 +198,12 @@ impl SessionStates {
         let base = || {
             SessionStateBuilder::new()
                 // Before DataFusion's own: the first that plans an operator has planned it.
-                .with_expr_planners(vec![Arc::new(WidePlanner), Arc::new(Instants), Arc::new(ListPlanner)])
+                .with_expr_planners(vec![
+                    Arc::new(MergedColumns),
+                    Arc::new(WidePlanner),
+                    Arc::new(Instants),
+                    Arc::new(ListPlanner),
+                ])
                 .with_default_features()
                 .with_analyzer_rules(analyzer_rules())
                 .with_query_planner(Arc::new(exchange::Planner))
@@ -276,6 +282,9 @@ impl SessionStates {
 fn with_bounded_functions(mut state: SessionState) -> SessionState {
     for function in gathering::functions().into_iter().chain(numbers::aggregates()) {
         state.register_udaf(function).expect("DataFusion's own functions may be replaced");
+    }
+    for function in ranks::functions() {
+        state.register_udwf(function).expect("DataFusion's own functions may be replaced");
     }
     let ours = [
         formatting::functions(),

@@ -21,6 +21,7 @@ pub mod matching;
 pub mod numbers;
 pub mod partition;
 pub mod patterns;
+pub mod ranks;
 pub mod rounding;
 pub mod signs;
 pub mod sketches;
@@ -89,6 +90,9 @@ pub fn registry() -> Arc<BallistaFunctionRegistry> {
     let aggregates = [gathering::functions(), numbers::aggregates(), instants::totals::functions()];
     for function in aggregates.into_iter().flatten() {
         registry.aggregate_functions.insert(function.name().to_owned(), function);
+    }
+    for function in ranks::functions() {
+        registry.window_functions.insert(function.name().to_owned(), function);
     }
     Arc::new(registry)
 }

@@ -13,6 +13,7 @@ use super::changed;
 use super::numbers::whole_literal;
 use crate::casts::{Context, Kind, have_common, is_cast, name};
 use crate::functions::bytes;
+use crate::functions::lists;
 use crate::sqlstate::SqlState;
 use crate::{Error, functions};
 
@@ -253,6 +254,18 @@ fn check_aggregate(function: &str, args: &[Expr], schema: &DFSchema) -> Result<(
 /// Refuses values of types that have no common one.
 fn check_common<'a>(construct: &str, parts: impl Iterator<Item = &'a Expr>, schema: &DFSchema) -> Result<()> {
     let types: Vec<DataType> = parts.filter_map(|part| known_type(part, schema)).collect();
+    // Arrays of texts are no arrays of something else.
+    let is_of_texts = |kind: &DataType| lists::depth(kind) > 0 && lists::leaf_of(kind).is_string();
+    let is_of_others = |kind: &DataType| {
+        let leaf = lists::leaf_of(kind);
+        lists::depth(kind) > 0 && !leaf.is_string() && !leaf.is_null()
+    };
+    if let (Some(texts), Some(others)) =
+        (types.iter().find(|kind| is_of_texts(kind)), types.iter().find(|kind| is_of_others(kind)))
+    {
+        let message = format!("{construct} could not convert type {} to {}", name(texts), name(others));
+        return Err(refused("42846", message));
+    }
     if have_common(types.iter().map(Kind::of)) {
         return Ok(());
     }

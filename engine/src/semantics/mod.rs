@@ -8,6 +8,7 @@ mod grouping_sets;
 pub(crate) mod instants;
 mod keys;
 mod lists;
+mod merged_columns;
 mod numbers;
 mod operands;
 mod ordered_inputs;
@@ -30,6 +31,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, Operator};
 use datafusion::optimizer::{Analyzer, AnalyzerRule};
 
 pub use keys::function as same;
+pub use merged_columns::{MERGED, MERGED_EITHER, MergedColumns};
 pub use wide_planner::WidePlanner;
 
 use crate::functions::signs;

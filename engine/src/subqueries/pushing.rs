@@ -5,7 +5,6 @@ use std::sync::Arc;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, JoinType, NullEquality};
 use datafusion::error::{DataFusionError, Result};
-use datafusion::functions_window::row_number::row_number;
 use datafusion::logical_expr::expr::{AggregateFunction, GroupingSet, Sort as SortExpr};
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{
@@ -18,6 +17,7 @@ use super::hosts::under_names;
 use super::lateral::same;
 use super::values::joined;
 use super::{Unnester, free, refused};
+use crate::functions::ranks;
 
 impl Unnester {
     /// The columns of `plan` and those of `domain`; the outer columns are the domain's.
@@ -194,13 +194,13 @@ impl Unnester {
             input.schema().columns().into_iter().map(Expr::Column).chain(domain.exprs()).collect();
         let pushed = self.push(below, domain)?;
         let name = self.name("number");
-        let mut numbered = row_number().partition_by(domain.exprs().collect());
+        let mut numbered = ranks::row_number().partition_by(domain.exprs().collect());
         if !order.is_empty() {
             numbered = numbered.order_by(order);
         }
         let numbered = numbered.build()?.alias(&name);
         let number = Expr::Column(Column::from_name(&name));
-        let as_number = |rows: usize| lit(u64::try_from(rows).unwrap_or(u64::MAX));
+        let as_number = |rows: usize| lit(i64::try_from(rows).unwrap_or(i64::MAX));
         let mut passes = vec![number.clone().gt(as_number(skip))];
         if let Some(fetch) = fetch {
             passes.push(number.lt_eq(as_number(skip.saturating_add(fetch))));

@@ -15,6 +15,7 @@ use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::error::DataFusionError;
+use engine::functions::numbers::digits;
 use engine::functions::numbers::wide::is_wide;
 use engine::operators::WrittenFile;
 use engine::{Error, Result};
@@ -25,6 +26,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::managed::{self, Named};
 use super::{Outcome, change_from, export, rewrite, tables, views};
 use crate::locations;
+use crate::pg_catalog::types;
 use crate::query::{self, QueryContext, Sink, Written};
 use crate::session::{Charge, Notice, Session, TEMPORARY_SCHEMA};
 use crate::sql::{self, CopyFrom, CopyIn, Explain, Query, RowChange, TableMake, Write, WriteTo};
@@ -217,17 +219,31 @@ fn renamed(columns: &Schema, make: &TableMake) -> Result<Vec<NewColumn>> {
     }
     let column = |(at, field): (usize, &Arc<Field>)| NewColumn {
         name: make.columns.get(at).map_or(field.name(), |column| &column.name).clone(),
-        data_type: field.data_type().clone(),
+        data_type: kept_type(field, make.materialized.is_some()),
         is_nullable: true,
         default: None,
-        declared: declared_type(field),
+        declared: declared_type(field, make.materialized.is_some()),
     };
     Ok(columns.fields().iter().enumerate().map(column).collect())
 }
 
+/// Whole numbers of a `numeric` that nobody gave a scale: rows that come later may have digits behind the point, which these do
+/// not show. `is_final` says that none come. Others keep the scale that all their rows have.
+fn is_open(field: &Field, is_final: bool) -> bool {
+    !is_final && matches!(field.data_type(), DataType::Decimal128(_, 0)) && types::of_field(field).2 < 0
+}
+
+/// The type that the query's column is kept as.
+fn kept_type(field: &Field, is_final: bool) -> DataType {
+    match field.data_type() {
+        _ if is_open(field, is_final) => digits::BARE,
+        kind => kind.clone(),
+    }
+}
+
 /// The type that the query's column is told to have, where Arrow has no such type.
-fn declared_type(field: &Field) -> Option<DeclaredType> {
-    if is_wide(field.data_type()) {
+fn declared_type(field: &Field, is_final: bool) -> Option<DeclaredType> {
+    if is_wide(field.data_type()) || is_open(field, is_final) {
         return Some(DeclaredType { name: "numeric".to_owned(), modifier: -1 });
     }
     let told = |key: &str| field.metadata().get(key);

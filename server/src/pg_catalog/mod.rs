@@ -203,9 +203,9 @@ pub fn is_system_table(schema: Option<&str>, table: &str) -> bool {
 }
 
 /// The columns of one of the system's relations, where they are PostgreSQL's.
-pub fn column_names(schema: &str, table: &str) -> Option<Vec<String>> {
+pub fn column_names(schema: &str, table: &str) -> Option<Vec<(String, Option<String>)>> {
     let shape = shapes::shape(schema, table)?;
-    Some(shape.iter().map(|(name, _)| (*name).to_owned()).collect())
+    Some(shape.iter().map(|(name, kind)| ((*name).to_owned(), Some(kind.to_string()))).collect())
 }
 
 /// The relations that `information_schema.tables` lists besides users' tables.

@@ -8,6 +8,8 @@ use std::sync::LazyLock;
 use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::{DataType, Field, Int16Type, Int64Type, IntervalUnit, TimeUnit};
 
+use engine::functions::numbers::wide;
+
 use super::columns::{PG_TYPE, PG_TYPMOD};
 
 /// A type as a client knows it.
@@ -274,7 +276,8 @@ pub fn parameter_type(oid: u32) -> Option<DataType> {
         1022 => DataType::new_list(DataType::Float64, true),
         1115 => DataType::new_list(DataType::Timestamp(TimeUnit::Microsecond, None), true),
         1182 => DataType::new_list(DataType::Date32, true),
-        1231 => DataType::new_list(DataType::Decimal128(38, 10), true),
+        // Each number has digits of its own.
+        1231 => DataType::new_list(wide::TYPE, true),
         1002 | 1003 | 1014 => DataType::new_list(DataType::Utf8, true),
         _ => return None,
     })

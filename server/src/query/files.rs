@@ -362,7 +362,7 @@ fn plain_columns(schema: &Schema) -> Vec<ProjectionExpr> {
     schema.fields().iter().enumerate().map(column).collect()
 }
 
-/// The rows of `plan` with numbers as files take them; `to` gives the type that the file has at a place.
+/// The rows of `plan` with numbers as files take them, of the scales there; `to` gives the type that the file has at a place.
 fn without_wide(
     plan: Arc<dyn ExecutionPlan>,
     state: &SessionState,
@@ -372,10 +372,9 @@ fn without_wide(
     let mut outputs = plain_columns(&schema);
     let mut is_changed = false;
     for (at, output) in outputs.iter_mut().enumerate() {
-        if !holds_wide(schema.field(at).data_type()) {
-            continue;
-        }
-        let Some(to) = to(at) else { continue };
+        let kind = schema.field(at).data_type();
+        let is_rescaled = |to: &DataType| kind.is_decimal() && to.is_decimal() && to != kind;
+        let Some(to) = to(at).filter(|to| holds_wide(kind) || is_rescaled(to)) else { continue };
         output.expr = stored(Arc::clone(&output.expr), &schema, &to, state.config_options())?;
         is_changed = true;
     }

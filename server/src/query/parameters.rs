@@ -46,6 +46,9 @@ pub fn types(
                 Some(DataType::Decimal128(..) | DataType::LargeBinary) => {
                     types::parameter_type(types::NUMERIC.oid)
                 }
+                Some(DataType::List(item)) if item.data_type().is_decimal() => {
+                    types::parameter_type(types::NUMERIC.array_oid)
+                }
                 known => known,
             }
             .filter(|data_type| *data_type != DataType::Null)
@@ -184,6 +187,7 @@ const TAKES_EQUALS: &[&str] = &["coalesce", "greatest", "least", "nullif"];
 
 fn known_type(expr: &Expr, schema: &DFSchema) -> Option<DataType> {
     let data_type = expr.get_type(schema).ok().filter(|data_type| *data_type != DataType::Null)?;
-    let is_open = expr.exists(|expr| Ok(matches!(expr, Expr::Placeholder(_)))).unwrap_or(true);
+    let is_open = |expr: &Expr| matches!(expr, Expr::Placeholder(Placeholder { field: None, .. }));
+    let is_open = expr.exists(|expr| Ok(is_open(expr))).unwrap_or(true);
     (!is_open).then_some(data_type)
 }

@@ -21,6 +21,7 @@ use datafusion::logical_expr::{
     DmlStatement, Expr, LogicalPlan, LogicalPlanBuilder, Statement as LogicalStatement, TableScan, WriteOp,
 };
 use datafusion::physical_plan::ExecutionPlan;
+use engine::functions::numbers::wide::stored::holds_wide;
 use engine::functions::numbers::wide::{self, is_wide};
 use engine::functions::numbers::{conversions, digits};
 use engine::session_state::{Destination, StatementSettings, Thrift};
@@ -38,8 +39,9 @@ use crate::pg_catalog::{self, SystemSchema, types};
 use crate::planning::Planned;
 use crate::session::TEMPORARY_SCHEMA;
 use crate::sql::{
-    self, InsertSource, Query, cast_outputs, inserted_columns, inserted_query, name_columns, present_name,
-    qualify_relations, quantify, read_values, resolve, tell_session, trim_beside, type_arrays, value_casts,
+    self, InsertSource, Query, ValuePlace, cast_outputs, cast_values, computed_values, inserted_columns,
+    inserted_query, name_columns, present_name, qualify_relations, quantify, read_values, resolve,
+    tell_session, trim_beside, type_arrays, type_parameters, value_casts,
 };
 
 /// With less a task could not even spill.
@@ -230,7 +232,7 @@ impl Planner {
         let views = PlannedViews::default();
         let state = self.session_state(Destination::Local, &settings, &views);
         let expansion = self.expansion(&state, &views).await?;
-        let plan = self.planned(&state).await?;
+        let plan = self.planned(&state, declared).await?;
         let parameters = parameters::types(&plan, declared, self.query.parameters.keys().last().copied())?;
         let plan = inserted_rows(plan);
         self.check_may_read(&plan)?;
@@ -342,7 +344,8 @@ impl Planner {
         let views = PlannedViews::default();
         let state = self.session_state(destination, &settings, &views);
         let expansion = self.expansion(&state, &views).await?;
-        let plan = self.planned(&state).await?;
+        let types: Vec<_> = self.parameters.iter().map(|value| Some(value.data_type())).collect();
+        let plan = self.planned(&state, &types).await?;
         let plan = inserted_rows(plan);
         refuse_writes(&plan)?;
         self.check_may_read(&plan)?;
@@ -356,9 +359,9 @@ impl Planner {
     }
 
     /// The plan of the statement, before it is optimised. An INSERT that names no columns may give values
-    /// for the first of them only.
-    async fn planned(&self, state: &SessionState) -> Result<LogicalPlan> {
-        let mut statement = self.statement()?;
+    /// for the first of them only. `types` are what is known of the parameters.
+    async fn planned(&self, state: &SessionState, types: &[Option<DataType>]) -> Result<LogicalPlan> {
+        let mut statement = self.prepared(&self.query, &self.names.schemas, types)?;
         if let Some(target) = self.names.tables.first() {
             read_values(&mut statement, target)?;
         }
@@ -386,6 +389,15 @@ impl Planner {
                 cast_outputs(&mut statement, &casts)?;
             }
         }
+        if let (Some((values, places)), Some(target)) =
+            (computed_values(&statement), self.names.tables.first())
+            // What it refuses, it refuses below, where it is told better.
+            && let Ok(plan) = state.statement_to_plan(values).await
+        {
+            let kinds = plan.schema().fields().iter().map(|field| field.data_type().clone());
+            let casts = wide_values(kinds.zip(places), target, &inserted_columns(&statement))?;
+            cast_values(&mut statement, &casts);
+        }
         let written = value_casts(&statement);
         let plan = state.statement_to_plan(statement).await.map_err(with_position)?;
         plan_size::check(&plan)?;
@@ -396,18 +408,29 @@ impl Planner {
         Ok(plan)
     }
 
-    fn statement(&self) -> Result<datafusion::sql::parser::Statement> {
-        self.prepared(&self.query, &self.names.schemas)
-    }
-
-    /// The statement of `query` as DataFusion finds its relations, those without a schema in `schemas`.
-    fn prepared(&self, query: &Query, schemas: &Schemas) -> Result<datafusion::sql::parser::Statement> {
+    /// The statement of `query` as DataFusion finds its relations, those without a schema in `schemas`. `types` are what is known
+    /// of its parameters.
+    fn prepared(
+        &self,
+        query: &Query,
+        schemas: &Schemas,
+        types: &[Option<DataType>],
+    ) -> Result<datafusion::sql::parser::Statement> {
         let mut statement = query.statement.clone();
         if query.asks_session {
             tell_session(&mut statement, &self.context.identity);
         }
         if !query.parameters.is_empty() {
-            type_arrays(&mut statement, |column| self.column_type(column));
+            let type_of = |number: usize| types.get(number.checked_sub(1)?).cloned().flatten();
+            let value_of = |number: usize| match self.parameters.get(number.checked_sub(1)?)? {
+                ScalarValue::Int16(value) => Some(value.map(i64::from)),
+                ScalarValue::Int32(value) => Some(value.map(i64::from)),
+                ScalarValue::Int64(value) => Some(*value),
+                _ => None,
+            };
+            let is_array = |number| matches!(type_of(number), Some(DataType::List(_)));
+            type_arrays(&mut statement, |column| self.column_type(column), is_array);
+            type_parameters(&mut statement, type_of, value_of);
         }
         if self.names.tables.iter().any(|table| table.has_declared()) {
             trim_beside(&mut statement, |column| {
@@ -430,12 +453,19 @@ impl Planner {
         Ok(statement)
     }
 
-    /// The names of a relation's columns.
-    fn columns_of(&self, schema: &str, relation: &str) -> Option<Vec<String>> {
+    /// The names of a relation's columns, and of their types.
+    fn columns_of(&self, schema: &str, relation: &str) -> Option<Vec<(String, Option<String>)>> {
         let name = TableName::new(schema, relation);
         // A table that is changed has more, which tell where its rows are: they have names that nobody writes.
         match self.snapshot.table(&name) {
-            Some(table) => Some(table.fields().iter().map(|field| field.name().clone()).collect()),
+            Some(table) => {
+                let declared = |at| table.declared(at).map(|declared| declared.name.clone());
+                let kind = |(at, field): (usize, &Field)| {
+                    let kind = declared(at).unwrap_or_else(|| field.data_type().to_string());
+                    (field.name().clone(), Some(kind))
+                };
+                Some(table.fields().iter().enumerate().map(kind).collect())
+            }
             None => pg_catalog::column_names(schema, relation),
         }
     }
@@ -445,7 +475,7 @@ impl Planner {
         let mut expansion = Expansion::default();
         for ViewUse { definition, query, schemas } in &self.names.views {
             let name = &definition.name;
-            let plan = state.statement_to_plan(self.prepared(query, schemas)?).await?;
+            let plan = state.statement_to_plan(self.prepared(query, schemas, &[])?).await?;
             plan_size::check(&plan)?;
             refuse_writes(&plan)?;
             self.check_role_may_read(self.snapshot.metadata().owner(name), &plan)?;
@@ -733,7 +763,8 @@ fn bind(plan: LogicalPlan, parameters: Vec<ScalarValue>) -> Result<LogicalPlan> 
 /// Parameters that no decimal holds, as literals of their texts: the planner has no type for them. So are those that are cast to
 /// `numeric`, which leaves them their digits.
 fn with_special_numbers(plan: LogicalPlan, parameters: &[ScalarValue]) -> Result<LogicalPlan> {
-    let is_number = |value: &ScalarValue| matches!(value, ScalarValue::Decimal128(Some(_), ..));
+    let is_number =
+        |value: &ScalarValue| matches!(value, ScalarValue::Decimal128(Some(_), ..) | ScalarValue::List(_));
     if !parameters.iter().any(|value| is_number(value) || wide::shown(value).is_some()) {
         return Ok(plan);
     }
@@ -747,6 +778,21 @@ fn with_special_numbers(plan: LogicalPlan, parameters: &[ScalarValue]) -> Result
         let bound = node.map_expressions(|expr| {
             let name = names.save(&expr);
             let bound = expr.transform_up(|expr| {
+                // Its numbers have their digits already.
+                if let Expr::Cast(cast) = &expr
+                    && is_bare_list(cast.field.data_type())
+                    && let Some(value @ ScalarValue::List(_)) = value_of(&cast.expr)
+                    && holds_wide(&value.data_type())
+                {
+                    return Ok(Transformed::yes(Expr::Literal(value.clone(), None)));
+                }
+                // What no decimal holds was put in already.
+                if let Expr::Cast(cast) = &expr
+                    && *cast.field.data_type() == digits::BARE
+                    && matches!(cast.expr.as_ref(), Expr::ScalarFunction(call) if call.func.name() == conversions::BARE)
+                {
+                    return Ok(Transformed::yes(cast.expr.as_ref().clone()));
+                }
                 let text = match &expr {
                     Expr::Cast(cast) if *cast.field.data_type() == digits::BARE => match value_of(&cast.expr)
                     {
@@ -767,6 +813,10 @@ fn with_special_numbers(plan: LogicalPlan, parameters: &[ScalarValue]) -> Result
         if bound.transformed { bound.map_data(LogicalPlan::recompute_schema) } else { Ok(bound) }
     })?;
     Ok(bound.data)
+}
+
+fn is_bare_list(kind: &DataType) -> bool {
+    matches!(kind, DataType::List(item) if *item.data_type() == digits::BARE)
 }
 
 /// Columns with PostgreSQL's names and types in place of DataFusion's.
@@ -810,17 +860,41 @@ fn wide_outputs(
     if !outputs.fields().iter().any(|field| is_wide(field.data_type())) {
         return Ok(None);
     }
-    let columns = target.fields();
-    let column = |at: usize| match named.get(at) {
-        Some(name) => target.position(name).and_then(|at| columns.get(at)),
-        None => columns.get(at),
-    };
     let cast = |(at, output): (usize, &Arc<Field>)| {
-        let Some(column) = column(at).filter(|_| is_wide(output.data_type())) else { return Ok(None) };
-        assignments::check_type(output.data_type(), column)?;
-        Ok(Some(column.data_type().clone()))
+        let kind = output.data_type();
+        if is_wide(kind) { stored_type(kind, target, named, at) } else { Ok(None) }
     };
     outputs.fields().iter().enumerate().map(cast).collect::<Result<_>>().map(Some)
+}
+
+/// The same for values, of which it says where they stand.
+fn wide_values(
+    values: impl Iterator<Item = (DataType, ValuePlace)>,
+    target: &TableDefinition,
+    named: &[String],
+) -> Result<Vec<(ValuePlace, DataType)>> {
+    let cast = |(kind, place): (DataType, ValuePlace)| {
+        stored_type(&kind, target, named, place.1).map(|to| to.map(|to| (place, to)))
+    };
+    values.filter(|(kind, _)| is_wide(kind)).filter_map(|value| cast(value).transpose()).collect()
+}
+
+/// The type of the column that takes values of `kind`, the one at that place of those that the statement names. Fails where none
+/// are put there (42804).
+fn stored_type(
+    kind: &DataType,
+    target: &TableDefinition,
+    named: &[String],
+    at: usize,
+) -> Result<Option<DataType>> {
+    let at = match named.get(at) {
+        Some(name) => target.position(name),
+        None => Some(at),
+    };
+    let columns = target.fields();
+    let Some(column) = at.and_then(|at| columns.get(at)) else { return Ok(None) };
+    assignments::check_type(kind, column)?;
+    Ok(Some(column.data_type().clone()))
 }
 
 /// Whether values of PostgreSQL type `oid` are held as `data_type`.

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use engine::functions::instants::posix;
 use engine::{Error, Result};
 
 /// As PostgreSQL's: 63 bytes of printable ASCII, with a question mark in the place of every other byte.
@@ -203,7 +204,8 @@ pub(super) fn date_style(value: &str, current: &str) -> Option<String> {
     Some(format!("{}, {}", style.unwrap_or(current_style), order.unwrap_or(own_order)))
 }
 
-/// IANA names, and hours east of Greenwich such as `5` or `-3.5`, which are kept as PostgreSQL shows them: `<+05>-05`.
+/// IANA names; hours east of Greenwich such as `5` or `-3.5`, which are kept as PostgreSQL shows them: `<+05>-05`; and POSIX zones,
+/// which count west: `UTC+3`, `+05:30`.
 pub(super) fn time_zone(value: &str) -> Option<String> {
     if let Ok(zone) = value.parse::<chrono_tz::Tz>() {
         return Some(zone.name().to_owned());
@@ -214,7 +216,10 @@ pub(super) fn time_zone(value: &str) -> Option<String> {
     }
     let hours = match value.strip_prefix('<') {
         Some(shown) => hours_of(shown.split_once('>')?.0)?,
-        None => value.parse::<f64>().ok()?,
+        None => match value.parse::<f64>() {
+            Ok(hours) => hours,
+            Err(_) => return posix_offset(value).map(|_| value.to_ascii_uppercase()),
+        },
     };
     if hours.is_nan() || hours.abs() >= 16.0 {
         return None;
@@ -235,10 +240,11 @@ fn hours_of(offset: &str) -> Option<f64> {
     Some(sign * (hours.parse::<f64>().ok()? + minutes.parse::<f64>().ok()? / 60.0))
 }
 
-/// True for `+05:30` and its kin, which PostgreSQL reads as POSIX does: west of Greenwich.
-pub(super) fn is_posix_offset(value: &str) -> bool {
-    let digits = value.trim_start_matches(['+', '-']);
-    !digits.is_empty() && digits.contains(':') && digits.chars().all(|c| c.is_ascii_digit() || c == ':')
+/// The minutes east of Greenwich of a POSIX zone, by [`posix`].
+fn posix_offset(value: &str) -> Option<i32> {
+    let letters = value.chars().take_while(char::is_ascii_alphabetic).count();
+    let minutes = posix(value).filter(|seconds| seconds % 60 == 0)? / 60;
+    (!matches!(letters, 1 | 2) && minutes.abs() < 16 * 60).then_some(minutes)
 }
 
 /// The offset of a zone that was said in hours, as `+05:30`; else the zone.
@@ -246,7 +252,11 @@ pub(super) fn zone_offset(zone: &str) -> Cow<'_, str> {
     match zone.strip_prefix('<').and_then(|shown| shown.split_once('>')) {
         Some((offset, _)) if offset.contains(':') => Cow::Borrowed(offset),
         Some((offset, _)) => Cow::Owned(format!("{offset}:00")),
-        None => Cow::Borrowed(zone),
+        None if zone.parse::<chrono_tz::Tz>().is_ok() => Cow::Borrowed(zone),
+        None => posix_offset(zone).map_or(Cow::Borrowed(zone), |minutes| {
+            let sign = if minutes < 0 { '-' } else { '+' };
+            Cow::Owned(format!("{sign}{:02}:{:02}", minutes.abs() / 60, minutes.abs() % 60))
+        }),
     }
 }
 
@@ -260,8 +270,11 @@ mod tests {
         assert_eq!(time_zone("-5.5").as_deref(), Some("<-05:30>+05:30"));
         assert_eq!(time_zone("<-05:30>+05:30").as_deref(), Some("<-05:30>+05:30"));
         assert_eq!(zone_offset("<+05>-05"), "+05:00");
-        assert_eq!(time_zone("+05:30"), None);
-        assert!(is_posix_offset("+05:30"));
+        assert_eq!(time_zone("+05:30").as_deref(), Some("+05:30"));
+        assert_eq!(zone_offset("+05:30"), "-05:30");
+        assert_eq!(time_zone("gmt-3").as_deref(), Some("GMT-3"));
+        assert_eq!(zone_offset("GMT-3"), "+03:00");
+        assert_eq!(time_zone("ab3"), None);
         assert_eq!(time_zone("Atlantis"), None);
     }
 

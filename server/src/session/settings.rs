@@ -989,12 +989,6 @@ fn checked_as(setting: &SettingDescription, kind: Kind, value: &str) -> Result<S
         Kind::DateStyle => values::date_style(value, setting.default).ok_or_else(invalid)?,
         Kind::TimeZone => match values::time_zone(value.trim()) {
             Some(zone) => zone,
-            None if values::is_posix_offset(value.trim()) => {
-                let message = format!(
-                    "time zone \"{value}\" is not supported: PostgreSQL counts it west of Greenwich; write a name, or hours"
-                );
-                return Err(Error::NotSupported { message });
-            }
             None => return Err(invalid()),
         },
     })

@@ -34,8 +34,10 @@ mod texts;
 pub use texts::trim_literal;
 mod unnest;
 mod untyped;
+mod values;
 mod windows;
 
+pub use series::{is_series, narrow as narrow_series, series_bound};
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
@@ -85,6 +87,7 @@ pub struct SessionIdentity {
 pub fn adapt(statement: &mut Statement, facts: &SessionFacts, reads_system: bool) -> bool {
     order_by::adapt(statement);
     literals::adapt(statement);
+    values::adapt(statement);
     let mut adapter = Adapter { facts, reads_system, asks_session: false };
     let _ = statement.visit(&mut adapter);
     if let Statement::Query(query) = statement {
@@ -190,13 +193,16 @@ impl VisitorMut for Adapter<'_> {
     }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
-        if let TableFactor::Table { name, args: Some(args), .. } = factor {
+        if let TableFactor::Table { name, args: Some(_), .. } = factor {
             strip_schema(name);
-            if is_named(name, "generate_series") {
-                series::widen(&mut args.args);
-            }
         }
         series::name_columns(factor);
+        series::compute(factor);
+        if let TableFactor::Table { name, args: Some(args), .. } = factor
+            && series::is_series(name)
+        {
+            series::widen(&mut args.args);
+        }
         if self.reads_system {
             system::adapt_table(factor);
         }

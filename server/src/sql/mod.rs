@@ -43,13 +43,14 @@ pub use external::{CopyFrom, ExternalTable, FilesAt};
 pub use history::{Moment, moment_of, present_name};
 pub use limits::too_long;
 pub use names::TableReference;
-pub use parameters::{trim_beside, type_arrays};
+pub use parameters::{trim_beside, type_arrays, type_parameters};
 pub use parse::parse;
 pub use scopes::resolve;
 pub use tables::{
-    AlterStep, ColumnMake, InsertSource, RelationKind, RowChange, TableAlter, TableDrop, TableMake, Write,
-    WriteTo, cast_outputs, check_column_name, columns_of, distinct_counts_of, insert_of_files,
-    inserted_columns, inserted_query, name_columns, read_values, value_casts,
+    AlterStep, ColumnMake, InsertSource, RelationKind, RowChange, TableAlter, TableDrop, TableMake,
+    ValuePlace, Write, WriteTo, cast_outputs, cast_values, check_column_name, columns_of, computed_values,
+    distinct_counts_of, insert_of_files, inserted_columns, inserted_query, name_columns, read_values,
+    value_casts,
 };
 pub use transactions::{AccessMode, TransactionCommand, TransactionModes};
 pub use views::{

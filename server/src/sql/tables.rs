@@ -12,7 +12,7 @@ use datafusion::sql::parser::Statement;
 use engine::{Error, Result};
 use sqlparser::ast::{
     AlterColumnOperation, AlterTable, AlterTableOperation, ArrayElemTypeDef, AssignmentTarget,
-    BinaryOperator, ColumnDef, ColumnOption, CreateTable, CreateTableOptions, CreateView,
+    BinaryOperator, CastKind, ColumnDef, ColumnOption, CreateTable, CreateTableOptions, CreateView,
     DataType as SqlType, Delete, DropBehavior, ExactNumberInfo, Expr, FromTable, Function, FunctionArg,
     FunctionArgExpr, FunctionArguments, Ident, Insert, ObjectName, ObjectNamePart, OnCommit,
     RenameTableNameKind, SelectItem, SetExpr, SqlOption, Statement as SqlStatement, TableFactor, TableObject,
@@ -353,6 +353,61 @@ pub fn inserted_query(statement: &Statement) -> Option<Statement> {
     match source.body.as_ref() {
         SetExpr::Values(_) => None,
         _ => Some(Statement::Statement(Box::new(SqlStatement::Query(source.clone())))),
+    }
+}
+
+/// A value of an INSERT, by its row and its place there.
+pub type ValuePlace = (usize, usize);
+
+/// A query of the values of an INSERT that are computed, and where each stands.
+pub fn computed_values(statement: &Statement) -> Option<(Statement, Vec<ValuePlace>)> {
+    let Statement::Statement(statement) = statement else { return None };
+    let SqlStatement::Insert(insert) = statement.as_ref() else { return None };
+    let SetExpr::Values(values) = insert.source.as_ref()?.body.as_ref() else { return None };
+    let mut places = Vec::new();
+    let mut computed = Vec::new();
+    for (row, content) in values.rows.iter().enumerate() {
+        for (at, value) in content.content.iter().enumerate().filter(|(_, value)| is_computed(value)) {
+            places.push((row, at));
+            computed.push(value.clone());
+        }
+    }
+    if computed.is_empty() {
+        return None;
+    }
+    let mut query = Parser::new(&Grammar).try_with_sql("SELECT 1").ok()?.parse_query().ok()?;
+    if let SetExpr::Select(select) = query.body.as_mut() {
+        let item = |(at, expr)| {
+            let alias = Ident::with_quote('"', format!("column {at}"));
+            SelectItem::ExprWithAlias { expr, alias }
+        };
+        select.projection = computed.into_iter().enumerate().map(item).collect();
+    }
+    Some((Statement::Statement(Box::new(SqlStatement::Query(query))), places))
+}
+
+fn is_computed(value: &Expr) -> bool {
+    match value {
+        Expr::Nested(inner) => is_computed(inner),
+        Expr::UnaryOp { expr, .. } => is_computed(expr),
+        Expr::Value(_) | Expr::Identifier(_) | Expr::Cast { .. } | Expr::TypedString(_) => false,
+        _ => true,
+    }
+}
+
+/// Casts values of an INSERT.
+pub fn cast_values(statement: &mut Statement, casts: &[(ValuePlace, DataType)]) {
+    let Statement::Statement(statement) = statement else { return };
+    let SqlStatement::Insert(insert) = statement.as_mut() else { return };
+    let Some(SetExpr::Values(values)) = insert.source.as_mut().map(|source| source.body.as_mut()) else {
+        return;
+    };
+    for ((row, at), kind) in casts {
+        let value = values.rows.get_mut(*row).and_then(|row| row.content.get_mut(*at));
+        if let (Some(value), Some(data_type)) = (value, super::parameters::written(kind)) {
+            let expr = Box::new(std::mem::replace(value, Expr::value(Value::Null)));
+            *value = Expr::Cast { kind: CastKind::Cast, expr, data_type, array: false, format: None };
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
+use engine::functions::numbers::wide::is_wide;
 use engine::{Error, Result};
 use pgwire::messages::PgWireBackendMessage;
 use std::result::Result as StdResult;
@@ -200,10 +201,17 @@ fn argument(at: usize, value: ScalarValue, wanted: &DataType, display: &Display)
     if types::of_data_type(wanted) == types::NUMERIC && !value.is_null() {
         return parameters::numeric_of(&value, wanted);
     }
+    if let (ScalarValue::List(list), DataType::List(item)) = (&value, wanted)
+        && is_wide(item.data_type())
+    {
+        return parameters::numbers_of(list);
+    }
     // Numbers are rounded, where Arrow would cut them off.
     let value = match value {
         ScalarValue::LargeBinary(Some(_)) => parameters::number_as(&value, wanted)?,
-        ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)) if wanted.is_temporal() => {
+        ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text))
+            if wanted.is_temporal() || wanted.is_nested() =>
+        {
             parameters::from_text_in(text.as_bytes(), wanted, display)?
         }
         ScalarValue::Float64(Some(number)) if wanted.is_integer() => {

@@ -210,6 +210,15 @@ pub fn numeric_of(value: &ScalarValue, wanted: &DataType) -> Result<ScalarValue>
     }
 }
 
+/// An array of numbers as a parameter of type `numeric[]`.
+pub fn numbers_of(list: &ListArray) -> Result<ScalarValue> {
+    let items = conversions::converted(list.values(), &wide::TYPE);
+    let items = items.map_err(|error| Error::from_datafusion_error(&error))?;
+    let field = Arc::new(Field::new_list_field(wide::TYPE, true));
+    let list = ListArray::new(field, list.offsets().clone(), items, list.nulls().cloned());
+    Ok(ScalarValue::List(Arc::new(list)))
+}
+
 /// A number, or the text of one, as a number of another type.
 pub fn number_as(value: &ScalarValue, wanted: &DataType) -> Result<ScalarValue> {
     let one = value.to_array()?;
@@ -270,16 +279,14 @@ impl<'a> TextItems<'a> {
 
     fn lay(&mut self) -> Option<()> {
         let texts = self.texts.finish();
-        if !self.item.is_temporal() {
+        if !self.item.is_temporal() && !wide::is_wide(self.item) {
             let texts: ArrayRef = Arc::new(texts);
             self.pieces.push(parse(&texts, self.item).ok()?);
             return Some(());
         }
         let value = |text: Option<&str>| match text {
             None => ScalarValue::try_from(self.item).ok(),
-            Some(text) => {
-                from_text_in(text.as_bytes(), self.item, self.display).ok()?.cast_to(self.item).ok()
-            }
+            Some(text) => item_as(&from_text_in(text.as_bytes(), self.item, self.display).ok()?, self.item),
         };
         let values: Vec<ScalarValue> = texts.iter().map(value).collect::<Option<_>>()?;
         self.pieces.push(ScalarValue::iter_to_array(values).ok()?);
@@ -292,6 +299,11 @@ impl<'a> TextItems<'a> {
         }
         joined(&self.pieces, self.item)
     }
+}
+
+/// A value as an item of an array.
+fn item_as(value: &ScalarValue, item: &DataType) -> Option<ScalarValue> {
+    if wide::is_wide(item) { number_as(value, item).ok() } else { value.cast_to(item).ok() }
 }
 
 /// Gives `take` each item of a one-dimensional `{1,NULL,"a b"}`; `None` when it is malformed, or `take` says so.
@@ -502,7 +514,7 @@ fn array(mut value: Bytes, item: &DataType) -> Option<Result<ScalarValue>> {
         }
         match from_binary(value.split_to(length), item, oid) {
             // Numerics come with digits of their own.
-            Ok(scalar) if scalar.data_type() != *item => items.push(scalar.cast_to(item).ok()?),
+            Ok(scalar) if scalar.data_type() != *item => items.push(item_as(&scalar, item)?),
             Ok(scalar) => items.push(scalar),
             Err(error) => return Some(Err(error)),
         }

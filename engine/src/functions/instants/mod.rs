@@ -19,6 +19,7 @@ mod words;
 mod zones;
 
 pub use zones::Zone;
+pub use zones::posix;
 
 use std::sync::Arc;
 

@@ -190,8 +190,9 @@ fn called(zone: Tz, name: &str, utc_seconds: i64) -> i64 {
     earlier.or_else(later).unwrap_or_else(|| seconds_at(zone, utc_seconds))
 }
 
-/// `<name>±hh[:mm[:ss]]`, west of Greenwich: the name may be missing.
-fn posix(text: &str) -> Option<i32> {
+/// The seconds east of Greenwich of a POSIX zone without another time in summer: `<name>±hh[:mm[:ss]]`, which counts west. The name
+/// may be missing.
+pub fn posix(text: &str) -> Option<i32> {
     let rest = match text.strip_prefix('<') {
         Some(rest) => rest.split_once('>')?.1,
         None => text.trim_start_matches(|letter: char| {

@@ -1,9 +1,10 @@
 //! The operators and subscripts of arrays, as they are read: only there is it known which texts are literals.
 
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::Result;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr, RawFieldAccessExpr};
-use datafusion::logical_expr::{Expr, ExprSchemable, GetFieldAccess};
+use datafusion::logical_expr::{Expr, ExprSchemable, GetFieldAccess, cast};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 use super::{Operation, call, depth, leaf_of, no_such_operator, operation, type_of_literal, unsupported};
@@ -35,6 +36,13 @@ impl ExprPlanner for ListPlanner {
         // A literal beside an array is the text of one, whatever the array's items are.
         let is_array = |expr: &Expr, depth: usize| depth > 0 || is_bare(expr);
         if is_array(&left, left_depth) && is_array(&right, right_depth) {
+            let (left_leaf, right_leaf) = (leaf_of(&left_type), leaf_of(&right_type));
+            let is_mixed = left_leaf.is_string() != right_leaf.is_string()
+                && !left_leaf.is_null()
+                && !right_leaf.is_null();
+            if is_mixed && left_depth > 0 && right_depth > 0 {
+                return Err(no_such_operator(&op.to_string(), &left_type, &right_type));
+            }
             return Ok(PlannerResult::Planned(match (of_lists, op) {
                 (None, _) => call(Operation::Cat, vec![left, right]),
                 (Some(of_lists), BinaryOperator::ArrowAt) => call(of_lists, vec![right, left]),
@@ -49,6 +57,25 @@ impl ExprPlanner for ListPlanner {
         }
         let operation = if left_depth > 0 { Operation::Append } else { Operation::Prepend };
         Ok(PlannerResult::Planned(call(operation, vec![left, right])))
+    }
+
+    fn plan_array_literal(
+        &self,
+        mut items: Vec<Expr>,
+        schema: &DFSchema,
+    ) -> Result<PlannerResult<Vec<Expr>>> {
+        let kinds = items.iter().filter(|item| !is_bare(item)).map(|item| item.get_type(schema));
+        let kinds: Vec<DataType> = kinds.collect::<Result<_>>()?;
+        // A literal is what stands beside it.
+        if let [first, others @ ..] = kinds.as_slice()
+            && (first.is_temporal() || *first == DataType::Boolean)
+            && others.iter().all(|kind| kind == first)
+        {
+            for item in items.iter_mut().filter(|item| is_bare(item)) {
+                *item = cast(std::mem::take(item), first.clone());
+            }
+        }
+        Ok(PlannerResult::Original(items))
     }
 
     fn plan_field_access(

@@ -162,12 +162,14 @@ pub fn to_single(value: i128, scale: i8) -> f32 {
 pub const BARE: DataType = DataType::Decimal128(38, BARE_SCALE);
 /// Digits behind the point that it is kept with.
 pub const BARE_SCALE: i8 = 10;
+/// The same where more were computed: what PostgreSQL gives a quotient.
+pub const WIDE_SCALE: i8 = 16;
 
 /// The scale of a `numeric` without precision, as columns of tables have it: of one that was declared so, or that came of a query
 /// whose numbers have scales of their own. `None` for other types.
 pub fn bare_scale(kind: &DataType) -> Option<i8> {
     match kind {
-        DataType::Decimal128(38, scale @ (BARE_SCALE | 16)) => Some(*scale),
+        DataType::Decimal128(38, scale @ (BARE_SCALE | WIDE_SCALE)) => Some(*scale),
         _ => None,
     }
 }

@@ -40,6 +40,8 @@ pub(super) enum Function {
     Acos,
     Acosh,
     Atanh,
+    Degrees,
+    Radians,
     Abs,
     Sign,
     Round,
@@ -59,7 +61,7 @@ pub(super) enum Function {
 }
 
 /// Names, with their other names.
-const ALL: [(&str, &[&str], Function); 31] = [
+const ALL: [(&str, &[&str], Function); 33] = [
     ("sqrt", &[], Function::Sqrt),
     ("cbrt", &[], Function::Cbrt),
     ("exp", &[], Function::Exp),
@@ -75,6 +77,8 @@ const ALL: [(&str, &[&str], Function); 31] = [
     ("acos", &[], Function::Acos),
     ("acosh", &[], Function::Acosh),
     ("atanh", &[], Function::Atanh),
+    ("degrees", &[], Function::Degrees),
+    ("radians", &[], Function::Radians),
     ("abs", &[], Function::Abs),
     ("sign", &[], Function::Sign),
     ("round", &[], Function::Round),
@@ -176,7 +180,9 @@ impl Mathematics {
                 | Function::Asin
                 | Function::Acos
                 | Function::Acosh
-                | Function::Atanh,
+                | Function::Atanh
+                | Function::Degrees
+                | Function::Radians,
                 [kind],
             ) if is_number(kind) => Some(vec![double]),
             (Function::Log | Function::Power, [left, right]) if is_number(left) && is_number(right) => {
@@ -399,6 +405,8 @@ impl Mathematics {
     }
 }
 
+const RADIANS_PER_DEGREE: f64 = 0.017_453_292_519_943_295;
+
 fn logarithm(value: f64) -> Result<f64> {
     if value == 0.0 {
         return Err(fault(is_of::LOGARITHM, "cannot take logarithm of zero".to_owned()));
@@ -443,6 +451,15 @@ fn of_one(function: Function, value: f64) -> Result<f64> {
         Function::Atanh => value.atanh(),
         Function::Acosh if value < 1.0 => return Err(outside()),
         Function::Acosh => value.acosh(),
+        // As PostgreSQL rounds them (`ddegrees` and `dradians` of float.c).
+        Function::Degrees => match value / RADIANS_PER_DEGREE {
+            result if result.is_infinite() && value.is_finite() => return Err(float_overflow()),
+            result => result,
+        },
+        Function::Radians => match value * RADIANS_PER_DEGREE {
+            result if result == 0.0 && value != 0.0 => return Err(float_underflow()),
+            result => result,
+        },
         Function::Abs => value.abs(),
         Function::Sign if value.is_nan() => 0.0,
         Function::Sign if value == 0.0 => 0.0,

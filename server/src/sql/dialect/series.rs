@@ -5,12 +5,14 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::{
     DataType, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, ObjectNamePart,
-    Query, TableAlias, TableAliasColumnDef, TableFactor, TimezoneInfo, UnaryOperator, Value, VisitMut,
-    VisitorMut,
+    Query, SetExpr, TableAlias, TableAliasColumnDef, TableFactor, TimezoneInfo, UnaryOperator, Value, Visit,
+    VisitMut, Visitor, VisitorMut,
 };
+use sqlparser::parser::Parser;
 
 use super::calls::name_of;
 use super::{REPEATED, call, cast, is_named, strip_schema, take};
+use crate::sql::grammar::Grammar;
 
 const SERIES: &str = "generate_series";
 /// What a bound is cast to here. Nobody writes so: it tells these casts from those of users.
@@ -55,6 +57,13 @@ fn with_moments(arguments: &mut [FunctionArg]) {
             }
         }
     }
+    // A step in quotes is an interval, but of numbers.
+    if let [first, _, FunctionArg::Unnamed(FunctionArgExpr::Expr(step))] = arguments
+        && is_text(step)
+        && !plain(first).is_some_and(is_integer)
+    {
+        *step = cast(take(step), DataType::Interval { fields: None, precision: None });
+    }
 }
 
 /// Gives the bounds of a series of whole numbers the 64 bits that the planner wants.
@@ -69,6 +78,105 @@ pub fn widen(arguments: &mut [FunctionArg]) {
     }
 }
 
+/// Puts a query in the place of a series whose bounds are computed: the planner's are literals in FROM.
+pub fn compute(factor: &mut TableFactor) {
+    let written = match &*factor {
+        TableFactor::Function { lateral: true, name, args, alias, with_ordinality: false }
+            if is_named(name, SERIES) =>
+        {
+            let arguments: Vec<String> = args.iter().map(ToString::to_string).collect();
+            let alias = alias.as_ref().map_or_else(String::new, |alias| format!(" AS {alias}"));
+            Some(format!("SELECT * FROM {SERIES}({}){alias}", arguments.join(", ")))
+        }
+        _ => None,
+    };
+    if let Some(written) = written.and_then(|text| query_of(&text))
+        && let SetExpr::Select(mut select) = *written.body
+        && let Some(from) = select.from.pop()
+    {
+        *factor = from.relation;
+        name_columns(factor);
+    }
+    let TableFactor::Table { name, args: Some(args), alias: Some(alias), with_ordinality: false, .. } =
+        &*factor
+    else {
+        return;
+    };
+    let [column] = alias.columns.as_slice() else { return };
+    let is_told = |argument: &FunctionArg| plain(argument).is_some_and(is_told);
+    if !is_named(name, SERIES) || args.args.iter().all(is_told) {
+        return;
+    }
+    let has_columns = |argument: &FunctionArg| plain(argument).is_some_and(names_columns);
+    let lateral = args.args.iter().any(has_columns);
+    let arguments: Vec<String> = args.args.iter().map(ToString::to_string).collect();
+    let text = format!("SELECT {SERIES}({}) AS {}", arguments.join(", "), column.name);
+    let alias = alias.clone();
+    if let Some(subquery) = query_of(&text) {
+        let subquery = Box::new(subquery);
+        *factor = TableFactor::Derived { lateral, subquery, alias: Some(alias), sample: None };
+    }
+}
+
+fn query_of(text: &str) -> Option<Query> {
+    let mut parser = Parser::new(&Grammar).try_with_sql(text).ok()?;
+    parser.parse_query().ok().map(|query| *query)
+}
+
+/// True for what says its value itself.
+fn is_told(expr: &Expr) -> bool {
+    match expr {
+        Expr::Value(_) | Expr::TypedString(_) | Expr::Interval(_) => true,
+        Expr::Nested(inner) | Expr::UnaryOp { expr: inner, .. } => is_told(inner),
+        Expr::Cast { expr, .. } => {
+            is_told(expr)
+                && !matches!(expr.as_ref(), Expr::Value(value) if matches!(value.value, Value::Placeholder(_) | Value::Null))
+        }
+        _ => false,
+    }
+}
+
+fn names_columns(expr: &Expr) -> bool {
+    struct Columns {
+        depth: usize,
+    }
+    impl Visitor for Columns {
+        type Break = ();
+
+        fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+            self.depth += 1;
+            ControlFlow::Continue(())
+        }
+
+        fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+            self.depth -= 1;
+            ControlFlow::Continue(())
+        }
+
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+            let is_column = matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
+            if self.depth == 0 && is_column { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        }
+    }
+    expr.visit(&mut Columns { depth: 0 }).is_break()
+}
+
+/// True for the name of such a function.
+pub fn is_series(name: &ObjectName) -> bool {
+    is_named(name, SERIES)
+}
+
+/// A bound of type `kind`, as [`widen`] leaves it.
+pub fn series_bound(value: Option<i64>, kind: DataType) -> Expr {
+    let number = |value: i64| Expr::value(Value::Number(value.unsigned_abs().to_string(), false));
+    let bound = match value {
+        None => return Expr::value(Value::Null),
+        Some(value @ ..0) => Expr::UnaryOp { op: UnaryOperator::Minus, expr: Box::new(number(value)) },
+        Some(value) => number(value),
+    };
+    cast(cast(bound, kind), WIDENED)
+}
+
 /// Puts a series of `integer`s in the place of one that was made of them.
 pub fn narrow(factor: &mut TableFactor) {
     let TableFactor::Table { name, args: Some(args), alias: Some(alias), .. } = &*factor else { return };
@@ -78,9 +186,8 @@ pub fn narrow(factor: &mut TableFactor) {
     }
     let (alias, column) = (alias.clone(), &column.name);
     let text = format!("SELECT CAST({column} AS INTEGER) AS {column} FROM {factor}");
-    let dialect = crate::sql::grammar::Grammar;
-    let parsed = sqlparser::parser::Parser::new(&dialect).try_with_sql(&text);
-    if let Ok(subquery) = parsed.and_then(|mut parser| parser.parse_query()) {
+    if let Some(subquery) = query_of(&text) {
+        let subquery = Box::new(subquery);
         *factor = TableFactor::Derived { lateral: false, subquery, alias: Some(alias), sample: None };
     }
 }
@@ -213,6 +320,7 @@ fn is_integer(expr: &Expr) -> bool {
         Expr::UnaryOp { op: UnaryOperator::Minus | UnaryOperator::Plus, expr } => is_integer(expr),
         Expr::Value(value) => {
             matches!(&value.value, Value::Number(digits, _) if digits.parse::<i32>().is_ok())
+                || value.value == Value::Null
         }
         Expr::Function(function) => OF_INTEGERS.contains(&name_of(function).as_str()),
         Expr::Cast { data_type, .. } => {

@@ -114,7 +114,7 @@ impl Resolver<'_> {
             }
             None => {
                 let columns = (self.columns_of)(schema, table)?;
-                Some(columns.iter().map(|name| Named::of(name)).collect())
+                Some(columns.into_iter().map(|(name, kind)| Named::of(&name).with_kind(kind)).collect())
             }
         }
     }
@@ -166,7 +166,7 @@ pub fn renamed(
         return Err(Error::InvalidColumnReference { message });
     }
     for (column, given) in columns.iter_mut().zip(&alias.columns) {
-        *column = Named::of(&folded(&given.name));
+        *column = Named::of(&folded(&given.name)).with_kind(column.kind.take());
     }
     stars::tell_apart(&mut columns);
     let name = |column: &Named| TableAliasColumnDef { name: column.ident.clone(), data_type: None };

@@ -1,6 +1,7 @@
 //! `ON`, `USING` and `NATURAL`: the columns of joined tables. A column that both sides have is the left one's, the right one's
 //! or either's, by whose rows the join keeps.
 
+use engine::semantics::{MERGED, MERGED_EITHER};
 use engine::{Error, Result};
 use sqlparser::ast::{BinaryOperator, Expr, Ident, JoinConstraint, JoinOperator, ObjectNamePart, Value};
 
@@ -12,10 +13,17 @@ use crate::sql::names::folded;
 /// Of which sides a join keeps rows without a match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kept {
-    /// Of none, or of the left.
+    Neither,
     Left,
     Right,
     Both,
+}
+
+impl Kept {
+    /// Whether rows of the right side are kept.
+    fn is_right(self) -> bool {
+        matches!(self, Self::Right | Self::Both)
+    }
 }
 
 impl Resolver<'_> {
@@ -38,7 +46,7 @@ impl Resolver<'_> {
             }
             JoinConstraint::Natural => match common(&left, &right) {
                 Some(names) => names,
-                None if keeps == Kept::Left => return Ok(unknown(left.beside(right))),
+                None if !keeps.is_right() => return Ok(unknown(left.beside(right))),
                 None => return Err(unsupported("NATURAL JOIN of tables whose columns are not known")),
             },
             JoinConstraint::On(condition) => {
@@ -50,11 +58,11 @@ impl Resolver<'_> {
             JoinConstraint::None => return Ok(left.beside(right)),
         };
         // Written as a condition, `*` would show both columns: it can be told to show one where all are known.
-        let are_told = keeps != Kept::Left || (left.is_whole && right.is_whole);
+        let are_told = keeps.is_right() || (left.is_whole && right.is_whole);
         match merged(&left, &right, &names, keeps)? {
             Some((condition, columns)) if are_told => {
                 *constraint = JoinConstraint::On(condition);
-                let is_not_left = keeps != Kept::Left;
+                let is_not_left = keeps.is_right();
                 let beside = left.beside(right);
                 Ok(Joined {
                     columns,
@@ -63,7 +71,7 @@ impl Resolver<'_> {
                     ..beside
                 })
             }
-            _ if keeps == Kept::Left => Ok(unknown(left.beside(right))),
+            _ if !keeps.is_right() => Ok(unknown(left.beside(right))),
             _ => Err(unsupported("RIGHT or FULL JOIN … USING of tables whose columns are not known")),
         }
     }
@@ -108,17 +116,24 @@ fn merged(
             let message = format!("column name \"{name}\" appears more than once in USING clause");
             return Err(Error::DuplicateColumn { message });
         }
-        let (Some(of_left), Some(of_right)) = (side(left, ident, "left")?, side(right, ident, "right")?)
+        let (Some((of_left, left_kind)), Some((of_right, right_kind))) =
+            (side(left, ident, "left")?, side(right, ident, "right")?)
         else {
             return Ok(None);
         };
         conditions.push(binary(of_left.clone(), BinaryOperator::Eq, of_right.clone()));
+        let kind = left_kind.filter(|kind| right_kind.as_ref() == Some(kind));
+        // Of two types it has the one that holds both.
+        let merged = |kept, name: &str, other| binary(kept, BinaryOperator::Custom(name.to_owned()), other);
         let expr = match keeps {
-            Kept::Left => of_left,
-            Kept::Right => of_right,
             Kept::Both => call("coalesce", vec![of_left, of_right]),
+            Kept::Neither | Kept::Left if kind.is_some() => of_left,
+            Kept::Neither => merged(of_left, MERGED_EITHER, of_right),
+            Kept::Left => merged(of_left, MERGED, of_right),
+            Kept::Right if kind.is_some() => of_right,
+            Kept::Right => merged(of_right, MERGED, of_left),
         };
-        columns.push(Column { name, expr });
+        columns.push(Column { name, expr, kind });
     }
     let is_other = |column: &&Column| names.iter().all(|name| folded(name) != column.name);
     columns.extend(left.columns.iter().filter(is_other).cloned());
@@ -127,8 +142,8 @@ fn merged(
     Ok(Some((condition.unwrap_or_else(|| Expr::value(Value::Boolean(true))), columns)))
 }
 
-/// The one column of that name of a side.
-fn side(joined: &Joined, ident: &Ident, which: &str) -> Result<Option<Expr>> {
+/// The one column of that name of a side, and its type.
+fn side(joined: &Joined, ident: &Ident, which: &str) -> Result<Option<(Expr, Option<String>)>> {
     let name = folded(ident);
     let mut found = joined.named(&name);
     match (found.next(), found.next(), joined.relations.as_slice()) {
@@ -136,13 +151,13 @@ fn side(joined: &Joined, ident: &Ident, which: &str) -> Result<Option<Expr>> {
             let message = format!("common column name \"{name}\" appears more than once in {which} table");
             Err(Error::AmbiguousName { message })
         }
-        (Some(column), None, _) => Ok(Some(column.expr.clone())),
+        (Some(column), None, _) => Ok(Some((column.expr.clone(), column.kind.clone()))),
         (None, _, _) if joined.is_whole => {
             let message =
                 format!("column \"{name}\" specified in USING clause does not exist in {which} table");
             Err(Error::UndefinedName { message })
         }
-        (None, _, [relation]) if !relation.name.is_empty() => Ok(Some(relation.column(ident))),
+        (None, _, [relation]) if !relation.name.is_empty() => Ok(Some((relation.column(ident), None))),
         // Whose column it is cannot be told.
         (None, _, _) => Ok(None),
     }
@@ -156,7 +171,8 @@ fn kept(operator: &JoinOperator) -> Kept {
     match operator {
         JoinOperator::Right(_) | JoinOperator::RightOuter(_) => Kept::Right,
         JoinOperator::FullOuter(_) => Kept::Both,
-        _ => Kept::Left,
+        JoinOperator::Left(_) | JoinOperator::LeftOuter(_) => Kept::Left,
+        _ => Kept::Neither,
     }
 }
 

@@ -12,12 +12,18 @@ pub struct Named {
     pub name: String,
     /// By which the planner does, which wants each name once.
     pub ident: Ident,
+    /// The name of its type, where that is known.
+    pub kind: Option<String>,
 }
 
 impl Named {
     pub fn of(name: &str) -> Self {
         let shown = name.split_once(REPEATED).map_or(name, |(shown, _)| shown);
-        Self { name: shown.to_owned(), ident: Ident::with_quote('"', name) }
+        Self { name: shown.to_owned(), ident: Ident::with_quote('"', name), kind: None }
+    }
+
+    pub fn with_kind(self, kind: Option<String>) -> Self {
+        Self { kind, ..self }
     }
 }
 
@@ -27,6 +33,8 @@ pub struct Column {
     pub name: String,
     /// What it is: a column of a table, or what a join makes of two.
     pub expr: Expr,
+    /// The name of its type, where that is known.
+    pub kind: Option<String>,
 }
 
 /// A table of a query.
@@ -49,7 +57,11 @@ impl Relation {
 
     /// Its columns.
     pub fn all(&self) -> impl Iterator<Item = Column> + '_ {
-        let column = |named: &Named| Column { name: named.name.clone(), expr: self.column(&named.ident) };
+        let column = |named: &Named| Column {
+            name: named.name.clone(),
+            expr: self.column(&named.ident),
+            kind: named.kind.clone(),
+        };
         self.columns.iter().map(column)
     }
 
@@ -91,6 +103,11 @@ impl Joined {
         self.is_merged |= other.is_merged;
         self.is_not_left |= other.is_not_left;
         self
+    }
+
+    /// The name of the type of `expr`, which is a column of these.
+    pub fn kind_of(&self, expr: &Expr) -> Option<String> {
+        self.columns.iter().find(|column| column.expr == *expr)?.kind.clone()
     }
 
     pub fn named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Column> {

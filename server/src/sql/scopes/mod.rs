@@ -25,8 +25,9 @@ use super::dialect::REPEATED;
 use super::names::{column_name, folded};
 use level::{Level, Meant, Named};
 
-/// Tells the columns of a relation by its schema, where one is written, and its name.
-pub type ColumnsOf<'a> = dyn Fn(Option<&str>, &str) -> Option<Vec<String>> + 'a;
+/// Tells the columns of a relation by its schema, where one is written, and its name: each with the name of its type, where that
+/// is known.
+pub type ColumnsOf<'a> = dyn Fn(Option<&str>, &str) -> Option<Vec<(String, Option<String>)>> + 'a;
 
 /// Writes the names in `statement` as the planner finds what they mean.
 ///
@@ -285,7 +286,7 @@ mod tests {
                 "c" => &["z", "k"],
                 _ => return None,
             };
-            Some(names.iter().map(|name| (*name).to_owned()).collect())
+            Some(names.iter().map(|name| ((*name).to_owned(), Some("int4".to_owned()))).collect())
         };
         resolve(&mut statement, &columns)?;
         Ok(statement.to_string())

@@ -53,8 +53,12 @@ impl Resolver<'_> {
         let mut columns = Vec::new();
         for item in &select.projection {
             match item {
-                SelectItem::UnnamedExpr(expr) => columns.push(Named::of(&column_name(expr))),
-                SelectItem::ExprWithAlias { alias, .. } => columns.push(Named::of(&folded(alias))),
+                SelectItem::UnnamedExpr(expr) => {
+                    columns.push(Named::of(&column_name(expr)).with_kind(level.kind_of(expr)));
+                }
+                SelectItem::ExprWithAlias { expr, alias } => {
+                    columns.push(Named::of(&folded(alias)).with_kind(level.kind_of(expr)));
+                }
                 SelectItem::Wildcard(_) if !level.is_whole || level.is_merged => return None,
                 SelectItem::Wildcard(_) => {
                     columns.extend(level.relations.iter().flat_map(|relation| relation.columns.clone()));
@@ -144,7 +148,7 @@ pub fn with_kept_names(select: &mut Select, change: impl FnOnce(&mut Select) -> 
     change(select)?;
     for (item, before) in select.projection.iter_mut().zip(before) {
         if let (SelectItem::UnnamedExpr(expr), Some(before)) = (&*item, before) {
-            let named = column_item(&Column { name: before, expr: expr.clone() });
+            let named = column_item(&Column { name: before, expr: expr.clone(), kind: None });
             *item = named;
         }
     }

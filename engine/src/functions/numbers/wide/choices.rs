@@ -9,6 +9,7 @@ use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::error::Result;
 use datafusion::functions::core;
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
+use datafusion::logical_expr::type_coercion::binary::comparison_coercion;
 use datafusion::logical_expr::{
     ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
     Signature, Volatility,
@@ -52,6 +53,17 @@ fn are_open(kinds: &[DataType]) -> bool {
     kinds.iter().any(is_wide) && kinds.iter().all(is_number) && !kinds.iter().all(is_wide)
 }
 
+/// The type of values that texts are beside, which the planner reads those as that are literals, and refuses others.
+fn beside_texts(kinds: &[DataType]) -> Option<DataType> {
+    let is_read =
+        |kind: &DataType| kind.is_temporal() || matches!(kind, DataType::Boolean | DataType::Binary);
+    let (texts, others): (Vec<&DataType>, Vec<&DataType>) = kinds.iter().partition(|kind| kind.is_string());
+    let mut others = others.into_iter().filter(|kind| !kind.is_null());
+    let first = others.next().filter(|_| !texts.is_empty())?;
+    let widest = others.try_fold(first.clone(), |widest, kind| comparison_coercion(&widest, kind))?;
+    is_read(&widest).then_some(widest)
+}
+
 impl ScalarUDFImpl for Choice {
     fn name(&self) -> &str {
         self.function.name()
@@ -71,6 +83,9 @@ impl ScalarUDFImpl for Choice {
 
     fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
         let kinds: Vec<DataType> = args.arg_fields.iter().map(|field| field.data_type().clone()).collect();
+        if let Some(kind) = beside_texts(&kinds) {
+            return Ok(Arc::new(Field::new(self.name(), kind, true)));
+        }
         if !are_open(&kinds) {
             return self.function.return_field_from_args(args);
         }
@@ -83,7 +98,7 @@ impl ScalarUDFImpl for Choice {
     }
 
     fn coerce_types(&self, kinds: &[DataType]) -> Result<Vec<DataType>> {
-        if are_open(kinds) {
+        if are_open(kinds) || beside_texts(kinds).is_some() {
             return Ok(kinds.to_vec());
         }
         let fields: Vec<FieldRef> =

@@ -24,7 +24,7 @@ pub fn holds_wide(kind: &DataType) -> bool {
     }
 }
 
-/// `expr`, whose type has wide numbers in it, as a value of `to`.
+/// `expr`, a decimal or what has wide numbers in it, as a value of `to`.
 pub fn stored(
     expr: Arc<dyn PhysicalExpr>,
     schema: &Schema,
@@ -40,7 +40,8 @@ pub fn stored(
         let call = ScalarFunctionExpr::new(&name, function, args, field, Arc::clone(options));
         Arc::new(call) as Arc<dyn PhysicalExpr>
     };
-    if !is_wide(&expr.data_type(schema)?) {
+    let kind = expr.data_type(schema)?;
+    if !is_wide(&kind) && !kind.is_decimal() {
         return Ok(call(lists::cast_function(), vec![expr, null(to)?], to));
     }
     Ok(match to {
