@@ -266,6 +266,11 @@ fn with_default(
         *default = read;
         return Ok(true);
     }
+    // A literal of an `integer` is told as a `bigint` here.
+    let is_small = |kind: &DataType| matches!(kind, DataType::Int8 | DataType::Int16 | DataType::Int32);
+    if value.get_type(schema).is_ok_and(|kind| is_small(&kind)) && is_integer(default) {
+        *default = cast(std::mem::take(default), DataType::Int32);
+    }
     let both = Expr::Case(Case {
         expr: None,
         when_then_expr: vec![(Box::new(lit(true)), Box::new(value.clone()))],
@@ -283,9 +288,6 @@ fn with_default(
     let is_unknown = is_literal(default);
     let target = match (&own, &other) {
         (own, other) if own == other || is_unknown || other.is_null() => return Ok(meant.transformed),
-        // A literal of an `integer` is told as a `bigint` here.
-        (DataType::Int8 | DataType::Int16, DataType::Int64) if is_integer(default) => DataType::Int32,
-        (DataType::Int32, DataType::Int64) if is_integer(default) => DataType::Int32,
         (own, other) => match type_union_resolution(&[own.clone(), other.clone()]) {
             Some(target) => target,
             None => return Ok(meant.transformed),

@@ -322,6 +322,13 @@ fn computed(op: Operator, left: &Expr, right: &Expr, schema: &DFSchema) -> Resul
         if kind == Span { expr.clone() } else { call(Name::ToInterval, vec![expr.clone()]) }
     };
     let is_literal = |expr: &Expr| matches!(expr, Expr::Literal(..));
+    let is_bigint = |expr: &Expr| matches!(expr.get_type(schema), Ok(DataType::Int64 | DataType::UInt64));
+    // Days are counted in `integer`s.
+    if (left_kind == Date && right_kind == Whole && is_bigint(right))
+        || (left_kind == Whole && right_kind == Date && is_bigint(left))
+    {
+        return Err(no_operator(op, left, right, schema));
+    }
     let planned = match (op, left_kind, right_kind) {
         (Operator::Plus, Date, Time) => of(Name::Join, left, right),
         (Operator::Plus, Time, Date) => of(Name::Join, right, left),

@@ -27,18 +27,11 @@ impl ExprPlanner for MergedColumns {
         let (kept, other) = (expr.left.get_type(schema)?, expr.right.get_type(schema)?);
         Ok(PlannerResult::Planned(match common(&kept, &other) {
             None => expr.left,
-            Some(kind) if is_either && kind_of(&other) == kind_of(&kind) => expr.right,
+            Some(kind) if is_either && kind == other => expr.right,
             Some(kind) => cast(expr.left, kind),
         }))
     }
 }
-
-/// PostgreSQL has one type for all decimals.
-fn kind_of(kind: &DataType) -> &DataType {
-    if kind.is_decimal() { &DECIMAL } else { kind }
-}
-
-const DECIMAL: DataType = DataType::Decimal128(38, 0);
 
 /// The type that holds values of both; `None` where the first does, as far as is known.
 fn common(kept: &DataType, other: &DataType) -> Option<DataType> {
@@ -51,7 +44,13 @@ fn common(kept: &DataType, other: &DataType) -> Option<DataType> {
         (kept, other) if kept.is_decimal() && (other.is_decimal() || other.is_integer()) => None,
         // Each is text.
         (kept, other) if kept.is_string() && other.is_string() => None,
-        (DataType::Float32, other) if other.is_decimal() => Some(DataType::Float64),
+        (kept, other) if is_decimal_beside_float(kept, other) || is_decimal_beside_float(other, kept) => {
+            Some(DataType::Float64).filter(|kind| kind != kept)
+        }
         (kept, other) => comparison_coercion(kept, other).filter(|kind| kind != kept),
     }
+}
+
+fn is_decimal_beside_float(one: &DataType, other: &DataType) -> bool {
+    one.is_decimal() && other.is_floating()
 }

@@ -77,7 +77,8 @@ impl AnalyzerRule for Meanings {
             },
             &|plan| {
                 operands::check_keys(&plan)?;
-                let aligned = unknowns::in_union(plan, &options)?;
+                let aligned = unknowns::in_set_operation(plan, &options)?;
+                let aligned = aligned.transform_data(|plan| unknowns::in_union(plan, &options))?;
                 aligned.transform_data(numbers::aligned)
             },
         )?;

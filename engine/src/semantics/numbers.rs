@@ -447,6 +447,17 @@ fn common(kinds: &[Kind]) -> Option<DataType> {
     kinds.contains(&Kind::Single).then_some(DataType::Float32)
 }
 
+/// The type of whole numbers of several sizes, which what stands above must know: a sum of `bigint`s is no `bigint`.
+fn widest(types: &[DataType]) -> Option<DataType> {
+    let known = || types.iter().filter(|kind| !kind.is_null());
+    let first = known().next()?;
+    let are_whole = known().all(|kind| matches!(kind, DataType::Int16 | DataType::Int32 | DataType::Int64));
+    if !are_whole || known().all(|kind| kind == first) {
+        return None;
+    }
+    [DataType::Int64, DataType::Int32].into_iter().find(|kind| types.contains(kind))
+}
+
 fn as_common(expr: Expr, kind: Kind, target: &DataType) -> Expr {
     if *target == DataType::Float64 { double(expr, kind) } else { single(expr, kind) }
 }
@@ -459,6 +470,7 @@ fn as_one(column: Expr, kind: &DataType, target: &DataType) -> Expr {
             as_common(column, Kind::of(kind), target)
         }
         _ if kind.is_null() => cast(column, target.clone()),
+        target if target.is_integer() && kind.is_integer() => cast(column, target.clone()),
         target if *target == numeric::TYPE => wide::widened(column, kind),
         _ => column,
     }
@@ -501,6 +513,15 @@ fn of_case(case: Case, schema: &DFSchema) -> Transformed<Expr> {
         }
     } else {
         let mut results: Vec<&mut Expr> = results.into_iter().map(|result| result.as_mut()).collect();
+        let types: Vec<DataType> = results.iter().map(|result| type_of(result, schema)).collect();
+        if let Some(target) = widest(&types) {
+            is_changed = true;
+            for (result, kind) in results.iter_mut().zip(&types) {
+                if *kind != target && !kind.is_null() {
+                    **result = cast(std::mem::take(*result), target.clone());
+                }
+            }
+        }
         is_changed |= wide::mixed(&mut results, schema);
     }
     changed(Expr::Case(Case { expr: base, when_then_expr, else_expr }), is_changed)
@@ -692,7 +713,8 @@ fn aligned_union(union: Union) -> Result<Transformed<LogicalPlan>> {
                 .filter_map(|input| input.schema().fields().get(at).map(|field| field.data_type().clone()))
                 .collect();
             let kinds: Vec<Kind> = types.iter().map(Kind::of).collect();
-            common(&kinds).or_else(|| wide::are_mixed(&types).then_some(numeric::TYPE)).or_else(|| {
+            let exact = common(&kinds).or_else(|| wide::are_mixed(&types).then_some(numeric::TYPE));
+            exact.or_else(|| widest(&types)).or_else(|| {
                 // The first tells the type of the column.
                 let is_null = types.first().is_some_and(DataType::is_null);
                 types.into_iter().find(|kind| is_null && kind.is_numeric())
@@ -785,6 +807,15 @@ fn aligned_values(values: Values) -> Result<Transformed<LogicalPlan>> {
         })
     });
     if is_changed || is_stale {
+        // NULLs alone keep the type that they were given.
+        for (at, field) in schema.fields().iter().enumerate() {
+            let is_null = |expr: &Expr| expr.get_type(&nothing).is_ok_and(|kind| kind.is_null());
+            if values.iter().filter_map(|row| row.get(at)).all(is_null)
+                && let Some(first) = values.first_mut().and_then(|row| row.get_mut(at))
+            {
+                *first = Expr::Literal(ScalarValue::try_from(field.data_type())?, None);
+            }
+        }
         return Ok(Transformed::yes(LogicalPlanBuilder::values(values)?.build()?));
     }
     Ok(Transformed::no(LogicalPlan::Values(Values { schema, values })))

@@ -3,12 +3,15 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
-use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::common::{DFSchema, JoinType, NullEquality, ScalarValue};
 use datafusion::error::{DataFusionError, Result};
-use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Projection, Union, cast, lit};
+use datafusion::logical_expr::type_coercion::binary::comparison_coercion;
+use datafusion::logical_expr::{
+    BinaryExpr, Distinct, Expr, ExprSchemable, Join, LogicalPlan, Projection, Union, cast, lit,
+};
 
 use crate::Error;
 use crate::casts::{Kind, have_common, name};
@@ -183,6 +186,79 @@ pub fn in_union(plan: LogicalPlan, options: &Arc<ConfigOptions>) -> Result<Trans
         return Ok(Transformed::no(LogicalPlan::Union(union)));
     }
     Ok(Transformed::yes(LogicalPlan::Union(Union::try_new_with_loose_types(union.inputs)?)))
+}
+
+/// Gives the columns of EXCEPT and INTERSECT, which the planner makes joins of all columns of both sides, the types that they
+/// would have in a UNION.
+pub fn in_set_operation(plan: LogicalPlan, options: &Arc<ConfigOptions>) -> Result<Transformed<LogicalPlan>> {
+    let LogicalPlan::Join(mut join) = plan else { return Ok(Transformed::no(plan)) };
+    let kinds = |side: &LogicalPlan| -> Vec<DataType> {
+        side.schema().fields().iter().map(|field| field.data_type().clone()).collect()
+    };
+    let (left_kinds, right_kinds) = (kinds(&join.left), kinds(&join.right));
+    let is_of_all = join.null_equality == NullEquality::NullEqualsNull
+        && matches!(join.join_type, JoinType::LeftSemi | JoinType::LeftAnti)
+        && join.on.len() == left_kinds.len()
+        && join.on.len() == right_kinds.len();
+    if !is_of_all || left_kinds == right_kinds {
+        return Ok(Transformed::no(LogicalPlan::Join(join)));
+    }
+    let (left, is_distinct) = match join.left.as_ref() {
+        LogicalPlan::Distinct(Distinct::All(input)) => (Arc::clone(input), true),
+        _ => (Arc::clone(&join.left), false),
+    };
+    let union = Union::try_new_with_loose_types(vec![left, Arc::clone(&join.right)])?;
+    let union = in_union(LogicalPlan::Union(union), options)?.data;
+    let LogicalPlan::Union(union) = super::numbers::aligned(union)?.data else {
+        return Ok(Transformed::no(LogicalPlan::Join(join)));
+    };
+    let [left, right] = union.inputs.as_slice() else { return Ok(Transformed::no(LogicalPlan::Join(join))) };
+    let targets: Vec<Option<DataType>> = kinds(left).iter().zip(kinds(right)).map(of_both).collect();
+    let left = as_types(left, &targets)?;
+    join.left = if is_distinct { Arc::new(LogicalPlan::Distinct(Distinct::All(left))) } else { left };
+    join.right = as_types(right, &targets)?;
+    let join = Join::try_new(
+        join.left,
+        join.right,
+        join.on,
+        join.filter,
+        join.join_type,
+        join.join_constraint,
+        join.null_equality,
+        join.null_aware,
+    )?;
+    Ok(Transformed::yes(LogicalPlan::Join(join)))
+}
+
+/// The type of a column of two sides, where they are still of two.
+fn of_both((left, right): (&DataType, DataType)) -> Option<DataType> {
+    if *left == right || right.is_null() {
+        return None;
+    }
+    if left.is_null() {
+        return Some(right);
+    }
+    let is_plain = |kind: &DataType| kind.is_numeric() || kind.is_temporal();
+    if is_plain(left) && is_plain(&right) { comparison_coercion(left, &right) } else { None }
+}
+
+fn as_types(plan: &Arc<LogicalPlan>, targets: &[Option<DataType>]) -> Result<Arc<LogicalPlan>> {
+    let is_other = |(field, target): (&Arc<Field>, &Option<DataType>)| {
+        target.as_ref().is_some_and(|target| target != field.data_type())
+    };
+    if !plan.schema().fields().iter().zip(targets).any(is_other) {
+        return Ok(Arc::clone(plan));
+    }
+    let columns = plan.schema().iter().zip(targets).map(|((qualifier, field), target)| {
+        let column = Expr::from((qualifier, field));
+        match target {
+            Some(target) if target != field.data_type() => {
+                cast(column, target.clone()).alias_qualified(qualifier.cloned(), field.name())
+            }
+            _ => column,
+        }
+    });
+    Ok(Arc::new(LogicalPlan::Projection(Projection::try_new(columns.collect(), Arc::clone(plan))?)))
 }
 
 fn check_union(types: &[DataType]) -> Result<()> {

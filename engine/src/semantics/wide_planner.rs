@@ -5,7 +5,7 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::common::DFSchema;
 use datafusion::error::Result;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
-use datafusion::logical_expr::{Expr, ExprSchemable, Operator};
+use datafusion::logical_expr::{Expr, ExprSchemable, Operator, cast};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 use super::{numbers, unknowns, wide};
@@ -63,8 +63,16 @@ fn beside_literal(expr: &RawBinaryExpr, schema: &DFSchema) -> Result<Option<RawB
         (false, true) => &expr.left,
         _ => return Ok(None),
     };
-    if !other.get_type(schema).is_ok_and(|kind| kind.is_decimal()) {
-        return Ok(None);
+    match other.get_type(schema) {
+        Ok(kind) if kind.is_decimal() => {}
+        // Of the other's type.
+        Ok(kind) if kind.is_integer() || kind.is_floating() => {
+            let read =
+                |side: &Expr| if is_text(side) { cast(side.clone(), kind.clone()) } else { side.clone() };
+            let (left, right) = (read(&expr.left), read(&expr.right));
+            return Ok(Some(RawBinaryExpr { op: expr.op.clone(), left, right }));
+        }
+        _ => return Ok(None),
     }
     let [left, right] = unknowns::beside_number([expr.left.clone(), expr.right.clone()], schema)?;
     Ok(Some(RawBinaryExpr { op: expr.op.clone(), left, right }))

@@ -215,6 +215,13 @@ impl VisitorMut for Adapter<'_> {
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        // Nobody looks at its columns, and the planner wants one.
+        if let Expr::Exists { subquery, .. } = expr
+            && let SetExpr::Select(select) = subquery.body.as_mut()
+            && select.projection.is_empty()
+        {
+            select.projection.push(SelectItem::UnnamedExpr(Expr::value(Value::Number("1".into(), false))));
+        }
         if self.reads_system {
             system::adapt_before(expr);
         }

@@ -14,6 +14,7 @@ mod planner;
 mod read;
 mod scan;
 mod search;
+mod series;
 mod shown;
 mod text;
 mod types;
@@ -145,7 +146,7 @@ struct ListFunction {
 
 /// Every function of this folder.
 pub fn functions() -> Vec<Arc<ScalarUDF>> {
-    ALL.map(|(operation, ..)| function(operation)).to_vec()
+    ALL.map(|(operation, ..)| function(operation)).into_iter().chain([series::function()]).collect()
 }
 
 /// The function that does `operation`.

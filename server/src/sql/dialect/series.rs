@@ -85,7 +85,9 @@ pub fn compute(factor: &mut TableFactor) {
             if is_named(name, SERIES) =>
         {
             let arguments: Vec<String> = args.iter().map(ToString::to_string).collect();
-            let alias = alias.as_ref().map_or_else(String::new, |alias| format!(" AS {alias}"));
+            let alias = alias.as_ref().map_or_else(String::new, |alias| {
+                format!(" {}", TableAlias { explicit: true, ..alias.clone() })
+            });
             Some(format!("SELECT * FROM {SERIES}({}){alias}", arguments.join(", ")))
         }
         _ => None,
@@ -109,7 +111,14 @@ pub fn compute(factor: &mut TableFactor) {
     }
     let has_columns = |argument: &FunctionArg| plain(argument).is_some_and(names_columns);
     let lateral = args.args.iter().any(has_columns);
-    let arguments: Vec<String> = args.args.iter().map(ToString::to_string).collect();
+    // Whole numbers have been given their types where they stand in expressions.
+    let written = |argument: &FunctionArg| match plain(argument) {
+        Some(expr @ (Expr::Value(_) | Expr::UnaryOp { .. })) if is_integer(expr) => {
+            format!("CAST({expr} AS INTEGER)")
+        }
+        _ => argument.to_string(),
+    };
+    let arguments: Vec<String> = args.args.iter().map(written).collect();
     let text = format!("SELECT {SERIES}({}) AS {}", arguments.join(", "), column.name);
     let alias = alias.clone();
     if let Some(subquery) = query_of(&text) {

@@ -200,6 +200,12 @@ impl Resolver<'_> {
             select.from = from;
             outcome
         })?;
+        if let Some(OrderByKind::Expressions(items)) = order.as_ref().map(|order| &order.kind) {
+            items
+                .iter()
+                .filter_map(|item| name_alone(&item.expr))
+                .try_for_each(|name| check_one(select, &name))?;
+        }
         if select.projection.len() > 1 {
             // A name alone may have turned out to be what another one says with its table.
             stars::name_each_once(&mut select.projection, place);
@@ -269,6 +275,26 @@ fn name_alone(expr: &Expr) -> Option<String> {
         Expr::Nested(inner) => name_alone(inner),
         _ => None,
     }
+}
+
+/// Fails when the output columns of a name are not all the same.
+fn check_one(select: &Select, name: &str) -> Result<()> {
+    let known = select.projection.iter().filter_map(|item| match item {
+        SelectItem::UnnamedExpr(expr) if column_name(expr) == name => Some(expr),
+        SelectItem::ExprWithAlias { expr, alias } if folded(alias) == name => Some(expr),
+        _ => None,
+    });
+    // Whether columns of one name are one is asked where tables are known.
+    let key = |expr: &Expr| match expr {
+        Expr::Identifier(_) | Expr::CompoundIdentifier(_) => Err(column_name(expr)),
+        other => Ok(other.clone()),
+    };
+    let mut keys = known.map(key);
+    let first = keys.next();
+    if keys.any(|other| Some(&other) != first.as_ref()) {
+        return Err(Error::AmbiguousName { message: format!("ORDER BY \"{name}\" is ambiguous") });
+    }
+    Ok(())
 }
 
 #[cfg(test)]
