@@ -9,7 +9,11 @@ const ZEROS: &str = "0000000000000000";
 /// Gives `put` the parts of what `float4out` prints, with so many `extra_float_digits`.
 pub fn put_single(value: f32, extra: i8, put: impl FnMut(&str)) {
     if extra > 0 {
-        return show(value.into(), ryu::Buffer::new().format(value), SINGLE_DIGITS, put);
+        let mut shortest = ryu::Buffer::new();
+        let shortest = shortest.format(value);
+        let (before, after) = (value.next_down().abs(), value.next_up().abs());
+        let longer = within(shortest, value.into(), [before.into(), after.into()], 9);
+        return show(value.into(), longer.as_deref().unwrap_or(shortest), SINGLE_DIGITS, put);
     }
     put_rounded(value.into(), SINGLE_DIGITS + i32::from(extra), put);
 }
@@ -17,9 +21,50 @@ pub fn put_single(value: f32, extra: i8, put: impl FnMut(&str)) {
 /// Gives `put` the parts of what `float8out` prints, with so many `extra_float_digits`.
 pub fn put_double(value: f64, extra: i8, put: impl FnMut(&str)) {
     if extra > 0 {
-        return show(value, ryu::Buffer::new().format(value), DOUBLE_DIGITS, put);
+        let mut shortest = ryu::Buffer::new();
+        let shortest = shortest.format(value);
+        let longer = within(shortest, value, [value.next_down().abs(), value.next_up().abs()], 17);
+        return show(value, longer.as_deref().unwrap_or(shortest), DOUBLE_DIGITS, put);
     }
     put_rounded(value, DOUBLE_DIGITS + i32::from(extra), put);
+}
+
+/// What stands for `value` in the place of `shortest`, which lies in the middle between it and one of `neighbours`, and reads back
+/// as it only because its last bit is even. PostgreSQL does not rely on that (`acceptBounds` of d2s.c). `None` for all others.
+fn within(shortest: &str, value: f64, neighbours: [f64; 2], digits_max: usize) -> Option<String> {
+    /// From here on what lies between two neighbours is a whole number; before, it has more digits than are ever printed.
+    const WHOLE_FROM: f64 = 16_777_216.0;
+    let value = value.abs();
+    // Until here all are exact below.
+    if !(WHOLE_FROM..1e38).contains(&value) {
+        return None;
+    }
+    let is_between = |text: &str| {
+        let Some(number) = whole(text) else { return false };
+        let exact = value as u128;
+        neighbours.iter().any(|neighbour| {
+            let other = *neighbour as u128;
+            number.abs_diff(exact) * 2 == other.abs_diff(exact)
+                && number.abs_diff(other) == number.abs_diff(exact)
+        })
+    };
+    if !is_between(shortest) {
+        return None;
+    }
+    let sign = if shortest.starts_with('-') { "-" } else { "" };
+    let digits = whole(shortest)?.to_string().trim_end_matches('0').len();
+    (digits..digits_max).map(|digits| format!("{sign}{value:.digits$e}")).find(|text| !is_between(text))
+}
+
+/// The whole number that a text says, without its sign.
+fn whole(text: &str) -> Option<u128> {
+    let unsigned = text.strip_prefix('-').unwrap_or(text);
+    let (mantissa, exponent) = unsigned.split_once('e').unwrap_or((unsigned, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let fraction = fraction.trim_end_matches('0');
+    let zeros = exponent.parse::<usize>().ok()?.checked_sub(fraction.len())?;
+    let digits: u128 = format!("{whole}{fraction}").parse().ok()?;
+    digits.checked_mul(10u128.checked_pow(u32::try_from(zeros).ok()?)?)
 }
 
 /// `%.*g`: rounded to so many digits.
@@ -120,6 +165,17 @@ mod tests {
     use super::*;
 
     // Expected texts are those of a PostgreSQL 15.
+    #[test]
+    fn a_number_in_the_middle_is_none_of_both() {
+        assert_eq!(double_shown(864_691_124_160_167_952.0), "8.646911241601679e+17");
+        assert_eq!(double_shown(-864_691_124_160_167_952.0), "-8.646911241601679e+17");
+        assert_eq!(double_shown(9_007_199_254_740_992.0), "9.007199254740992e+15");
+        assert_eq!(double_shown(1e23), "9.999999999999999e+22");
+        assert_eq!(double_shown(1e22), "1e+22");
+        assert_eq!(single_shown(16_777_216.0), "1.6777216e+07");
+        assert_eq!(single_shown(38_000_192.0), "3.8000192e+07");
+    }
+
     #[test]
     fn floats_print_as_postgres_prints_them() {
         for (value, text) in [
