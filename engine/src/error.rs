@@ -869,6 +869,9 @@ fn from_plan(message: &str) -> Error {
     if let Some((sqlstate, message)) = of_functions(&message) {
         return Error::Stamped { sqlstate: SqlState::from_text(sqlstate), message: message.to_owned() };
     }
+    if message.starts_with("Too many columns!") {
+        return Error::Syntax { message: "subquery must return only one column".into(), position: None };
+    }
     if message.starts_with("Argument #") && message.contains("must be an INTEGER") {
         return Error::UndefinedFunction {
             message: "function generate_series does not exist for arguments of these types".into(),

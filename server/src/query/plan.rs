@@ -41,7 +41,7 @@ use crate::session::TEMPORARY_SCHEMA;
 use crate::sql::{
     self, InsertSource, Query, ValuePlace, cast_outputs, cast_values, computed_values, inserted_columns,
     inserted_query, name_columns, present_name, qualify_relations, quantify, read_values, resolve,
-    tell_session, trim_beside, type_arrays, type_parameters, value_casts,
+    tell_computed_apart, tell_session, trim_beside, type_arrays, type_parameters, value_casts,
 };
 
 /// With less a task could not even spill.
@@ -399,7 +399,15 @@ impl Planner {
             cast_values(&mut statement, &casts);
         }
         let written = value_casts(&statement);
-        let plan = state.statement_to_plan(statement).await.map_err(with_position)?;
+        let plan = match state.statement_to_plan(statement).await {
+            Err(error) if !self.writes && is_of_names(&error) => {
+                let mut statement = self.prepared(&self.query, &self.names.schemas, types)?;
+                tell_computed_apart(&mut statement);
+                state.statement_to_plan(statement).await
+            }
+            planned => planned,
+        };
+        let plan = plan.map_err(with_position)?;
         plan_size::check(&plan)?;
         let is_copy = self.names.tables.iter().any(|table| table.name.schema == assignments::COPIED_SCHEMA);
         if let Some(target) = self.names.tables.first().filter(|_| !is_copy) {
@@ -952,6 +960,11 @@ pub fn with_sources(columns: &Schema, sources: &[Source], declared: &[Declared])
         field.as_ref().clone().with_metadata(metadata)
     };
     Arc::new(Schema::new(columns.fields().iter().map(field).collect::<Vec<_>>()))
+}
+
+/// Whether the planner found two columns of one name, which it gave them itself.
+fn is_of_names(error: &datafusion::error::DataFusionError) -> bool {
+    error.strip_backtrace().contains("require unique expression names")
 }
 
 /// A column that does not exist, with its place where the planner tells it.

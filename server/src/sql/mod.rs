@@ -2,6 +2,7 @@
 
 mod classify;
 mod clauses;
+mod computed_names;
 mod copy_files;
 mod copy_options;
 mod copy_words;
@@ -34,6 +35,7 @@ pub use classify::{
     Command, CommentOn, CopyIn, CopyOut, DeclareCursor, Fetch, GrantOn, Granting, KeyChange, Membership,
     NamedColumns, Query, RewriteTable, RoleChange, RoleOptions, RoleSetting, SchemaChange,
 };
+pub use computed_names::tell_computed_apart;
 pub use copy_options::{CopyFormat, CopyOptions};
 pub use defaults::DefaultValue;
 pub use dialect::{REPEATED, SessionFacts, SessionIdentity, quantify, tell_session};
