@@ -442,11 +442,16 @@ pub(super) fn has_aggregate(part: &impl Visit) -> bool {
 
 /// True when a function that is `wanted` is called in `part`, subqueries aside.
 fn calls(part: &impl Visit, wanted: impl Fn(&Function) -> bool) -> bool {
+    holds(part, |expr| matches!(expr, Expr::Function(function) if wanted(function)))
+}
+
+/// True when an expression that is `wanted` stands in `part`, subqueries aside.
+fn holds(part: &impl Visit, wanted: impl Fn(&Expr) -> bool) -> bool {
     struct Finder<F> {
         wanted: F,
         depth: usize,
     }
-    impl<F: Fn(&Function) -> bool> Visitor for Finder<F> {
+    impl<F: Fn(&Expr) -> bool> Visitor for Finder<F> {
         type Break = ();
 
         fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
@@ -460,11 +465,9 @@ fn calls(part: &impl Visit, wanted: impl Fn(&Function) -> bool) -> bool {
         }
 
         fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-            match expr {
-                Expr::Function(function) if self.depth == 0 && (self.wanted)(function) => {
-                    ControlFlow::Break(())
-                }
-                _ => ControlFlow::Continue(()),
+            match self.depth == 0 && (self.wanted)(expr) {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
             }
         }
     }

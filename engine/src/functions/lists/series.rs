@@ -46,10 +46,9 @@ impl ScalarUDFImpl for Series {
             return Ok(vec![DataType::Int32; kinds.len()]);
         }
         // Dates beside local times are such; by themselves they are midnights of the session.
-        let local =
-            kinds.iter().find(|kind| matches!(kind, DataType::Timestamp(_, None))).map(|_| None::<Arc<str>>);
-        let zoned = kinds.iter().any(|kind| matches!(kind, DataType::Timestamp(_, Some(_))));
-        let zone = if zoned { None } else { local }.unwrap_or_else(|| Some("UTC".into()));
+        let is_zoned = kinds.iter().any(|kind| matches!(kind, DataType::Timestamp(_, Some(_))));
+        let is_local = kinds.iter().any(|kind| matches!(kind, DataType::Timestamp(_, None)));
+        let zone = (is_zoned || !is_local).then(|| "UTC".into());
         let moment = DataType::Timestamp(TimeUnit::Nanosecond, zone);
         let is_moment = |kind: &DataType| matches!(kind, DataType::Date32 | DataType::Timestamp(..));
         let are_moments = kinds.iter().any(is_moment);

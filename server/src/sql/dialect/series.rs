@@ -5,13 +5,13 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::{
     DataType, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, ObjectNamePart,
-    Query, SetExpr, TableAlias, TableAliasColumnDef, TableFactor, TimezoneInfo, UnaryOperator, Value, Visit,
-    VisitMut, Visitor, VisitorMut,
+    Query, SetExpr, TableAlias, TableAliasColumnDef, TableFactor, TimezoneInfo, UnaryOperator, Value,
+    VisitMut, VisitorMut,
 };
 use sqlparser::parser::Parser;
 
 use super::calls::name_of;
-use super::{REPEATED, call, cast, is_named, strip_schema, take};
+use super::{REPEATED, call, cast, holds, is_named, strip_schema, take};
 use crate::sql::grammar::Grammar;
 
 const SERIES: &str = "generate_series";
@@ -146,28 +146,7 @@ fn is_told(expr: &Expr) -> bool {
 }
 
 fn names_columns(expr: &Expr) -> bool {
-    struct Columns {
-        depth: usize,
-    }
-    impl Visitor for Columns {
-        type Break = ();
-
-        fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
-            self.depth += 1;
-            ControlFlow::Continue(())
-        }
-
-        fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
-            self.depth -= 1;
-            ControlFlow::Continue(())
-        }
-
-        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-            let is_column = matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
-            if self.depth == 0 && is_column { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        }
-    }
-    expr.visit(&mut Columns { depth: 0 }).is_break()
+    holds(expr, |expr| matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_)))
 }
 
 /// True for the name of such a function.
