@@ -31,12 +31,15 @@ use crate::empty_inputs::EmptyInputs;
 use crate::nullable_inputs::forgetting;
 use crate::operators::KeptSide;
 use crate::optimize_projections::careful;
+use crate::repeated_names::by_place;
+use crate::unordered_unions::UnorderedUnions;
 
 /// DataFusion's rules, with ours right behind the one that chooses how joins run.
 pub fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
-    let mut rules = forgetting(careful(PhysicalOptimizer::new().rules));
+    let mut rules = forgetting(careful(by_place(PhysicalOptimizer::new().rules)));
     let choice = rules.iter().position(|rule| rule.name() == "join_selection");
     rules.insert(choice.map_or(0, |at| at + 1), Arc::new(SafeBroadcasts));
+    rules.insert(0, Arc::new(UnorderedUnions));
     rules.push(Arc::new(KeptSides));
     rules.push(Arc::new(EmptyInputs));
     rules

@@ -13,6 +13,7 @@ use datafusion::optimizer::propagate_empty_relation::PropagateEmptyRelation;
 use datafusion::optimizer::push_down_filter::PushDownFilter;
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 
+use crate::computed_keys::ComputedKeys;
 use crate::functions::later::LaterValues;
 use crate::plan_size;
 use crate::scope::Scope;
@@ -35,6 +36,7 @@ pub fn watched(rules: Vec<Rule>) -> Vec<Rule> {
         watched.push(Arc::new(Watched { rule, moves_conditions, takes_keys, takes_inputs }));
         watched.push(Arc::new(Size));
     }
+    watched.push(Arc::new(ComputedKeys));
     watched.push(Arc::new(LaterValues));
     watched
 }

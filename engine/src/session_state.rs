@@ -30,6 +30,7 @@ use crate::functions::{
 use crate::nullable_inputs::forgetting;
 use crate::optimize_projections::careful;
 use crate::planner_rules::watched;
+use crate::repeated_names::by_place;
 use crate::runtime::NodeRuntime;
 use crate::semantics::{MergedColumns, WidePlanner, analyzer_rules, instants::Instants, same};
 
@@ -211,7 +212,7 @@ impl SessionStates {
         };
         let local = base()
             .with_optimizer_rules(watched(Optimizer::new().rules))
-            .with_physical_optimizer_rules(forgetting(careful(PhysicalOptimizer::new().rules)))
+            .with_physical_optimizer_rules(forgetting(careful(by_place(PhysicalOptimizer::new().rules))))
             .with_config(local_config().with_extension(Arc::clone(&runtime.stores)))
             .build();
         let cluster = base()

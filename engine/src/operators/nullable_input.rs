@@ -71,8 +71,12 @@ impl ExecutionPlan for NullableInput {
         children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let [input] = <[_; 1]>::try_from(children)
-            .map_err(|_| DataFusionError::Internal("a side of a join is one input".to_owned()))?;
+            .map_err(|_| DataFusionError::Internal("it has one input".to_owned()))?;
         Ok(Arc::new(Self::new(input)))
+    }
+
+    fn supports_limit_pushdown(&self) -> bool {
+        true
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
@@ -89,7 +93,7 @@ impl ExecutionPlan for NullableInput {
         _: &StatisticsArgs,
     ) -> Result<Arc<Statistics>> {
         let [input] = input_stats else {
-            return Err(DataFusionError::Internal("a side of a join is one input".to_owned()));
+            return Err(DataFusionError::Internal("it has one input".to_owned()));
         };
         Ok(Arc::clone(input))
     }

@@ -20,7 +20,7 @@ use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
-use engine::operators::RecordedPartitioning;
+use engine::operators::{NullableInput, RecordedPartitioning};
 
 use super::wording::{condition, plain, sql};
 
@@ -94,6 +94,9 @@ fn named(plan: &Arc<dyn ExecutionPlan>, table: Option<&str>) -> (String, String)
     }
     if let Some(kept) = plan.downcast_ref::<RecordedPartitioning>() {
         return ("Recorded Partitioning".into(), format!("by {}", joined(kept.keys().iter().map(sql))));
+    }
+    if plan.is::<NullableInput>() {
+        return ("Unordered".into(), String::new());
     }
     if plan.is::<UnionExec>() {
         return ("Append".into(), String::new());

@@ -7,10 +7,11 @@ use rand::seq::IndexedRandom;
 /// A statement.
 pub fn invent(chance: &mut StdRng) -> String {
     let mut grouper = Grouper { chance };
-    match grouper.chance.random_range(0..6) {
+    match grouper.chance.random_range(0..7) {
         0 | 1 => grouper.sets(2),
         2 => grouper.distinct_on(),
         3 => grouper.cte(),
+        4 => grouper.sorted(),
         _ => grouper.groups(),
     }
 }
@@ -134,6 +135,69 @@ impl Grouper<'_> {
             _ => format!(
                 "select count(*), sum(c) from (select {first} k, count(*) c from {from}{condition} group by {first}{having}) s where k is not null"
             ),
+        }
+    }
+
+    /// What is sorted by, of the number `key`.
+    fn sorter(&mut self, key: &str) -> String {
+        let sorter = self.pick(&[
+            "-@",
+            "-abs(@)",
+            "-coalesce(@, 1)",
+            "@ > abs(@)",
+            "@ > 1",
+            "@ is null",
+            "coalesce(@, 0) > 1",
+            "not (@ > coalesce(@, 1))",
+            "case when @ >= coalesce(@, 1) then 7 else @ end",
+            "@ between 1 and abs(@)",
+            "@ in (1, abs(@))",
+            "abs(@) + @",
+            "@ % 2",
+            "@::text || 'x'",
+            "nullif(@, 1) > 0 and @ < 3",
+            "coalesce(@ > 1, false)",
+            "(select max(i.a) from q_i i) > @",
+            "case when @ > 1 then (select count(*) from q_i i where i.a = 1) else -abs(@) end",
+        ]);
+        let direction = self.pick(&["", " desc", " nulls first", " desc nulls last"]);
+        format!("{}{direction}", sorter.replace('@', key))
+    }
+
+    fn sorted(&mut self) -> String {
+        let (from, condition) = (self.from(), self.condition());
+        let key = self.pick(&["t.a", "t.b", "(t.a + t.b)", "coalesce(t.a, t.b)"]);
+        let sorter = self.sorter(key);
+        let limit = self.pick(&["1", "2", "3", "10"]);
+        match self.chance.random_range(0..6) {
+            0 => format!(
+                "select {key}, count(*) from {from}{condition} group by {key} order by {sorter}, {key} limit {limit}"
+            ),
+            1 => format!(
+                "select t.a, t.b from {from}{condition} order by {sorter}, t.a, t.b, t.id limit {limit}"
+            ),
+            2 => format!(
+                "select t.b, array_agg({key} order by {sorter}, {key}, t.id) from {from}{condition} group by t.b"
+            ),
+            3 => {
+                let sorter = self.sorter("k");
+                format!(
+                    "select k, sum(c) over (order by {sorter}, k) from (select {key} k, count(*) c from {from}{condition} group by 1) s"
+                )
+            }
+            4 => {
+                let sorter =
+                    self.sorter("k").split(" desc").next().unwrap_or_default().replace(" nulls first", "");
+                format!(
+                    "select k, row_number() over (partition by {sorter} order by k) from (select {key} k, count(*) c from {from}{condition} group by 1) s"
+                )
+            }
+            _ => {
+                let other = self.sorter("s.k");
+                format!(
+                    "select s.k, o.b from (select {key} k, count(*) c from {from}{condition} group by 1) s left join (select o.a, max(o.b) b from q_o o group by o.a) o on o.a = s.k order by {other}, s.k, o.b limit {limit}"
+                )
+            }
         }
     }
 

@@ -17,7 +17,7 @@ mod texts;
 mod windows;
 
 use rand::rngs::StdRng;
-use tokio_postgres::types::{FromSql, Type};
+use tokio_postgres::types::{FromSql, Kind, Type};
 use tokio_postgres::{Client, Row, SimpleQueryMessage};
 
 /// A family of questions.
@@ -116,6 +116,23 @@ pub enum Answer {
     Refused(String),
 }
 
+/// An array's bytes, whose mark of NULLs says whether it has any: PostgreSQL's slices keep that of the whole.
+fn with_own_nulls(mut bytes: Vec<u8>) -> Vec<u8> {
+    let number =
+        |at: usize| bytes.get(at..at + 4).and_then(|four| four.try_into().ok()).map_or(0, i32::from_be_bytes);
+    let mut at = 12 + 8 * number(0) as usize;
+    let mut has_null = false;
+    while at < bytes.len() {
+        let length = number(at);
+        has_null |= length < 0;
+        at += 4 + length.max(0) as usize;
+    }
+    if let Some(mark) = bytes.get_mut(7) {
+        *mark = u8::from(has_null);
+    }
+    bytes
+}
+
 fn is_no_number(kind: &Type, bytes: &[u8]) -> bool {
     match *kind {
         Type::FLOAT8 => bytes.try_into().is_ok_and(|bytes| f64::from_be_bytes(bytes).is_nan()),
@@ -183,7 +200,12 @@ impl Answer {
                     Raw(Some(bytes)) if is_no_number(row.columns()[at].type_(), &bytes) => {
                         format!("{} NaN", row.columns()[at].type_().oid())
                     }
-                    Raw(Some(bytes)) => format!("{} {bytes:02x?}", row.columns()[at].type_().oid()),
+                    Raw(Some(bytes)) => {
+                        let kind = row.columns()[at].type_();
+                        let bytes =
+                            if matches!(kind.kind(), Kind::Array(_)) { with_own_nulls(bytes) } else { bytes };
+                        format!("{} {bytes:02x?}", kind.oid())
+                    }
                     Raw(None) => format!("{} NULL", row.columns()[at].type_().oid()),
                 };
                 let mut rows: Vec<Vec<String>> =

@@ -138,6 +138,7 @@ impl Framer<'_> {
             "partition by t.b ",
             "partition by t.a, t.t ",
             "partition by t.b > 1 ",
+            "partition by t.b > abs(t.a) ",
         ]);
         let direction = self.pick(&["", " desc", " nulls first", " desc nulls last"]);
         match self.chance.random_range(0..6) {
@@ -152,7 +153,7 @@ impl Framer<'_> {
             1 | 2 => {
                 let (start, end) = self.bounds();
                 let mode = self.pick(&["rows", "rows", "groups"]);
-                let key = self.pick(&["t.a", "t.b", "t.t", "t.id"]);
+                let key = self.pick(&["t.a", "t.b", "t.t", "t.id", "-abs(t.a)", "coalesce(t.b, 0) > 1"]);
                 format!(
                     "{partition}order by {key}{direction}, t.id, t.a, t.b, t.t {mode} between {start} and {end}{}",
                     self.excluded()
