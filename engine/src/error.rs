@@ -631,11 +631,8 @@ fn from_arrow(error: &ArrowError) -> Error {
         }
         ArrowError::DivideByZero => Error::DivisionByZero,
         ArrowError::ArithmeticOverflow(message) => Error::OutOfRange { message: first_line(message) },
-        ArrowError::CastError(message) if message.starts_with("Can't cast value") => {
-            Error::OutOfRange { message: "value out of range for its type".into() }
-        }
         ArrowError::CastError(message) | ArrowError::ParseError(message) => {
-            Error::InvalidText { message: first_line(message) }
+            from_cast(message).unwrap_or_else(|| Error::InvalidText { message: first_line(message) })
         }
         ArrowError::CsvError(message) | ArrowError::JsonError(message) => {
             Error::BadCopyFormat { message: first_line(message) }
@@ -663,6 +660,39 @@ fn from_arrow(error: &ArrowError) -> Error {
             Error::from_stamp(&message).unwrap_or_else(|| Error::internal(message))
         }
     }
+}
+
+/// What Arrow says of a value that is none of the type that it is cast to, in PostgreSQL's words.
+fn from_cast(message: &str) -> Option<Error> {
+    if message.starts_with("Can't cast value") {
+        let of = message.rsplit(' ').next().map_or("value", |name| number_name(name).unwrap_or("value"));
+        return Some(Error::OutOfRange { message: format!("{of} out of range") });
+    }
+    let of_text = ["Cannot cast string '", "Cannot cast value '"];
+    let rest = of_text.into_iter().find_map(|start| message.strip_prefix(start))?;
+    let (text, name) = rest.strip_suffix(" type")?.rsplit_once("' to value of ")?;
+    let name = match name {
+        "Boolean" => "boolean",
+        number => number_name(number)?,
+    };
+    let digits = text.trim_ascii().strip_prefix(['+', '-']).unwrap_or(text.trim_ascii());
+    Some(if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) && name != "boolean" {
+        Error::OutOfRange { message: format!("value \"{text}\" is out of range for type {name}") }
+    } else {
+        Error::InvalidText { message: format!("invalid input syntax for type {name}: \"{text}\"") }
+    })
+}
+
+fn number_name(arrow: &str) -> Option<&'static str> {
+    Some(match arrow {
+        "Int16" => "smallint",
+        "Int32" => "integer",
+        "Int64" => "bigint",
+        "UInt32" => "oid",
+        "Float32" => "real",
+        "Float64" => "double precision",
+        _ => return None,
+    })
 }
 
 fn too_many_rows() -> Error {
@@ -974,6 +1004,29 @@ mod tests {
     fn text_without_a_stamp_has_none() {
         assert!(Error::from_stamp("h2 protocol error").is_none());
         assert!(Error::from_stamp("sqlstate=22").is_none());
+    }
+
+    #[test]
+    fn a_text_that_is_no_number_is_told_as_postgres_tells_it() {
+        let told = |message: &str| {
+            let error = ArrowError::CastError(message.to_owned());
+            let error = Error::from(DataFusionError::ArrowError(Box::new(error), None));
+            (error.sqlstate().as_str().to_owned(), error.to_string())
+        };
+        let is = |code: &str, message: &str| (code.to_owned(), message.to_owned());
+        assert_eq!(
+            told("Cannot cast string 'it's' to value of Int32 type"),
+            is("22P02", "invalid input syntax for type integer: \"it's\"")
+        );
+        assert_eq!(
+            told("Cannot cast string ' -99999' to value of Int16 type"),
+            is("22003", "value \" -99999\" is out of range for type smallint")
+        );
+        assert_eq!(
+            told("Cannot cast value '12' to value of Boolean type"),
+            is("22P02", "invalid input syntax for type boolean: \"12\"")
+        );
+        assert_eq!(told("Can't cast value 3000000000 to type Int32"), is("22003", "integer out of range"));
     }
 
     #[test]

@@ -42,6 +42,12 @@ impl ExprPlanner for Instants {
                 casts::check_operator(&expr.op.to_string(), &expr.left, &expr.right, schema)?;
                 return Ok(PlannerResult::Original(expr));
             }
+            BinaryOperator::Eq
+            | BinaryOperator::NotEq
+            | BinaryOperator::Lt
+            | BinaryOperator::LtEq
+            | BinaryOperator::Gt
+            | BinaryOperator::GtEq => return Ok(PlannerResult::Original(beside_span(expr, schema))),
             _ => return Ok(PlannerResult::Original(expr)),
         };
         match computed(op, &expr.left, &expr.right, schema)? {
@@ -71,6 +77,18 @@ impl ExprPlanner for Instants {
         }
         Ok(PlannerResult::Planned(call(Name::Extract, args)))
     }
+}
+
+/// A literal in quotes that is compared with an interval is one: the planner knows of no comparison of an interval and a text.
+fn beside_span(mut compared: RawBinaryExpr, schema: &DFSchema) -> RawBinaryExpr {
+    let is_text = |expr: &Expr| matches!(expr, Expr::Literal(value, _) if value.try_as_str().is_some());
+    let literal = match (is_text(&compared.left), is_text(&compared.right)) {
+        (true, false) if exact_kind_of(&compared.right, schema) == Kind::Span => &mut compared.left,
+        (false, true) if exact_kind_of(&compared.left, schema) == Kind::Span => &mut compared.right,
+        _ => return compared,
+    };
+    *literal = cast(std::mem::take(literal), SPAN);
+    compared
 }
 
 fn call(name: Name, args: Vec<Expr>) -> Expr {

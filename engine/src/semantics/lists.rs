@@ -240,6 +240,16 @@ fn called(mut function: ScalarFunction, schema: &DFSchema) -> Result<Transformed
             function.args = function.args.into_iter().map(shown).collect();
             return Ok(Transformed::yes(Expr::ScalarFunction(function)));
         }
+        "coalesce" | "nvl" if function.args.iter().any(is_array) => {
+            let kinds = function.args.iter().filter_map(|arg| type_of(arg, schema));
+            let Some(kind) = kinds.into_iter().find(|kind| depth(kind) > 0) else {
+                return Ok(Transformed::no(Expr::ScalarFunction(function)));
+            };
+            let read = |arg| Ok(as_array(arg, DataType::Utf8, &kind)?.0);
+            let is_read = function.args.iter().any(|arg| literal(arg).is_some());
+            function.args = function.args.into_iter().map(read).collect::<Result<_>>()?;
+            return Ok(changed(Expr::ScalarFunction(function), is_read));
+        }
         _ => {}
     }
     match operation(&function.func) {

@@ -150,9 +150,10 @@ fn read_as(expr: Expr, known: &Beside) -> Result<Expr> {
         Beside::Boolean => lit(boolean(text)?),
         Beside::Bytea => Expr::Literal(ScalarValue::Binary(Some(bytes::bytes_of(text)?)), None),
         Beside::Numeric => conversions::read_literal(text)?,
-        Beside::Number(DataType::Float64) => conversions::to_double(expr),
-        Beside::Number(DataType::Float32) => conversions::to_single(expr),
-        Beside::Number(kind) => cast(expr, kind.clone()),
+        // At once: what nobody computes is still refused where it says nothing.
+        Beside::Number(DataType::Float64) => lit(conversions::read_double(text)?),
+        Beside::Number(DataType::Float32) => lit(conversions::read_single(text)?),
+        Beside::Number(kind) => lit(ScalarValue::from(text).cast_to(kind)?),
     })
 }
 

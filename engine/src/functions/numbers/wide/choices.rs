@@ -55,8 +55,9 @@ fn are_open(kinds: &[DataType]) -> bool {
 
 /// The type of values that texts are beside, which the planner reads those as that are literals, and refuses others.
 fn beside_texts(kinds: &[DataType]) -> Option<DataType> {
-    let is_read =
-        |kind: &DataType| kind.is_temporal() || matches!(kind, DataType::Boolean | DataType::Binary);
+    let is_read = |kind: &DataType| {
+        kind.is_temporal() || matches!(kind, DataType::Boolean | DataType::Binary | DataType::List(_))
+    };
     let (texts, others): (Vec<&DataType>, Vec<&DataType>) = kinds.iter().partition(|kind| kind.is_string());
     let mut others = others.into_iter().filter(|kind| !kind.is_null());
     let first = others.next().filter(|_| !texts.is_empty())?;
