@@ -1,7 +1,7 @@
 //! Values as DuckLake writes them in text: the bounds of columns, partition values and defaults.
 
 use datafusion::arrow::compute::{CastOptions, cast_with_options};
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::arrow::util::display::FormatOptions;
 use datafusion::common::ScalarValue;
 
@@ -20,8 +20,20 @@ pub fn to_text(value: &ScalarValue) -> Option<String> {
         | ScalarValue::BinaryView(Some(bytes)) => bytes.iter().map(|byte| format!("{byte:02X}")).collect(),
         ScalarValue::Float32(Some(number)) => float_text(f64::from(*number), &number.to_string()),
         ScalarValue::Float64(Some(number)) => float_text(*number, &number.to_string()),
+        ScalarValue::Date32(Some(days)) if days.unsigned_abs() >= LAST_DAY => infinity(*days > 0),
+        ScalarValue::TimestampMicrosecond(Some(time), _) if time.unsigned_abs() >= LAST => {
+            infinity(*time > 0)
+        }
         other => displayed(other)?,
     })
+}
+
+/// `infinity` of dates and of microseconds, as DuckDB has them: the last numbers of their types, and the same below 0.
+const LAST_DAY: u32 = i32::MAX.unsigned_abs();
+const LAST: u64 = i64::MAX.unsigned_abs();
+
+fn infinity(is_late: bool) -> String {
+    if is_late { "infinity" } else { "-infinity" }.to_owned()
 }
 
 /// `1.0`, as other engines write it; not `1`.
@@ -77,6 +89,13 @@ pub fn from_text(text: &str, kind: &DataType) -> Option<ScalarValue> {
         }
         // Before our era DuckDB writes `(BC)`: no bound rather than a wrong one.
         DataType::Date32 | DataType::Timestamp(..) if text.contains("BC") => None,
+        DataType::Date32 if text.ends_with("infinity") => {
+            Some(ScalarValue::Date32(Some(if text.starts_with('-') { -i32::MAX } else { i32::MAX })))
+        }
+        DataType::Timestamp(TimeUnit::Microsecond, zone) if text.ends_with("infinity") => {
+            let time = if text.starts_with('-') { -i64::MAX } else { i64::MAX };
+            Some(ScalarValue::TimestampMicrosecond(Some(time), zone.clone()))
+        }
         DataType::Timestamp(unit, Some(zone)) => {
             let zoned = text.strip_suffix("+00").map(|text| format!("{text}Z"));
             let zoned = ScalarValue::Utf8(Some(zoned.unwrap_or_else(|| text.to_owned())));
@@ -117,6 +136,8 @@ mod tests {
             (ScalarValue::Utf8(Some("Zürich ' quote".into())), "Zürich ' quote"),
             (ScalarValue::Binary(Some(vec![0, 255, 97])), "00FF61"),
             (ScalarValue::Date32(Some(19_756)), "2024-02-03"),
+            (ScalarValue::Date32(Some(i32::MAX)), "infinity"),
+            (ScalarValue::TimestampMicrosecond(Some(-i64::MAX), zone()), "-infinity"),
             (ScalarValue::TimestampMicrosecond(Some(-1_000_000), None), "1969-12-31 23:59:59"),
             (
                 ScalarValue::TimestampMicrosecond(Some(1_706_933_106_789_012), None),

@@ -240,6 +240,10 @@ fn ranged(function: &mut WindowFunction, schema: &DFSchema) -> Result<bool> {
             _ => return refuse(if is_number { "integer" } else { "unknown" }),
         }
     }
+    if matches!(kind, DataType::Date32 | DataType::Timestamp(..)) {
+        *key = instants::finite(std::mem::take(key));
+        return Ok(true);
+    }
     let Some(wider) = wider.filter(|wider| *wider != kind) else { return Ok(false) };
     *key = cast(std::mem::take(key), wider);
     Ok(true)
@@ -286,6 +290,9 @@ fn with_default(
         return Ok(meant.transformed);
     };
     let is_unknown = is_literal(default);
+    if !is_unknown && instants::in_common([&mut *value, &mut *default], schema, options)? {
+        return Ok(true);
+    }
     let target = match (&own, &other) {
         (own, other) if own == other || is_unknown || other.is_null() => return Ok(meant.transformed),
         (own, other) => match type_union_resolution(&[own.clone(), other.clone()]) {

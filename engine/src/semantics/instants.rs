@@ -6,19 +6,22 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::error::{DataFusionError, Result};
-use datafusion::logical_expr::expr::{AggregateFunction, Case, InList, ScalarFunction, WindowFunction};
+use datafusion::logical_expr::expr::{
+    AggregateFunction, Case, InList, InSubquery, ScalarFunction, WindowFunction,
+};
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawAggregateExpr, RawBinaryExpr};
 use datafusion::logical_expr::{
-    Between, BinaryExpr, Cast, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, ReturnFieldArgs,
-    ScalarFunctionArgs, cast,
+    Between, BinaryExpr, Cast, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, Projection,
+    ReturnFieldArgs, ScalarFunctionArgs, cast, when,
 };
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 use super::{casts, changed};
 use crate::functions::arithmetic;
 use crate::functions::instants::calendar::{self, DAY, Fault};
+use crate::functions::instants::infinite::is_infinite;
 use crate::functions::instants::totals::{self, Total};
 use crate::functions::instants::values::{Kind, SPAN, instant_type};
 use crate::functions::instants::{Name, failed, function, is_ours};
@@ -77,6 +80,11 @@ impl ExprPlanner for Instants {
         }
         Ok(PlannerResult::Planned(call(Name::Extract, args)))
     }
+}
+
+/// A key of a range by an offset, which is computed with.
+pub(super) fn finite(key: Expr) -> Expr {
+    call(Name::Finite, vec![key])
 }
 
 /// A literal in quotes that is compared with an interval is one: the planner knows of no comparison of an interval and a text.
@@ -138,7 +146,10 @@ pub fn meant(expr: Expr, schema: &DFSchema, options: &Arc<ConfigOptions>) -> Res
             Err(not_supported(&format!("{} of intervals", function.func.name())))
         }
         Expr::ScalarFunction(mut function)
-            if matches!(function.func.name(), "coalesce" | "greatest" | "least" | "nullif") =>
+            if matches!(
+                function.func.name(),
+                "coalesce" | "greatest" | "least" | "nullif" | "make_array"
+            ) =>
         {
             // `nullif` compares, and gives what it was given.
             let is_compared = function.func.name() == "nullif";
@@ -146,6 +157,14 @@ pub fn meant(expr: Expr, schema: &DFSchema, options: &Arc<ConfigOptions>) -> Res
             let Some(kind) = kind.filter(|kind| differ(&function.args, *kind, schema)) else {
                 return Ok(Transformed::no(Expr::ScalarFunction(function)));
             };
+            if let ([value, other], true) = (function.args.as_slice(), is_compared)
+                && [value, other].iter().all(|part| is_moment(kind_of(part, schema)))
+            {
+                let both = BinaryExpr::new(Box::new(value.clone()), Operator::Eq, Box::new(other.clone()));
+                let are_equal = compared(both, schema, options)?.data;
+                let nothing = Expr::Literal(ScalarValue::try_new_null(&value.get_type(schema)?)?, None);
+                return Ok(Transformed::yes(when(are_equal, nothing).otherwise(value.clone())?));
+            }
             let args = function.args.into_iter().map(|arg| match is_compared {
                 true => read_as(arg, kind, options),
                 false => as_kind(arg, kind, schema, options),
@@ -157,6 +176,7 @@ pub fn meant(expr: Expr, schema: &DFSchema, options: &Arc<ConfigOptions>) -> Res
         Expr::InSubquery(subquery) if kind_of(&subquery.expr, schema) == Kind::Span => {
             Err(not_supported("IN with a subquery of intervals"))
         }
+        Expr::InSubquery(subquery) => searched(subquery, schema, options),
         Expr::ScalarFunction(function) if function.func.name() == "now" => {
             Ok(Transformed::yes(cast(Expr::ScalarFunction(function), instant_type())))
         }
@@ -303,12 +323,6 @@ fn cast_of(cast: &Cast, from: &DataType, is_written: bool) -> Option<Expr> {
         let is_ours = to == &kind || !is_written || matches!(to, DataType::Interval(_));
         return (!is_ours)
             .then(|| if *from == kind { inner() } else { datafusion::logical_expr::cast(inner(), kind) });
-    }
-    // Between a date and a local time nothing depends on the session.
-    if !is_written
-        && matches!((from_kind, to_kind), (Kind::Date, Kind::Timestamp) | (Kind::Timestamp, Kind::Date))
-    {
-        return None;
     }
     let mut args = vec![inner()];
     if let Some(digits) = digits {
@@ -503,6 +517,14 @@ fn as_instant(expr: Expr, kind: Kind, options: &Arc<ConfigOptions>) -> Result<Ex
     }
 }
 
+/// Local times where one side is a local time: the engine would compare both in nanoseconds, which end in 2262.
+fn as_local(expr: Expr, kind: Kind, options: &Arc<ConfigOptions>) -> Result<Expr> {
+    match kind {
+        Kind::Date => folded(call(Name::ToTimestamp, vec![expr]), options, false),
+        _ => Ok(expr),
+    }
+}
+
 /// The kind of dates and times among `exprs` that the others become.
 fn common_kind<'a>(exprs: impl Iterator<Item = &'a Expr>, schema: &DFSchema) -> Option<Kind> {
     let mut found = None;
@@ -524,6 +546,40 @@ fn common_kind<'a>(exprs: impl Iterator<Item = &'a Expr>, schema: &DFSchema) -> 
 
 /// Results of a CASE that are literals without a type are of the type of the others.
 fn in_case(mut case: Case, schema: &DFSchema, options: &Arc<ConfigOptions>) -> Result<Transformed<Expr>> {
+    let is_compared = in_comparisons(&mut case, schema, options)?;
+    let case = results_of_case(case, schema, options)?;
+    Ok(changed(case.data, case.transformed || is_compared))
+}
+
+/// Makes dates, local times and instants among `parts` values of the one kind that holds them all. True where some were of another.
+pub(super) fn in_common<'a>(
+    parts: impl IntoIterator<Item = &'a mut Expr>,
+    schema: &DFSchema,
+    options: &Arc<ConfigOptions>,
+) -> Result<bool> {
+    let mut parts: Vec<&mut Expr> = parts.into_iter().collect();
+    let kind = common_kind(parts.iter().map(|part| &**part), schema).filter(|kind| is_moment(*kind));
+    let Some(kind) = kind.filter(|kind| differ(parts.iter().map(|part| &**part), *kind, schema)) else {
+        return Ok(false);
+    };
+    for part in &mut parts {
+        **part = as_kind(std::mem::take(*part), kind, schema, options)?;
+    }
+    Ok(true)
+}
+
+/// What a CASE compares, as values of one kind. True where some were of another.
+fn in_comparisons(case: &mut Case, schema: &DFSchema, options: &Arc<ConfigOptions>) -> Result<bool> {
+    let Some(base) = &mut case.expr else { return Ok(false) };
+    let whens = case.when_then_expr.iter_mut().map(|(when, _)| when.as_mut());
+    in_common(std::iter::once(base.as_mut()).chain(whens), schema, options)
+}
+
+fn results_of_case(
+    mut case: Case,
+    schema: &DFSchema,
+    options: &Arc<ConfigOptions>,
+) -> Result<Transformed<Expr>> {
     let results =
         || case.when_then_expr.iter().map(|(_, then)| then.as_ref()).chain(case.else_expr.as_deref());
     let kind = common_kind(results(), schema).filter(|kind| differ(results(), *kind, schema));
@@ -569,11 +625,11 @@ fn compared(
         (Kind::Date | Kind::Timestamp, Kind::Instant) => of(as_instant(left, left_kind, options)?, op, right),
         (Kind::Date, Kind::Timestamp) => match beside_day(op, &right) {
             Some((op, day)) => of(left, op, day),
-            None => of(left, op, right),
+            None => of(as_local(left, left_kind, options)?, op, right),
         },
         (Kind::Timestamp, Kind::Date) => match op.swap().and_then(|op| beside_day(op, &left)) {
             Some((op, day)) => of(right, op, day),
-            None => of(left, op, right),
+            None => of(left, op, as_local(right, right_kind, options)?),
         },
         (Kind::Text | Kind::Whole | Kind::Number, kind) | (kind, Kind::Text | Kind::Whole | Kind::Number)
             if kind.is_temporal() =>
@@ -588,6 +644,10 @@ fn compared(
 /// The comparison of a day with a constant local time as one with a day, by which files are left out.
 fn beside_day(op: Operator, time: &Expr) -> Option<(Operator, Expr)> {
     let Expr::Literal(ScalarValue::TimestampMicrosecond(Some(time), None), _) = time else { return None };
+    if is_infinite(*time) {
+        let day = if *time > 0 { i32::MAX } else { -i32::MAX };
+        return Some((op, Expr::Literal(ScalarValue::Date32(Some(day)), None)));
+    }
     let day = i32::try_from(time.div_euclid(DAY)).ok()?;
     let is_midnight = time.rem_euclid(DAY) == 0;
     let op = match op {
@@ -631,6 +691,13 @@ fn within(between: Between, schema: &DFSchema, options: &Arc<ConfigOptions>) -> 
             high = day;
         }
     }
+    let kinds = [&expr, &low, &high].map(|part| kind_of(part, schema));
+    if kinds.contains(&Kind::Timestamp) && !kinds.contains(&Kind::Instant) {
+        let [of_expr, of_low, of_high] = kinds;
+        expr = as_local(expr, of_expr, options)?;
+        low = as_local(low, of_low, options)?;
+        high = as_local(high, of_high, options)?;
+    }
     Ok(Transformed::yes(Expr::Between(Between {
         expr: Box::new(expr),
         negated,
@@ -639,7 +706,11 @@ fn within(between: Between, schema: &DFSchema, options: &Arc<ConfigOptions>) -> 
     })))
 }
 
-fn one_of(list: InList, schema: &DFSchema, options: &Arc<ConfigOptions>) -> Result<Transformed<Expr>> {
+pub(super) fn one_of(
+    list: InList,
+    schema: &DFSchema,
+    options: &Arc<ConfigOptions>,
+) -> Result<Transformed<Expr>> {
     let kind = kind_of(&list.expr, schema);
     if !kind.is_temporal() {
         return Ok(Transformed::no(Expr::InList(list)));
@@ -656,8 +727,47 @@ fn one_of(list: InList, schema: &DFSchema, options: &Arc<ConfigOptions>) -> Resu
         expr = as_instant(expr, kind, options)?;
         let items_of = items.into_iter().zip(kinds);
         items = items_of.map(|(item, kind)| as_instant(item, kind, options)).collect::<Result<_>>()?;
+    } else if kind == Kind::Timestamp || kinds.contains(&Kind::Timestamp) {
+        expr = as_local(expr, kind, options)?;
+        let items_of = items.into_iter().zip(kinds);
+        items = items_of.map(|(item, kind)| as_local(item, kind, options)).collect::<Result<_>>()?;
     }
     Ok(Transformed::yes(Expr::InList(InList { expr: Box::new(expr), list: items, negated })))
+}
+
+/// Days, local times and instants among each other, as they are compared.
+fn searched(
+    search: InSubquery,
+    schema: &DFSchema,
+    options: &Arc<ConfigOptions>,
+) -> Result<Transformed<Expr>> {
+    let InSubquery { expr, mut subquery, negated } = search;
+    let column = subquery
+        .subquery
+        .schema()
+        .iter()
+        .next()
+        .map(|column| (Column::from(column), column.1.data_type().clone()));
+    let of_expr = kind_of(&expr, schema);
+    let of_rows = column.as_ref().map_or(Kind::Other, |(_, kind)| Kind::of(kind));
+    let whole = |expr: Box<Expr>, subquery, is_changed| {
+        Ok(changed(Expr::InSubquery(InSubquery { expr, subquery, negated }), is_changed))
+    };
+    let as_other = match (of_expr, of_rows) {
+        (Kind::Date | Kind::Timestamp, Kind::Instant) | (Kind::Instant, Kind::Date | Kind::Timestamp) => {
+            as_instant
+        }
+        (Kind::Date, Kind::Timestamp) | (Kind::Timestamp, Kind::Date) => as_local,
+        _ => return whole(expr, subquery, false),
+    };
+    let expr = Box::new(as_other(*expr, of_expr, options)?);
+    if let Some((column, _)) = column {
+        let name = column.name.clone();
+        let found = as_other(Expr::Column(column), of_rows, options)?.alias(name);
+        let rows = Projection::try_new(vec![found], Arc::clone(&subquery.subquery))?;
+        subquery.subquery = Arc::new(LogicalPlan::Projection(rows));
+    }
+    whole(expr, subquery, true)
 }
 
 /// Totals of intervals are our own, all others DataFusion's.
@@ -718,6 +828,8 @@ pub fn ordered(plan: LogicalPlan) -> Result<LogicalPlan> {
                     (*left, *right) = (of_left, of_right);
                     is_changed = true;
                 }
+                let kinds = (kind_of(left, join.left.schema()), kind_of(right, join.right.schema()));
+                is_changed |= meet(left, right, kinds);
             }
             let plan = LogicalPlan::Join(join);
             Ok(if is_changed { Transformed::yes(plan) } else { Transformed::no(plan) })
@@ -756,6 +868,19 @@ fn may_be_uneven(expr: &Expr, schema: &DFSchema) -> bool {
         _ => false,
     };
     !is_difference && is_span(expr, schema)
+}
+
+/// Makes a day or a local time a local time or an instant where the other side of an equality is one. True when it does.
+fn meet(left: &mut Expr, right: &mut Expr, kinds: (Kind, Kind)) -> bool {
+    let (narrower, name) = match kinds {
+        (Kind::Date, Kind::Timestamp) => (left, Name::ToTimestamp),
+        (Kind::Timestamp, Kind::Date) => (right, Name::ToTimestamp),
+        (Kind::Date | Kind::Timestamp, Kind::Instant) => (left, Name::ToInstant),
+        (Kind::Instant, Kind::Date | Kind::Timestamp) => (right, Name::ToInstant),
+        _ => return false,
+    };
+    *narrower = call(name, vec![std::mem::take(narrower)]);
+    true
 }
 
 fn is_span(expr: &Expr, schema: &DFSchema) -> bool {

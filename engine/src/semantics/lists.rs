@@ -1,17 +1,22 @@
 //! Arrays: their casts, comparisons and calls, by the types that were written.
 
+use std::sync::Arc;
+
 use datafusion::arrow::array::Array;
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::datatypes::{DataType, Field};
+use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::{InList, ScalarFunction};
-use datafusion::logical_expr::{BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, Operator, lit};
+use datafusion::logical_expr::{
+    BinaryExpr, Cast, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, ScalarFunctionArgs, lit,
+};
 
 use super::changed;
 use crate::functions::lists::{
-    Operation, call, constants, depth, item_of, leaf_of, no_such_operator, operation, type_of_literal,
-    unsupported, with_leaf,
+    Operation, call, cast_function, constants, depth, item_of, leaf_of, no_such_operator, operation,
+    type_of_literal, unsupported, with_leaf,
 };
 use crate::functions::numbers::digits;
 use crate::functions::numbers::wide::{self, is_wide};
@@ -20,12 +25,12 @@ use crate::functions::numbers::wide::{self, is_wide};
 const ITEMS_MAX: usize = 1000;
 
 /// Gives `expr` its meaning, before types are coerced.
-pub fn meant(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+pub fn meant(expr: Expr, schema: &DFSchema, options: &Arc<ConfigOptions>) -> Result<Transformed<Expr>> {
     match expr {
         Expr::Cast(cast) => cast_meant(cast, schema),
         Expr::BinaryExpr(binary) if symbol(binary.op).is_some() => compared(binary, schema),
         Expr::InList(list) => Ok(in_list_meant(list, schema)),
-        Expr::ScalarFunction(function) => called(function, schema),
+        Expr::ScalarFunction(function) => called(function, schema, options),
         Expr::AggregateFunction(function) if function.func.name() == "array_agg" => {
             // Arrays that are written have one length; others may differ, which is an error in PostgreSQL.
             let is_written =
@@ -202,10 +207,26 @@ fn as_array(expr: Expr, kind: DataType, other: &DataType) -> Result<(Expr, DataT
     match literal(&expr) {
         Some(text) if depth(other) > 0 => {
             let kind = type_of_literal(text, other);
+            check_text(text, &kind)?;
             Ok((array(expr, &kind)?, kind))
         }
         _ => Ok((expr, kind)),
     }
+}
+
+/// Refuses a text that is no array of `kind`, also where nobody computes it.
+fn check_text(text: Option<&str>, kind: &DataType) -> Result<()> {
+    let values = [ScalarValue::Utf8(text.map(str::to_owned)), ScalarValue::try_new_null(kind)?];
+    let field = |kind: &DataType| Arc::new(Field::new("value", kind.clone(), true));
+    let arg_fields = values.iter().map(|value| field(&value.data_type())).collect();
+    cast_function().invoke_with_args(ScalarFunctionArgs {
+        args: values.map(ColumnarValue::Scalar).to_vec(),
+        arg_fields,
+        number_rows: 1,
+        return_field: field(kind),
+        config_options: Arc::new(ConfigOptions::default()),
+    })?;
+    Ok(())
 }
 
 fn in_list_meant(list: InList, schema: &DFSchema) -> Transformed<Expr> {
@@ -228,7 +249,11 @@ fn in_list_meant(list: InList, schema: &DFSchema) -> Transformed<Expr> {
     changed(Expr::InList(InList { expr, list, negated }), is_changed)
 }
 
-fn called(mut function: ScalarFunction, schema: &DFSchema) -> Result<Transformed<Expr>> {
+fn called(
+    mut function: ScalarFunction,
+    schema: &DFSchema,
+    options: &Arc<ConfigOptions>,
+) -> Result<Transformed<Expr>> {
     let is_array = |expr: &Expr| type_of(expr, schema).is_some_and(|kind| depth(&kind) > 0);
     match function.func.name() {
         "make_array" if function.args.iter().any(is_array) => {
@@ -253,7 +278,9 @@ fn called(mut function: ScalarFunction, schema: &DFSchema) -> Result<Transformed
         _ => {}
     }
     match operation(&function.func) {
-        Some(operation @ (Operation::Any | Operation::All)) => quantified(operation, function, schema),
+        Some(operation @ (Operation::Any | Operation::All)) => {
+            quantified(operation, function, schema, options)
+        }
         Some(
             Operation::Append
             | Operation::Prepend
@@ -289,6 +316,7 @@ fn quantified(
     operation: Operation,
     function: ScalarFunction,
     schema: &DFSchema,
+    options: &Arc<ConfigOptions>,
 ) -> Result<Transformed<Expr>> {
     let whole = |function| Ok(Transformed::no(Expr::ScalarFunction(function)));
     let [op, item, list] = function.args.as_slice() else { return whole(function) };
@@ -309,7 +337,8 @@ fn quantified(
     {
         let list = items.into_iter().map(|value| Expr::Literal(value, None)).collect();
         let list = InList { expr: Box::new(item.clone()), list, negated };
-        let meant = super::numbers::meant(Expr::InList(list), schema)?;
+        let meant = super::instants::one_of(list, schema, options)?;
+        let meant = meant.transform_data(|list| super::numbers::meant(list, schema))?;
         return Ok(Transformed::yes(meant.data));
     }
     let leaf = leaf_of(&list_type);
@@ -327,7 +356,8 @@ fn quantified(
             && !items.is_empty()
         {
             let list = InList { expr: Box::new(item.clone()), list: items, negated };
-            let meant = super::numbers::meant(Expr::InList(list), schema)?;
+            let meant = super::instants::one_of(list, schema, options)?;
+            let meant = meant.transform_data(|list| super::numbers::meant(list, schema))?;
             return Ok(Transformed::yes(meant.data));
         }
     }

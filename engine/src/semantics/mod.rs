@@ -72,7 +72,7 @@ impl AnalyzerRule for Meanings {
                 let meant = meant.transform_data(|expr| numbers::meant(expr, schema))?;
                 let meant = meant.transform_data(|expr| calls::meant(expr, schema, &options))?;
                 let meant = meant.transform_data(|expr| texts::meant(expr, schema))?;
-                let meant = meant.transform_data(|expr| lists::meant(expr, schema))?;
+                let meant = meant.transform_data(|expr| lists::meant(expr, schema, &options))?;
                 meant.transform_data(|expr| Ok(simplified::meant(expr)))
             },
             &|plan| {

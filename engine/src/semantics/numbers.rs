@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::error::Result;
@@ -771,6 +771,17 @@ fn aligned_values(values: Values) -> Result<Transformed<LogicalPlan>> {
     let nothing = DFSchema::empty();
     let mut is_changed = false;
     for (at, field) in schema.fields().iter().enumerate() {
+        if let DataType::Timestamp(TimeUnit::Second | TimeUnit::Millisecond | TimeUnit::Nanosecond, zone) =
+            field.data_type()
+        {
+            // A NULL beside times, which all have microseconds.
+            for expr in values.iter_mut().filter_map(|row| row.get_mut(at)) {
+                if matches!(expr, Expr::Literal(value, _) if value.is_null()) {
+                    *expr = Expr::Literal(ScalarValue::TimestampMicrosecond(None, zone.clone()), None);
+                    is_changed = true;
+                }
+            }
+        }
         if matches!(field.data_type(), DataType::Decimal128(..) | DataType::LargeBinary) {
             is_changed |= widened_values(&mut values, at, field.data_type())?;
         }

@@ -105,11 +105,26 @@ pub fn plain(name: &str) -> String {
         plain.push(first);
         rest = &rest[first.len_utf8()..];
     }
+    for name in PREFIXED {
+        plain = plain.replace(&format!("sluice_{name}"), name);
+    }
     with_operators(&plain)
 }
 
-/// Functions that stand for operators of numbers.
+/// Functions that stand for operators of numbers, dates and intervals.
 const OPERATORS: &[(&str, &str)] = &[
+    ("sluice_later(", "+"),
+    ("sluice_earlier(", "-"),
+    ("sluice_between(", "-"),
+    ("sluice_day_plus(", "+"),
+    ("sluice_day_minus(", "-"),
+    ("sluice_day_and_time(", "+"),
+    ("sluice_interval_plus(", "+"),
+    ("sluice_interval_minus(", "-"),
+    ("sluice_interval_times(", "*"),
+    ("sluice_interval_divide(", "/"),
+    ("sluice_interval_length(", ""),
+    ("sluice_finite(", ""),
     ("sluice_wide_sum(", "+"),
     ("sluice_wide_difference(", "-"),
     ("sluice_wide_product(", "*"),
@@ -121,6 +136,9 @@ const OPERATORS: &[(&str, &str)] = &[
     ("sluice_wide_key(", ""),
     ("sluice_wide(", ""),
 ];
+
+/// Functions whose names are PostgreSQL's behind the prefix.
+const PREFIXED: [&str; 7] = ["date(", "time(", "timestamp(", "timestamptz(", "interval(", "extract(", "age("];
 
 /// `text` with operators of numbers in the place of the functions that compute them.
 fn with_operators(text: &str) -> String {
@@ -201,6 +219,7 @@ mod tests {
                 "sluice_wide_key(sluice_wide(a)) < sluice_wide_key(sluice_wide_product(0.2,avg(a)))",
                 "a < 0.2 * avg(a)",
             ),
+            ("sluice_later(d, '1 day') < sluice_timestamptz(e)", "d + '1 day' < timestamptz(e)"),
             ("sluice_quotient(sum(a), sluice_wide_sum(b, 1)) > 0", "sum(a) / (b + 1) > 0"),
             ("CAST(x AS Utf8View)", "CAST(x AS text)"),
             ("x AS Utf8s", "x AS Utf8s"),

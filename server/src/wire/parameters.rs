@@ -401,7 +401,12 @@ pub fn from_binary(mut value: Bytes, data_type: &DataType, oid: u32) -> Result<S
         DataType::Binary | DataType::BinaryView => ScalarValue::Binary(Some(value.to_vec())),
         DataType::Date32 => {
             needs(4)?;
-            ScalarValue::Date32(Some(value.get_i32().checked_add(DAYS_TO_2000).ok_or_else(invalid)?))
+            let days = match value.get_i32() {
+                i32::MAX => i32::MAX,
+                i32::MIN => -i32::MAX,
+                days => days.checked_add(DAYS_TO_2000).ok_or_else(invalid)?,
+            };
+            ScalarValue::Date32(Some(days))
         }
         DataType::Time64(TimeUnit::Microsecond) => {
             needs(8)?;
@@ -413,7 +418,11 @@ pub fn from_binary(mut value: Bytes, data_type: &DataType, oid: u32) -> Result<S
         }
         DataType::Timestamp(unit, zone) => {
             needs(8)?;
-            let micros = value.get_i64().checked_add(MICROS_TO_2000).ok_or_else(invalid)?;
+            let micros = match value.get_i64() {
+                i64::MAX => i64::MAX,
+                i64::MIN => -i64::MAX,
+                micros => micros.checked_add(MICROS_TO_2000).ok_or_else(invalid)?,
+            };
             let instant = ScalarValue::TimestampMicrosecond(Some(micros), zone.clone());
             instant.cast_to(&DataType::Timestamp(*unit, zone.clone()))?
         }

@@ -20,6 +20,8 @@ const VALUES: &[&str] = &[
     "time '10:00:01'",
     "timestamp '2024-02-29 10:00:01'",
     "timestamptz '2024-02-29 10:00:01+00'",
+    "timestamp 'infinity'",
+    "date '-infinity'",
     "interval '1 day 02:00'",
     "array[1,2]",
     "array['1','2']",

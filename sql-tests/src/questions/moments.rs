@@ -30,6 +30,8 @@ const DATES: &[&str] = &[
     "2024-02-30",
     "2024-13-01",
     "epoch",
+    "infinity",
+    "-infinity",
     "x",
     "",
 ];

@@ -31,6 +31,8 @@ const MOMENTS: &[&str] = &[
     "date '2024-12-30'",
     "date '2021-01-03'",
     "date '1900-06-15'",
+    "timestamp 'infinity'",
+    "date '-infinity'",
     "null::timestamp",
 ];
 const INTERVALS: &[&str] = &[

@@ -28,6 +28,7 @@ use self::numbers::{Number, Template};
 use self::shown::{Moment, Zone};
 use self::template::{Kind, Part, parts};
 use self::zone::SessionZone;
+use super::instants::infinite;
 use crate::Error;
 use crate::functions::no_such_arguments;
 use crate::functions::numbers::wide;
@@ -249,7 +250,7 @@ fn to_char(values: &ArrayRef, templates: &StringArray, zone: SessionZone) -> Res
         template => moment.shown(moments.of(template)?).map(Some),
     };
     let rows = (0..values.len()).map(|at| -> Result<Option<String>> {
-        if values.is_null(at) || templates.is_null(at) {
+        if values.is_null(at) || templates.is_null(at) || is_infinite(values, at) {
             return Ok(None);
         }
         match values.data_type() {
@@ -355,11 +356,23 @@ fn rounded(micros: i64, digits: Option<u32>) -> i64 {
 }
 
 /// `to_timestamp` of seconds since 1970.
+/// True for `infinity`, of which `to_char` shows nothing.
+fn is_infinite(values: &ArrayRef, at: usize) -> bool {
+    if let Some(days) = values.as_primitive_opt::<Date32Type>() {
+        return infinite::is_infinite_day(days.value(at).into());
+    }
+    let times = values.as_primitive_opt::<TimestampMicrosecondType>();
+    times.is_some_and(|times| infinite::is_infinite(times.value(at)))
+}
+
 fn of_seconds(seconds: &ArrayRef) -> Result<ArrayRef> {
     let instants = seconds.as_primitive::<Float64Type>().iter().map(|seconds| {
         let Some(seconds) = seconds else { return Ok(None) };
         if seconds.is_nan() {
             return Err(fault(is_of::OUT_OF_RANGE, "timestamp cannot be NaN".to_owned()));
+        }
+        if seconds.is_infinite() {
+            return Ok(Some(if seconds > 0.0 { infinite::LAST } else { -infinite::LAST }));
         }
         let micros = (seconds * MICROSECONDS as f64).round_ties_even();
         if !(MICROS_MIN..MICROS_MAX).contains(&micros) {

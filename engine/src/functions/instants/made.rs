@@ -6,6 +6,7 @@ use super::calendar::{
     DAY, Fault, HOUR, MINUTE, NOT_SUPPORTED, OVERFLOW, Outcome, PARAMETER, SECOND, date, days_of, instant,
     month_days,
 };
+use super::infinite::is_infinite;
 use super::parts::{self, Whole};
 use super::read::{Setting, read_date, read_instant, read_time, read_timestamp};
 use super::read_span::read_span;
@@ -294,6 +295,9 @@ impl Computer {
                     Value::Float(seconds),
                 ],
             ) => Given::Span(make_interval([*years, *months, *weeks, *days, *hours, *minutes], *seconds)?),
+            (Name::Finite, [Value::Day(time) | Value::Timestamp(time) | Value::Instant(time)]) => {
+                (*time).into()
+            }
             (Name::IsFinite, [_]) => Given::Truth(true),
             _ => return Err(impossible()),
         })
@@ -354,6 +358,9 @@ fn rounded(time: i64, digits: &[Value<'_>]) -> i64 {
         [Value::Whole(digits)] if (0..6).contains(digits) => *digits as u32,
         _ => return time,
     };
+    if is_infinite(time) {
+        return time;
+    }
     let unit = 10i64.pow(6 - digits);
     let since = time.saturating_sub(EPOCH);
     EPOCH + since.signum() * ((since.abs() + unit / 2) / unit * unit)

@@ -6,6 +6,7 @@ mod abbreviations;
 pub(crate) mod beside;
 pub(crate) mod calendar;
 mod fields;
+pub mod infinite;
 mod made;
 mod parts;
 mod quick;
@@ -81,6 +82,7 @@ pub(crate) enum Name {
     MakeTimestampTz,
     MakeInterval,
     IsFinite,
+    Finite,
 }
 
 use Name::*;
@@ -119,6 +121,7 @@ const ALL: &[(Name, &str)] = &[
     (MakeTimestampTz, "make_timestamptz"),
     (MakeInterval, "make_interval"),
     (IsFinite, "isfinite"),
+    (Finite, "sluice_finite"),
 ];
 
 /// All of them.
@@ -335,6 +338,7 @@ impl Instants {
                 };
                 kinds.iter().zip(&taken).all(fits).then_some(taken)
             }
+            (Finite, 1) => is_moment(first).then(|| vec![first]),
             (IsFinite, 1) => {
                 let kind = or(first, Instant);
                 (is_moment(kind) || kind == Span).then(|| vec![kind])
@@ -360,7 +364,7 @@ impl Instants {
             ToText => DataType::Utf8,
             Extract | DatePart => DataType::Float64,
             DateTrunc | DateBin => of(1),
-            Move | MoveBack => of(0),
+            Move | MoveBack | Finite => of(0),
             DayMinus => DataType::Int32,
             SpanLength => DataType::Decimal128(38, 0),
             IsFinite => DataType::Boolean,
@@ -473,7 +477,11 @@ impl ScalarUDFImpl for Instants {
             if row_values.len() < arrays.len() {
                 given.push(None);
             } else {
-                given.push(Some(computer.row(&row_values).map_err(failed)?));
+                let found = match infinite::row(self.name, &row_values, types.get(1).and_then(whole_of)) {
+                    Some(found) => found,
+                    None => computer.row(&row_values).map(Some),
+                };
+                given.push(found.map_err(failed)?);
             }
         }
         let result = array(given, args.return_field.data_type()).map_err(failed)?;

@@ -14,7 +14,8 @@ use datafusion::arrow::error::ArrowError;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::ColumnarValue;
 
-use super::calendar::{Fault, OVERFLOW, Outcome, SECOND, instant};
+use super::calendar::{DAY, Fault, OVERFLOW, Outcome, SECOND, instant};
+use super::infinite::{self, has_infinite, is_infinite, is_infinite_day};
 use super::parts::{self, Whole};
 use super::spans::between;
 use super::words::Unit;
@@ -56,6 +57,29 @@ pub fn quick(
         (Name::ToTimestamp, [ColumnarValue::Array(values)]) if is_instant(values) => {
             Some(changed(times(values)?, given, |time| session.local(time)))
         }
+        (Name::ToTimestamp, [ColumnarValue::Array(values)]) if values.data_type() == &DataType::Date32 => {
+            let days = values.as_primitive_opt::<Date32Type>()?;
+            let midnight = |day: i32| match is_infinite_day(day.into()) {
+                true if day > 0 => Some(infinite::LAST),
+                true => Some(-infinite::LAST),
+                false => instant(day.into(), 0),
+            };
+            let fault = || Fault::new(OVERFLOW, "date out of range for timestamp");
+            let found: Outcome<TimestampMicrosecondArray> =
+                days.try_unary(|day| midnight(day).ok_or_else(fault));
+            Some(found.map(|found| Arc::new(found) as ArrayRef))
+        }
+        (Name::ToDate, [ColumnarValue::Array(values)]) if !is_instant(values) => {
+            let times = times(values)?;
+            let day = |time: i64| match is_infinite(time) {
+                true if time > 0 => i32::MAX,
+                true => -i32::MAX,
+                // Microseconds hold fewer days than days do.
+                false => time.div_euclid(DAY) as i32,
+            };
+            let days: PrimitiveArray<Date32Type> = times.unary(day);
+            Some(Ok(Arc::new(days)))
+        }
         (Name::ToInstant, [ColumnarValue::Array(values)]) if !is_instant(values) => {
             Some(changed(times(values)?, given, |time| instant(0, session.instant(time)?)))
         }
@@ -69,6 +93,9 @@ pub fn quick(
         }
         (Name::DayMinus, [later, earlier]) => {
             let (later, earlier) = both(later, earlier)?;
+            if has_infinite(&later) || has_infinite(&earlier) {
+                return None;
+            }
             let later = later.as_primitive_opt::<Date32Type>()?;
             let earlier = earlier.as_primitive_opt::<Date32Type>()?;
             let days =
@@ -79,12 +106,18 @@ pub fn quick(
             let (later, earlier) = both(later, earlier)?;
             let (later, earlier) = (times(&later)?, times(&earlier)?);
             let spans = try_binary::<_, _, _, IntervalMonthDayNanoType>(later, earlier, |later, earlier| {
+                if is_infinite(later) || is_infinite(earlier) {
+                    return Err(ArrowError::ComputeError("told row by row".to_owned()));
+                }
                 let span =
                     between(later, earlier).map_err(|fault| ArrowError::ComputeError(fault.message))?;
                 Ok(IntervalMonthDayNano::new(0, span.days, span.micros * 1000))
             });
             // What fails is told where rows are computed one by one.
             spans.ok().map(|spans| Ok(Arc::new(spans) as ArrayRef))
+        }
+        (Name::Finite, [ColumnarValue::Array(values)]) if !has_infinite(values) => {
+            Some(Ok(Arc::clone(values)))
         }
         _ => None,
     }
@@ -116,6 +149,7 @@ fn changed(
     given: &DataType,
     change: impl Fn(i64) -> Option<i64>,
 ) -> Outcome<ArrayRef> {
+    let change = |time: i64| if is_infinite(time) { Some(time) } else { change(time) };
     let found: TimestampMicrosecondArray = times.try_unary(|time| change(time).ok_or_else(out_of_range))?;
     let zone = match given {
         DataType::Timestamp(_, zone) => zone.clone(),
@@ -126,6 +160,9 @@ fn changed(
 
 /// A part of each value, in units of its scale.
 fn taken(part: Unit, whole: Whole, values: &ArrayRef, session: &Zone) -> Option<Outcome<Decimal128Array>> {
+    if has_infinite(values) {
+        return None;
+    }
     if let Some(name) = quick_name(part)
         && whole != Whole::Instant
         && let Some(found) = date_part::quick_parts(name, values)

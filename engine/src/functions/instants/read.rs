@@ -5,6 +5,7 @@ use super::calendar::{
     month_days,
 };
 use super::fields::{Field, Kind, Unread, fraction, split, whole};
+use super::infinite::LAST;
 use super::words::{Special, Unit, special};
 use super::zones::Zone;
 use crate::functions::style::{Display, Order};
@@ -52,7 +53,8 @@ enum Half {
 enum Stands {
     Date,
     Epoch,
-    Infinity,
+    /// True for what lies behind all others.
+    Infinity(bool),
 }
 
 /// What was read so far.
@@ -354,13 +356,13 @@ impl<'a> Reading<'a> {
                 self.stands = Stands::Date;
                 part::TIME | part::ZONE
             }
-            Special::Epoch | Special::Infinity if self.is_time => return Err(Unread::Format),
+            Special::Epoch | Special::Infinity(_) if self.is_time => return Err(Unread::Format),
             Special::Epoch => {
                 self.stands = Stands::Epoch;
                 part::SPECIAL
             }
-            Special::Infinity => {
-                self.stands = Stands::Infinity;
+            Special::Infinity(is_late) => {
+                self.stands = Stands::Infinity(is_late);
                 part::SPECIAL
             }
             Special::Month(month) => {
@@ -675,10 +677,6 @@ const LAST_YEAR: i64 = 294_247;
 /// The year that PostgreSQL no longer has.
 const PAST_YEARS: i64 = 294_277;
 
-fn infinite(kind: &str) -> Fault {
-    Fault::new(NOT_SUPPORTED, format!("infinity is not supported for type {kind}"))
-}
-
 fn read<'a>(text: &str, setting: &'a Setting) -> Step<Reading<'a>> {
     let fields = split(text)?;
     let mut reading = Reading::new(setting);
@@ -698,7 +696,8 @@ pub fn read_date(text: &str, setting: &Setting) -> Outcome<i32> {
     let reading = read(text, setting).map_err(|unread| told(unread, text, "date"))?;
     match reading.stands {
         Stands::Epoch => return Ok(0),
-        Stands::Infinity => return Err(infinite("date")),
+        Stands::Infinity(true) => return Ok(i32::MAX),
+        Stands::Infinity(false) => return Ok(-i32::MAX),
         Stands::Date => {}
     }
     date(days_of(reading.year, reading.month, reading.day))
@@ -720,7 +719,8 @@ fn moment(text: &str, setting: &Setting, has_zone: bool) -> Outcome<i64> {
     let reading = read(text, setting).map_err(|unread| told(unread, text, kind))?;
     match reading.stands {
         Stands::Epoch => return Ok(0),
-        Stands::Infinity => return Err(infinite(kind)),
+        Stands::Infinity(true) => return Ok(LAST),
+        Stands::Infinity(false) => return Ok(-LAST),
         Stands::Date => {}
     }
     let out_of_range = || Fault::new(OVERFLOW, format!("timestamp out of range: \"{text}\""));
@@ -807,7 +807,8 @@ mod tests {
             read("2024-01-05 10:00+16"),
             "22009: time zone displacement out of range: \"2024-01-05 10:00+16\""
         );
-        assert_eq!(read("infinity"), "0A000: infinity is not supported for type date");
+        assert_eq!(read("infinity"), "infinity");
+        assert_eq!(read(" -infinity"), "-infinity");
     }
 
     // Expected texts are those of a PostgreSQL 15.

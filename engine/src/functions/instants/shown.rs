@@ -4,6 +4,7 @@
 use std::io::Write;
 
 use super::calendar::{DAY, SECOND, civil};
+use super::infinite::{self, is_infinite, is_infinite_day};
 use crate::functions::style::{Dates, Display, Intervals, Order, Style};
 
 /// The digits of a number below 100.
@@ -40,6 +41,9 @@ fn put_civil(days: i64, style: &Style, out: &mut Vec<u8>) -> bool {
 
 /// A day counted from 1970-01-01: `YYYY-MM-DD`, or in another style.
 pub fn put_date(days: i64, style: &Style, out: &mut Vec<u8>) {
+    if is_infinite_day(days) {
+        return out.extend_from_slice(infinite::text(days > 0).as_bytes());
+    }
     if put_civil(days, style, out) {
         out.extend_from_slice(b" BC");
     }
@@ -74,6 +78,9 @@ fn put_fraction(micros: u64, out: &mut Vec<u8>) {
 
 /// Microseconds since 1970, as they stand: `YYYY-MM-DD HH:MM:SS[.ffffff]`, or in another style.
 pub fn put_timestamp(micros: i64, style: &Style, out: &mut Vec<u8>) {
+    if is_infinite(micros) {
+        return out.extend_from_slice(infinite::text(micros > 0).as_bytes());
+    }
     if put_moment(micros, style, out) {
         out.extend_from_slice(b" BC");
     }
@@ -109,6 +116,9 @@ const MONTHS: [&str; 12] =
 
 /// The same shown in the session's zone, with its offset, or with its name in other styles than ISO.
 pub fn put_timestamptz(micros: i64, display: &Display, out: &mut Vec<u8>) {
+    if is_infinite(micros) {
+        return out.extend_from_slice(infinite::text(micros > 0).as_bytes());
+    }
     let (zone, style) = (&display.zone, &display.style);
     let at = micros.div_euclid(SECOND);
     let offset = zone.offset_at(at);

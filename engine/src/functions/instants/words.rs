@@ -38,7 +38,8 @@ pub enum Special {
     Day(i64),
     Zulu,
     Epoch,
-    Infinity,
+    /// True for what lies behind all others.
+    Infinity(bool),
     Month(i64),
     SummerWord,
     /// True after noon.
@@ -60,7 +61,8 @@ fn counted(word: &str) -> &str {
 pub fn special(word: &str) -> Option<Special> {
     use Special::*;
     Some(match counted(word) {
-        "-infinity" | "infinity" => Infinity,
+        "infinity" => Infinity(true),
+        "-infinity" => Infinity(false),
         "ad" => Era(false),
         "bc" => Era(true),
         "allballs" => Zulu,

@@ -18,6 +18,7 @@ use super::leaves::{Lists, depth, leaf_of, with_leaf};
 use super::scan::{self, Fault};
 use super::{float, shown, stamped, text, type_name, unsupported};
 use crate::Error;
+use crate::functions::instants::infinite::{self, has_infinite};
 use crate::functions::numbers::{conversions, wide};
 use crate::functions::style::Display;
 
@@ -85,6 +86,11 @@ pub(super) fn items(values: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
             type_name(from),
             type_name(to)
         )));
+    }
+    if are_times(from) && has_infinite(values) {
+        return Err(unsupported(
+            "a cast of an array with infinite dates or times is not supported".to_owned(),
+        ));
     }
     let values = if to.is_integer() { rounded(values)? } else { Arc::clone(values) };
     let options = CastOptions { safe: false, ..CastOptions::default() };
@@ -239,13 +245,19 @@ fn of_texts(texts: &[Option<&str>], kind: &DataType) -> Result<ArrayRef> {
         }
         DataType::Date32 => {
             let read = |text: &str| {
+                if let Some(is_late) = infinite::read(text) {
+                    return Ok(if is_late { i32::MAX } else { -i32::MAX });
+                }
                 let day = plain_date(text)?;
                 Ok(day.signed_duration_since(NaiveDate::default()).num_days() as i32)
             };
             Arc::new(Date32Array::from(times(texts, kind, read)?))
         }
         DataType::Timestamp(TimeUnit::Microsecond, None) => {
-            let read = |text: &str| Some(plain_time(text)?.and_utc().timestamp_micros());
+            let read = |text: &str| match infinite::read(text) {
+                Some(is_late) => Some(if is_late { infinite::LAST } else { -infinite::LAST }),
+                None => Some(plain_time(text)?.and_utc().timestamp_micros()),
+            };
             Arc::new(TimestampMicrosecondArray::from(times(texts, kind, |text| {
                 read(text).ok_or(Fault::Invalid)
             })?))

@@ -7,6 +7,7 @@ use datafusion::arrow::datatypes::{
     Int64Type, IntervalMonthDayNanoType, IntervalUnit, Time64MicrosecondType, TimeUnit,
     TimestampMicrosecondType,
 };
+use engine::functions::instants::infinite::{is_infinite, is_infinite_day};
 use engine::functions::numbers::{digits, wide};
 use engine::functions::style::Display;
 use engine::{Error, Result};
@@ -120,12 +121,29 @@ pub fn writer(array: &ArrayRef) -> Result<Writer<'_>> {
         DataType::FixedSizeBinary(_) => bytes!(array.as_fixed_size_binary()),
         DataType::Date32 => {
             let values = array.as_primitive::<Date32Type>().values();
-            sized(move |row| values[row].saturating_sub(DAYS_TO_2000).to_be_bytes())
+            sized(move |row| {
+                let days = values[row];
+                // Infinity is the last number and the first, from wherever days are counted.
+                let days = match is_infinite_day(days.into()) {
+                    true if days > 0 => i32::MAX,
+                    true => i32::MIN,
+                    false => days.saturating_sub(DAYS_TO_2000),
+                };
+                days.to_be_bytes()
+            })
         }
         DataType::Time64(TimeUnit::Microsecond) => numbers!(Time64MicrosecondType),
         DataType::Timestamp(TimeUnit::Microsecond, _) => {
             let values = array.as_primitive::<TimestampMicrosecondType>().values();
-            sized(move |row| values[row].saturating_sub(MICROS_TO_2000).to_be_bytes())
+            sized(move |row| {
+                let time = values[row];
+                let time = match is_infinite(time) {
+                    true if time > 0 => i64::MAX,
+                    true => i64::MIN,
+                    false => time.saturating_sub(MICROS_TO_2000),
+                };
+                time.to_be_bytes()
+            })
         }
         DataType::Interval(IntervalUnit::MonthDayNano) => {
             let values = array.as_primitive::<IntervalMonthDayNanoType>();
