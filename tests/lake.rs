@@ -692,7 +692,7 @@ async fn rows_are_copied_in_whole_or_not_at_all() {
     }
     let some = copied(&client, "copy t (c, a) from stdin", b"2024-02-29\t1\n\\N\t2\n\\.\n").await;
     assert_eq!(some.expect("rows"), 2);
-    copied(&client, "copy t from stdin csv", b"3,\"\",,t,\\x00ff,1.5\n4,,infinity,no,,")
+    copied(&client, "copy t from stdin csv", b"3,\"\",,t,\\x00ff,1.5\n4,,infinite,no,,")
         .await
         .expect_err("a wrong date");
     copied(&client, "copy t from stdin csv", b"3,\"\",,t,\\x00ff,1.5\n").await.expect("a row");
