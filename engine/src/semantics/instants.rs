@@ -134,6 +134,22 @@ pub fn meant(expr: Expr, schema: &DFSchema, options: &Arc<ConfigOptions>) -> Res
                 None => Ok(Transformed::no(Expr::Cast(cast))),
             }
         }
+        Expr::ScalarFunction(function)
+            if matches!(function.func.name(), "sluice_day_plus" | "sluice_day_minus")
+                && function
+                    .args
+                    .iter()
+                    .any(|arg| matches!(exact_kind_of(arg, schema), Kind::Timestamp | Kind::Instant)) =>
+        {
+            // What was planned for days has turned out to be of times, as a column of a UNION.
+            let op = if function.func.name() == "sluice_day_plus" { Operator::Plus } else { Operator::Minus };
+            let [left, right] = <[Expr; 2]>::try_from(function.args)
+                .map_err(|_| DataFusionError::Internal("days are computed with in pairs".to_owned()))?;
+            match computed(op, &left, &right, schema)? {
+                Some(meant) => Ok(Transformed::yes(meant)),
+                None => Err(no_operator(op, &left, &right, schema)),
+            }
+        }
         Expr::ScalarFunction(function) if is_ours(&function.func) => {
             let expr = Expr::ScalarFunction(function);
             let is_constant = is_constant_call(&expr);

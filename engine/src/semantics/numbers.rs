@@ -447,15 +447,17 @@ fn common(kinds: &[Kind]) -> Option<DataType> {
     kinds.contains(&Kind::Single).then_some(DataType::Float32)
 }
 
-/// The type of whole numbers of several sizes, which what stands above must know: a sum of `bigint`s is no `bigint`.
+/// The type of whole and floating-point numbers of several sizes, which what stands above must know: a sum of `bigint`s is no
+/// `bigint`, and one of `bigint` and `double precision` no `numeric`.
 fn widest(types: &[DataType]) -> Option<DataType> {
+    use DataType::{Float32, Float64, Int16, Int32, Int64};
     let known = || types.iter().filter(|kind| !kind.is_null());
     let first = known().next()?;
-    let are_whole = known().all(|kind| matches!(kind, DataType::Int16 | DataType::Int32 | DataType::Int64));
-    if !are_whole || known().all(|kind| kind == first) {
+    let are_plain = known().all(|kind| matches!(kind, Int16 | Int32 | Int64 | Float32 | Float64));
+    if !are_plain || known().all(|kind| kind == first) {
         return None;
     }
-    [DataType::Int64, DataType::Int32].into_iter().find(|kind| types.contains(kind))
+    [Float64, Float32, Int64, Int32].into_iter().find(|kind| types.contains(kind))
 }
 
 fn as_common(expr: Expr, kind: Kind, target: &DataType) -> Expr {
