@@ -6,6 +6,7 @@ use std::sync::Arc;
 use datafusion::common::NullEquality;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{Aggregate, Expr, Filter, LogicalPlan, Projection};
 use datafusion::optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate;
 use datafusion::optimizer::optimizer::ApplyOrder;
@@ -65,7 +66,9 @@ impl OptimizerRule for Watched {
 
     fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
         check_wanted()?;
-        if (self.moves_conditions && grows(&plan)) || (self.takes_keys && is_null_safe(&plan)) {
+        if (self.moves_conditions && (grows(&plan) || holds_of_groups(&plan)))
+            || (self.takes_keys && is_null_safe(&plan))
+        {
             return Ok(Transformed::no(plan));
         }
         if self.takes_inputs
@@ -75,6 +78,14 @@ impl OptimizerRule for Watched {
         }
         self.rule.rewrite(plan, config)
     }
+}
+
+/// True for a filter of groups or of windows with a condition that names no column: below them it would choose their rows. A group
+/// of no rows is still one.
+fn holds_of_groups(plan: &LogicalPlan) -> bool {
+    let LogicalPlan::Filter(filter) = plan else { return false };
+    let is_of_groups = matches!(filter.input.as_ref(), LogicalPlan::Aggregate(_) | LogicalPlan::Window(_));
+    is_of_groups && split_conjunction(&filter.predicate).into_iter().any(|part| part.column_refs().is_empty())
 }
 
 /// Refuses what the rule before made too large.

@@ -72,6 +72,13 @@ impl ScalarUDFImpl for Shown {
                 };
                 values.iter().map(|value| value.map(text)).collect()
             }
+            // What was a number of any scale when it was planned may have turned out to have one, or to be whole.
+            DataType::Decimal128(_, scale) => {
+                let scale = *scale;
+                let values = values.as_primitive::<Decimal128Type>();
+                values.iter().map(|value| value.map(|value| digits::shown(value, scale))).collect()
+            }
+            kind if kind.is_integer() => cast(&values, &DataType::Utf8)?.as_string::<i32>().clone(),
             DataType::LargeBinary => {
                 let values = values.as_binary::<i64>();
                 values.iter().map(|bytes| bytes.map(|bytes| decode(bytes).shown())).collect()

@@ -7,10 +7,10 @@
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
-use engine::{Error, Result};
+use engine::{Error, Result, SqlState};
 use sqlparser::ast::{
     Distinct, Expr, Function, FunctionArgumentClause, FunctionArguments, GroupByExpr, Ident, OrderByExpr,
-    OrderByKind, Query, Select, SelectItem, SetExpr, Statement, Value, VisitMut, VisitorMut,
+    OrderByKind, Query, Select, SelectItem, SetExpr, Statement, UnaryOperator, Value, VisitMut, VisitorMut,
 };
 
 use crate::sql::names;
@@ -161,16 +161,29 @@ pub fn check_constants(query: &Query) -> Result<()> {
 fn check_constant(expr: &Expr, clause: &str) -> Result<()> {
     match expr {
         Expr::Nested(inner) => check_constant(inner, clause),
+        // The sign of a number is a part of it.
+        Expr::UnaryOp { op: UnaryOperator::Minus, expr: inner } => match inner.as_ref() {
+            Expr::Value(value) => match &value.value {
+                Value::Number(digits, _) if digits.parse::<i64>().is_ok() => Err(Error::Stamped {
+                    sqlstate: SqlState::from_text("42P10"),
+                    message: format!("{clause} position -{digits} is not in select list"),
+                }),
+                Value::Number(..) => Err(not_whole(clause)),
+                _ => Ok(()),
+            },
+            _ => Ok(()),
+        },
         Expr::Value(value) => match &value.value {
             Value::Placeholder(_) => Ok(()),
             Value::Number(digits, _) if digits.parse::<i64>().is_ok() => Ok(()),
-            _ => {
-                let message = format!("non-integer constant in {clause}");
-                Err(Error::Syntax { message, position: None })
-            }
+            _ => Err(not_whole(clause)),
         },
         _ => Ok(()),
     }
+}
+
+fn not_whole(clause: &str) -> Error {
+    Error::Syntax { message: format!("non-integer constant in {clause}"), position: None }
 }
 
 /// The number of the one computed output column that is shown as `name`.
