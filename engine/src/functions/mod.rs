@@ -72,6 +72,7 @@ pub fn registry() -> Arc<BallistaFunctionRegistry> {
         partition::function(),
         patterns::function(),
         rounding::function(),
+        crate::semantics::nullable(),
         crate::semantics::same(),
         crate::subqueries::function(),
     ] {

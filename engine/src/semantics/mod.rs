@@ -9,6 +9,7 @@ pub(crate) mod instants;
 mod keys;
 mod lists;
 mod merged_columns;
+mod nullable;
 mod numbers;
 mod operands;
 mod ordered_inputs;
@@ -32,6 +33,7 @@ use datafusion::optimizer::{Analyzer, AnalyzerRule};
 
 pub use keys::function as same;
 pub use merged_columns::{MERGED, MERGED_EITHER, MergedColumns};
+pub use nullable::function as nullable;
 pub use wide_planner::WidePlanner;
 
 use crate::functions::signs;
@@ -73,6 +75,7 @@ impl AnalyzerRule for Meanings {
                 let meant = meant.transform_data(|expr| calls::meant(expr, schema, &options))?;
                 let meant = meant.transform_data(|expr| texts::meant(expr, schema))?;
                 let meant = meant.transform_data(|expr| lists::meant(expr, schema, &options))?;
+                let meant = meant.transform_data(|expr| Ok(nullable::meant(expr)))?;
                 meant.transform_data(|expr| Ok(simplified::meant(expr)))
             },
             &|plan| {

@@ -125,6 +125,7 @@ const OPERATORS: &[(&str, &str)] = &[
     ("sluice_interval_divide(", "/"),
     ("sluice_interval_length(", ""),
     ("sluice_finite(", ""),
+    ("sluice_nullable(", ""),
     ("sluice_wide_sum(", "+"),
     ("sluice_wide_difference(", "-"),
     ("sluice_wide_product(", "*"),
