@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, FieldRef};
-use datafusion::common::tree_node::Transformed;
-use datafusion::common::{Column, DFSchema};
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column, DFSchema, DFSchemaRef};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{
@@ -19,7 +19,8 @@ pub fn hidden(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     match plan {
         LogicalPlan::Aggregate(aggregate) => {
             let grouped: Vec<Column> = aggregate.group_expr.iter().filter_map(column).collect();
-            let columns = partial_keys(aggregate.input.schema(), &grouped, aggregate.group_expr.len());
+            let known = known(&aggregate)?;
+            let columns = partial_keys(&known, &grouped, aggregate.group_expr.len());
             if columns.is_empty() {
                 return Ok(Transformed::no(LogicalPlan::Aggregate(aggregate)));
             }
@@ -39,6 +40,24 @@ pub fn hidden(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         }
         other => Ok(Transformed::no(other)),
     }
+}
+
+/// The columns that `aggregate` groups, with all keys that they will have: those of `SELECT DISTINCT` are known to the planner once
+/// it is a GROUP BY.
+fn known(aggregate: &Aggregate) -> Result<DFSchemaRef> {
+    let is_distinct = |plan: &LogicalPlan| Ok(matches!(plan, LogicalPlan::Distinct(Distinct::All(_))));
+    if aggregate.group_expr.len() < 2 || !aggregate.input.exists(is_distinct)? {
+        return Ok(Arc::clone(aggregate.input.schema()));
+    }
+    let grouped = aggregate.input.as_ref().clone().transform_up(|plan| match plan {
+        LogicalPlan::Distinct(Distinct::All(input)) => {
+            let columns = input.schema().columns().into_iter().map(Expr::Column).collect();
+            let grouped = Aggregate::try_new(input, columns, Vec::new())?;
+            Ok(Transformed::yes(LogicalPlan::Aggregate(grouped)))
+        }
+        other => other.recompute_schema().map(Transformed::yes),
+    });
+    Ok(Arc::clone(grouped?.data.schema()))
 }
 
 fn column(expr: &Expr) -> Option<Column> {
