@@ -662,6 +662,9 @@ fn from_arrow(error: &ArrowError) -> Error {
     }
 }
 
+/// Of a text that is no value, what an error repeats.
+const REPEATED_BYTES_MAX: usize = 1000;
+
 /// What Arrow says of a value that is none of the type that it is cast to, in PostgreSQL's words.
 fn from_cast(message: &str) -> Option<Error> {
     if message.starts_with("Can't cast value") {
@@ -676,7 +679,13 @@ fn from_cast(message: &str) -> Option<Error> {
         number => number_name(number)?,
     };
     let digits = text.trim_ascii().strip_prefix(['+', '-']).unwrap_or(text.trim_ascii());
-    Some(if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) && name != "boolean" {
+    let is_whole =
+        !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) && name != "boolean";
+    let text = match text.len() {
+        0..=REPEATED_BYTES_MAX => text.to_owned(),
+        _ => format!("{} …", &text[..text.floor_char_boundary(REPEATED_BYTES_MAX)]),
+    };
+    Some(if is_whole {
         Error::OutOfRange { message: format!("value \"{text}\" is out of range for type {name}") }
     } else {
         Error::InvalidText { message: format!("invalid input syntax for type {name}: \"{text}\"") }
