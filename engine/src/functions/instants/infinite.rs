@@ -91,28 +91,22 @@ pub(super) fn row(name: Name, values: &[Value<'_>], whole: Option<Whole>) -> Opt
 /// Years and what is counted from a day on are infinite as well; what comes again has no value.
 fn part(name: Name, values: &[Value<'_>], whole: Option<Whole>, is_late: bool) -> Outcome<Option<Given>> {
     let (Some(Value::Text(part)), Some(whole)) = (values.first(), whole) else { return Ok(None) };
-    match parts::part_of(part, whole)? {
+    let goes_on = matches!(
+        parts::part_of(part, whole)?,
         Unit::Year
-        | Unit::Decade
-        | Unit::Century
-        | Unit::Millennium
-        | Unit::Julian
-        | Unit::IsoYear
-        | Unit::Epoch
-            if name == Name::DatePart =>
-        {
-            Ok(Some(Given::Float(if is_late { f64::INFINITY } else { f64::NEG_INFINITY })))
-        }
-        Unit::Year
-        | Unit::Decade
-        | Unit::Century
-        | Unit::Millennium
-        | Unit::Julian
-        | Unit::IsoYear
-        | Unit::Epoch => Err(Fault::new(
+            | Unit::Decade
+            | Unit::Century
+            | Unit::Millennium
+            | Unit::Julian
+            | Unit::IsoYear
+            | Unit::Epoch
+    );
+    match name {
+        _ if !goes_on => Ok(None),
+        Name::DatePart => Ok(Some(Given::Float(if is_late { f64::INFINITY } else { f64::NEG_INFINITY }))),
+        _ => Err(Fault::new(
             NOT_SUPPORTED,
             "an infinite part of a date is not supported by extract; date_part gives it",
         )),
-        _ => Ok(None),
     }
 }
